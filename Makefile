@@ -1,0 +1,43 @@
+# One place for everything that people do with the tree. `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := build/venv
+PYTEST := $(VENV)/bin/python -m pytest
+
+-include packaging/install.mk
+-include packaging/image/image.mk
+
+.PHONY: help check test test-full bench clean setup-check setup-test
+
+help:
+	@echo 'make run          build what is missing, boot one machine (VM) from its firmware, show its inventory   (ONCE=1, NODES=2)'
+	@echo 'make test         every tier of the tests, one representative of each matrix (root)'
+	@echo 'make test-full    the whole matrices and soaks; resumable'
+	@echo 'make check        linters and the tiers that need neither root nor image; under a minute'
+	@echo 'make bench        what it costs, beside what it must beat                                   (ONLY=facts)'
+	@echo 'make deb          Debian packages in build/deb'
+	@echo 'make image        kernel and initrd of the microkernel in build/image'
+	@echo 'make install      DESTDIR= PREFIX=/usr: what every packaging format calls'
+	@echo 'make clean        remove build/'
+
+setup-check:
+	packaging/setup check
+setup-test:
+	packaging/setup test
+
+check: setup-check
+	$(PYTEST) tests/unit tests/bus tests/units
+
+test: setup-test deb image
+	MK_REQUIRE_TIERS=1 $(PYTEST) -ra --durations=15 tests
+
+test-full: setup-test deb image
+	MK_REQUIRE_TIERS=1 MK_FULL=1 $(PYTEST) -ra --durations=15 tests
+
+bench: setup-test deb image
+	$(VENV)/bin/python -m bench $(if $(ONLY),--only $(ONLY))
+
+clean:
+	rm -rf build

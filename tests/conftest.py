@@ -1,0 +1,87 @@
+"""The tiers of the test suite: which there are, whether this machine can run them, and what the summary says.
+
+A tier is a directory below tests/. A tier that this machine cannot run is never silent: its tests are skipped with the reason, the
+summary names the tier and the reason, and where every tier was promised (``make test`` sets MK_REQUIRE_TIERS=1) that is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _needs(*programs: str) -> str:
+    missing = [name for name in programs if not shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")]
+    return f"{', '.join(missing)} not installed (packaging/setup installs it)" if missing else ""
+
+
+def _needs_root() -> str:
+    return "" if os.geteuid() == 0 else "needs root"
+
+
+TIERS: dict[str, Callable[[], str]] = {
+    "unit": lambda: "",
+    "bus": lambda: _needs("dbus-daemon", "busctl"),
+    "units": lambda: _needs("systemd-analyze"),
+    "browser": lambda: _needs("chromium", "chromedriver"),
+    "system": lambda: _needs_root() or _needs("systemd-nspawn", "mmdebstrap", "dpkg-buildpackage"),
+    "image": lambda: _needs_root() or _needs("qemu-system-x86_64", "dnsmasq", "ip"),
+}
+"""Tier -> why this machine cannot run it ("" when it can)."""
+
+_reasons: dict[str, str] = {}
+_outcomes: dict[str, Counter[str]] = {tier: Counter() for tier in TIERS}
+
+
+def _tier(path: Path) -> str:
+    parts = path.resolve().relative_to(ROOT / "tests").parts
+    return parts[0] if parts and parts[0] in TIERS else "unit"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tiers from the cheapest to the dearest, whatever order they were named in."""
+    order = list(TIERS)
+    items.sort(key=lambda item: order.index(_tier(item.path)))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or under MK_REQUIRE_TIERS fail, the tests of a tier that cannot run here."""
+    tier = _tier(item.path)
+    if tier not in _reasons:
+        _reasons[tier] = TIERS[tier]()
+    if _reasons[tier]:
+        message = f"tier {tier} cannot run here: {_reasons[tier]}"
+        if os.environ.get("MK_REQUIRE_TIERS"):
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):  # type: ignore[no-untyped-def]
+    """Count each test's outcome under its tier."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.when == "call" or report.outcome != "passed":
+        _outcomes[_tier(item.path)][report.outcome] += 1
+
+
+def pytest_terminal_summary(terminalreporter) -> None:  # type: ignore[no-untyped-def]
+    """One line a tier: what ran, or why it did not."""
+    used = {tier: counts for tier, counts in _outcomes.items() if counts}
+    if not used:
+        return
+    terminalreporter.section("tiers")
+    for tier, counts in used.items():
+        text = ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
+        reason = f"  NOT RUN: {_reasons[tier]}" if _reasons.get(tier) else ""
+        terminalreporter.write_line(f"{tier:8} {text}{reason}")
+    skips = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)}
+    for reason in sorted(skips):
+        terminalreporter.write_line(f"skipped: {reason.removeprefix('Skipped: ')}")
