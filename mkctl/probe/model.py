@@ -1,0 +1,121 @@
+"""The facts file: what mk-facts writes and every other process reads.
+
+The file is the probe's whole interface. The probe runs as root and must not be reachable from the network side, so there
+is no bus name, no socket, no reply: mkctl reads this file and starts the unit when it wants it younger. The module imports
+nothing heavy, because the commands for people read the file too.
+
+    {"version": 1, "generation": 3, "complete": true, "boottime_usec": 81230000, "uevent_seqnum": 1840,
+     "collectors": {"lshw": {"status": "ok", "duration_ms": 912, "error": "", "facts": ["mk_hw_nic_count", ...]}},
+     "facts": {"hostname": "mk0123456789ab", "is_virtual": false, "processorcount": 4, "mk_hw_nic_count": "2"}}
+
+Fact values have the types of Facter 2.4 (protocol 6.8); the flat `mk_hw_*` facts are strings (protocol 6.6). Dialects
+convert them. Clock: CLOCK_BOOTTIME, which goes on during suspend and never jumps when NTP sets the wall clock.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mkcore.errors import BadInput
+from mkcore.jsonfields import Json, get_bool, get_int, get_object, get_str, get_strings, parse_object
+
+VERSION = 1
+FILE_NAME = "facts.json"
+LIMIT_BYTES = 16 << 20
+MAX_COUNT = 2**63 - 1
+
+
+class Status(enum.Enum):
+    """How the last run of one collector went; `RUNNING` while its first run of this boot has not ended."""
+
+    RUNNING = "running"
+    OK = "ok"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class CollectorState:
+    """One collector: last status, duration, one line of error ("" when ok), and the names of the facts that came from it.
+
+    After a run that failed, `facts` still names those of the last good run of this boot, which stay in the file.
+    """
+
+    status: Status
+    duration_ms: int = 0
+    error: str = ""
+    facts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FactsFile:
+    """The content of facts.json.
+
+    generation: number of finished collections of this boot; 0 while the first is under way. To see a fresh collection,
+        remember it, start the unit, wait until it is larger.
+    complete: every collector has ended once since boot, well or not; registration needs it. Never goes back to false.
+    boottime_usec: CLOCK_BOOTTIME when the last finished collection ended, 0 before.
+    uevent_seqnum: the kernel's uevent number that the facts belong to: read before that collection began. A larger
+        number in /sys/kernel/uevent_seqnum means that hardware came or went since.
+    """
+
+    generation: int = 0
+    complete: bool = False
+    boottime_usec: int = 0
+    uevent_seqnum: int = 0
+    collectors: Mapping[str, CollectorState] = field(default_factory=dict[str, CollectorState])
+    facts: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+def parse_facts_file(data: bytes, where: str = FILE_NAME) -> FactsFile:
+    """Parse the content of facts.json. Raises BadInput naming the key; a version other than 1 is bad input too."""
+    body = parse_object(data, where)
+    get_int(body, "version", where=where, low=VERSION, high=VERSION)
+    states = get_object(body, "collectors", where=where)
+    collectors = {name: _parse_state(states, name, f"{where}: collectors") for name in states}
+    return FactsFile(
+        generation=get_int(body, "generation", where=where, low=0, high=MAX_COUNT),
+        complete=get_bool(body, "complete", where=where),
+        boottime_usec=get_int(body, "boottime_usec", where=where, low=0, high=MAX_COUNT),
+        uevent_seqnum=get_int(body, "uevent_seqnum", where=where, low=0, high=MAX_COUNT),
+        collectors=collectors,
+        facts=get_object(body, "facts", where=where),
+    )
+
+
+def _parse_state(states: dict[str, Json], name: str, where: str) -> CollectorState:
+    state = get_object(states, name, where=where)
+    where = f"{where}.{name}"
+    text = get_str(state, "status", where=where)
+    if text not in {status.value for status in Status}:
+        raise BadInput(f"{where}.status: {text!r} is not a status of a collector")
+    return CollectorState(
+        status=Status(text),
+        duration_ms=get_int(state, "duration_ms", default=0, where=where, low=0, high=MAX_COUNT),
+        error=get_str(state, "error", default="", where=where),
+        facts=tuple(get_strings(state, "facts", default=[], where=where)),
+    )
+
+
+def build_facts_file(content: FactsFile) -> dict[str, Json]:
+    """Build the JSON value of facts.json; the inverse of parse_facts_file."""
+    collectors: dict[str, Json] = {}
+    for name, state in content.collectors.items():
+        collectors[name] = {
+            "status": state.status.value,
+            "duration_ms": state.duration_ms,
+            "error": state.error,
+            "facts": list(state.facts),
+        }
+    return {
+        "version": VERSION,
+        "generation": content.generation,
+        "complete": content.complete,
+        "boottime_usec": content.boottime_usec,
+        "uevent_seqnum": content.uevent_seqnum,
+        "collectors": collectors,
+        "facts": dict(content.facts),
+    }
