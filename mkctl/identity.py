@@ -1,0 +1,129 @@
+"""Who this machine is, in the words a server knows it by: SMBIOS UUID and Ethernet addresses.
+
+The server matches a checkin with what the firmware's iPXE sent at boot, so the same values must come out here: the UUID
+that the boot script put on the kernel line wins over sysfs (some machines report another byte order there), and the
+addresses are the permanent ones in a fixed order. Source: protocol 6.1 (the PORT rule), 3.8; B33.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterable, List, Sequence, Tuple
+
+from mkcore import rubyregex
+from mkcore.files import read_line
+from mkcore.interfaces import Interface, read_interfaces
+from mkcore.paths import Paths
+from mkctl.cmdline import Token, only_value
+
+UUID = re.compile(r"[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}")
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+# Left in firmware by board makers instead of a machine's own UUID: every such machine would be one and the same node.
+JUNK_UUIDS = frozenset(
+    {
+        "03000200-0400-0500-0006-000700080009",
+        "00020003-0004-0005-0006-000700080009",
+        "12345678-1234-5678-90AB-CDDEEFAABBCC",
+        "12345678-1234-1234-1234-123456789ABC",
+        "FEFEFEFE-FEFE-FEFE-FEFE-FEFEFEFEFEFE",
+        "01234567-8910-1112-1314-151617181920",
+        "00000000-0000-0000-0000-AC1F6B000000",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The identity that is sent.
+
+    `uuid` is upper case with hyphens, "" where the machine has none of its own. `macs` are lower case with colons, in the
+    order of the interfaces' names. `uuid_source` is `kernel line`, `sysfs` or "". `weak` holds one line for each reason
+    why this identity may not be unique or may not be the one that iPXE sent.
+    """
+
+    uuid: str = ""
+    macs: Tuple[str, ...] = ()
+    uuid_source: str = ""
+    weak: Tuple[str, ...] = ()
+
+    @property
+    def hw_id(self) -> str:
+        """The addresses as Razor's `hw_id` and Hanlon's `mac_id` have them: `000C29C952BA_000C29C952C4`."""
+        return "_".join(mac.replace(":", "").upper() for mac in self.macs)
+
+    @property
+    def name(self) -> str:
+        """What people and the bus call this node: the UUID, else the first address, else "" (nothing identifies it)."""
+        return self.uuid or (self.macs[0] if self.macs else "")
+
+    @property
+    def seed(self) -> str:
+        """A text that is stable for this machine and differs between machines, for the phase of checkins."""
+        return self.uuid or self.hw_id
+
+
+def parse_uuid(text: str) -> Tuple[str, str]:
+    """Return (UUID, "") or ("", reason). The UUID is upper case; a missing, malformed or junk one gives the reason."""
+    uuid = text.strip().upper()
+    if not uuid:
+        return "", "is empty"
+    if not UUID.fullmatch(uuid):
+        return "", f"is no UUID: {text.strip()[:60]!r}"
+    if uuid in JUNK_UUIDS or len(set(uuid.replace("-", ""))) == 1:
+        return "", f"is a placeholder that many machines share: {uuid}"
+    return uuid, ""
+
+
+def choose_uuid(tokens: Sequence[Token], product_uuid: str) -> Tuple[str, str, Tuple[str, ...]]:
+    """Return (uuid, source, reasons) from the kernel line's tokens and sysfs' product_uuid ("" when absent)."""
+    given, problem = only_value(tokens, "smbios_uuid")
+    reasons: List[str] = [problem] if problem else []
+    if given:
+        uuid, reason = parse_uuid(given)
+        if uuid:
+            return uuid, "kernel line", ()
+        reasons.append(f"smbios_uuid= {reason}")
+    uuid, reason = parse_uuid(product_uuid)
+    if uuid:
+        return uuid, "sysfs", tuple(reasons)
+    return "", "", (*reasons, f"product_uuid {reason}")
+
+
+def choose_macs(interfaces: Iterable[Interface], pattern: str = "") -> Tuple[str, ...]:
+    """Return the identifying addresses: physical Ethernet, sorted by interface name, permanent where it is known.
+
+    `pattern` restricts the interfaces' names (whole name; e.g. `eth[0-9]+` as the originals had it), "" is all.
+    Raises BadInput when the pattern cannot be compiled.
+    """
+    wanted = rubyregex.compile_ruby(f"\\A(?:{pattern})\\z") if pattern else None
+    macs: List[str] = []
+    for interface in sorted(interfaces, key=lambda each: each.name):
+        mac = (interface.permanent_mac or interface.mac).lower()
+        usable = MAC.fullmatch(mac) and mac not in ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff")
+        ethernet = interface.type == 1 and interface.physical
+        if ethernet and usable and mac not in macs and (wanted is None or wanted.search(interface.name)):
+            macs.append(mac)
+    return tuple(macs)
+
+
+def identify(tokens: Sequence[Token], product_uuid: str, interfaces: Iterable[Interface], pattern: str = "") -> Identity:
+    """Combine the sources to one identity. Raises BadInput for a pattern that cannot be compiled."""
+    uuid, source, reasons = choose_uuid(tokens, product_uuid)
+    macs = choose_macs(interfaces, pattern)
+    weak = list(reasons)
+    if not uuid and not macs:
+        weak.append("no Ethernet address either: nothing identifies this machine")
+    return Identity(uuid, macs, source, tuple(weak))
+
+
+def read_identity(paths: Paths, tokens: Sequence[Token], interfaces_pattern: str = "") -> Identity:
+    """Read the identity of this machine; `tokens` are those of the kernel line (`mkctl.cmdline`).
+
+    Missing or unreadable files are an absent UUID, which the result's `weak` tells. Raises BadInput for a bad pattern.
+    """
+    product_uuid = read_line(Path(paths.sys) / "class/dmi/id/product_uuid")
+    interfaces = read_interfaces(str(paths.sys), str(paths.proc))
+    return identify(tokens, product_uuid, interfaces, interfaces_pattern)

@@ -1,0 +1,307 @@
+"""The words that `mkctl.decide` thinks in: what is remembered, what happened, what shall be done.
+
+Everything here is frozen data, so that each decision is a value that a test can compare and a log can show. Times are
+seconds of CLOCK_BOOTTIME: it goes on while a machine sleeps and nobody can set it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Dict, FrozenSet, Mapping, Optional, Tuple, Union
+
+from mkcore.errors import MkError
+from mkcore.events import Event
+from mkcore.jsonfields import Json
+from mkctl.dialects.model import Reply
+
+# ---------------------------------------------------------------- what is remembered
+
+
+class Verdict(Enum):
+    """What mkctl found out about a configuration on probation and has to tell mkweb."""
+
+    OPEN = "open"
+    CONFIRM = "confirm"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True)
+class Probation:
+    """A pushed configuration that mkweb wants a verdict on (design 8, verdict two)."""
+
+    digest: str
+    since_s: float
+    failed_checkins: int = 0
+    verdict: Verdict = Verdict.OPEN
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """All that decisions depend on beside the situation of the moment. The first three survive a restart of mkctl.
+
+    `registered_digest` is "" when nothing is registered, or when the server ordered a registration that has not
+    succeeded yet: an order is thereby not lost in a restart.
+    """
+
+    first_checkin: bool = True
+    registered_digest: str = ""
+    registered_server: str = ""
+    register_ordered: bool = False
+    in_contact: bool = False
+    ever_in_contact: bool = False
+    failures: int = 0
+    last_failure: str = ""
+    last_command: str = ""
+    slot_s: Optional[float] = None
+    pending_config: Optional[Dict[str, Json]] = None
+    settled_config: str = ""
+    post_not_before_s: float = 0.0
+    probation: Optional[Probation] = None
+    holding: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What decisions need to know of facts.json.
+
+    `digest` is that of what would be sent, less the volatile facts (`mkctl.registration.digest_facts`); "" without a
+    file. `age_s` counts from the last write of the file. `uevents_unchanged` compares the kernel's number with the file's.
+    """
+
+    present: bool = False
+    complete: bool = False
+    digest: str = ""
+    age_s: float = 0.0
+    uevents_unchanged: bool = False
+
+
+@dataclass(frozen=True)
+class Situation:
+    """The moment a decision is made in; `rand` in [0, 1) feeds the jitter, `seed` the phase (`Identity.seed`)."""
+
+    now_s: float
+    server: str
+    seed: str
+    facts: Facts
+    rand: float = 0.5
+    hold_registration: bool = False
+    pushed: Mapping[str, Json] = field(default_factory=dict)
+    refused_digests: FrozenSet[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The configuration values that decisions depend on (mk.toml names in comments); seconds throughout."""
+
+    interval_s: float = 60.0  # checkin.interval_s
+    retry_ceiling_s: float = 90.0  # checkin.retry_ceiling_s
+    facts_max_age_s: float = 300.0  # facts.max_age_s
+    allow_power_orders: bool = False  # actions.allow_power_orders
+
+
+# ---------------------------------------------------------------- what happened
+
+
+@dataclass(frozen=True)
+class NoServer:
+    """Discovery found no address; `reason` says where it looked, or which network is missing."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class CheckedIn:
+    """A checkin with errcode 0. `differing` names the pushed keys that differ (mkcore.config.differs)."""
+
+    reply: Reply
+    differing: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckinFailed:
+    """A checkin without a usable answer: Unreachable, ServerRefused or BadAnswer."""
+
+    error: MkError
+
+
+@dataclass(frozen=True)
+class RegisterAsked:
+    """A person asked for a registration (Register() on the bus)."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """The server took the registration of facts with this digest."""
+
+    server: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class RegistrationFailed:
+    """The server did not take the registration."""
+
+    error: MkError
+
+
+@dataclass(frozen=True)
+class FactsArrived:
+    """facts.json was written (the situation holds what it says now)."""
+
+
+@dataclass(frozen=True)
+class FactsFailed:
+    """A collection that was asked for did not happen."""
+
+    error: MkError
+
+
+@dataclass(frozen=True)
+class HoldReleased:
+    """Nothing holds a registration back any more (extensions are merged, or their time is up)."""
+
+
+@dataclass(frozen=True)
+class PowerFailed:
+    """systemd did not take the power order."""
+
+    kind: str
+    error: MkError
+
+
+@dataclass(frozen=True)
+class ConfigStored:
+    """mkweb stored the configuration and will restart us."""
+
+
+@dataclass(frozen=True)
+class ConfigUnchanged:
+    """mkweb found nothing new in the configuration."""
+
+
+@dataclass(frozen=True)
+class ConfigNotTaken:
+    """mkweb did not store it. `final`: the same content is pointless (400, 413, 422); else later (409, 429, no answer)."""
+
+    reason: str
+    final: bool
+    retry_after_s: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class NotRestarted:
+    """The restart that mkweb announced did not come in time."""
+
+
+@dataclass(frozen=True)
+class VerdictDelivered:
+    """mkweb took /confirm or /refuse."""
+
+
+@dataclass(frozen=True)
+class VerdictFailed:
+    """mkweb could not be told."""
+
+    error: MkError
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """Time has passed: a Wait ended. Only a probation's deadline looks at it; the checkin itself is the loop's business."""
+
+
+Outcome = Union[
+    NoServer, CheckedIn, CheckinFailed, RegisterAsked, Registered, RegistrationFailed, FactsArrived, FactsFailed,
+    HoldReleased, PowerFailed, ConfigStored, ConfigUnchanged, ConfigNotTaken, NotRestarted, VerdictDelivered,
+    VerdictFailed, Ticked,
+]  # fmt: skip
+
+# ---------------------------------------------------------------- what shall be done
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Check in again at `until_s` (absolute); `reason` is a status line such as `next checkin`."""
+
+    until_s: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class SaveState:
+    """Write state.json now, before the next action (the first-checkin flag must be stored before a configuration is posted)."""
+
+
+@dataclass(frozen=True)
+class Register:
+    """Send the facts; `reason` is `ordered`, `asked`, `new`, `facts changed` or `other server`."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class CollectFacts:
+    """Start mk-facts.service; its file arriving is FactsArrived, its failing FactsFailed."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Power:
+    """Start `kind`.target: `reboot` or `poweroff`."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class PostConfig:
+    """POST this map to mkweb; `keys` are the ones that differ."""
+
+    config: Dict[str, Json]
+    keys: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AwaitRestart:
+    """Start nothing more and wait for SIGTERM this long; then NotRestarted."""
+
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """POST /confirm for this digest; then VerdictDelivered or VerdictFailed."""
+
+    digest: str
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """POST /refuse for this digest; then VerdictDelivered or VerdictFailed."""
+
+    digest: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tell the operator: one event of the journal catalogue, one line of text, MK_* fields."""
+
+    event: Event
+    message: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+Action = Union[
+    Wait, SaveState, Register, CollectFacts, Power, PostConfig, AwaitRestart, Confirm, Refuse, Report,
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The state from now on and what to do, in this order; at most one Wait, always last."""
+
+    state: State
+    actions: Tuple[Action, ...] = ()
