@@ -1,0 +1,117 @@
+"""The one door to writing files, and bounded reading.
+
+Every write is atomic: a temporary file in the same directory, fsync, rename, fsync of the directory, so that a reader
+or a power cut sees the old content or the new, never half of it. Reads have a limit, because /run can hold whatever
+the last crash left there. Source: rename(2), fsync(2).
+"""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Union
+
+from mkcore.errors import BadInput
+from mkcore.jsonfields import Json, parse_object
+
+StrPath = Union[str, Path]
+DEFAULT_LIMIT_BYTES = 1 << 20
+
+
+def write_atomic(path: StrPath, data: bytes, *, mode: int = 0o644, group: str = "") -> None:
+    """Replace the content of `path` with `data`, as a file of `mode` and, where given, of `group`.
+
+    Raises OSError when the directory is missing, full or not writable, and BadInput for an unknown group; the old
+    file is then still there and no temporary file is left.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            if group:
+                os.fchown(stream.fileno(), -1, _group_id(group))
+            os.fchmod(stream.fileno(), mode)  # after fchown, which clears bits; and untouched by the umask
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(target.parent)
+
+
+def write_json(path: StrPath, value: object, *, mode: int = 0o644, group: str = "") -> None:
+    """Write `value` as one JSON document with sorted keys and a final newline; as write_atomic."""
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, text.encode("utf-8", "replace") + b"\n", mode=mode, group=group)
+
+
+def read_bytes(path: StrPath, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> bytes:
+    """Return the content of `path`; raise OSError as open(2) does, BadInput when it is larger than the limit."""
+    with open(path, "rb") as stream:
+        data = stream.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise BadInput(f"larger than {limit_bytes} bytes", str(path))
+    return data
+
+
+def read_text(path: StrPath, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> str:
+    """Return the content of `path` as text; bytes that are not UTF-8 become U+FFFD. Raises as read_bytes."""
+    return read_bytes(path, limit_bytes).decode("utf-8", "replace")
+
+
+def read_line(path: StrPath) -> str:
+    """Return the first line of a small kernel file, stripped; "" when it is absent, empty or unreadable.
+
+    For sysfs, where an attribute may exist and still answer EINVAL, EIO or EACCES.
+    """
+    try:
+        with open(path, "rb") as stream:
+            line = stream.read(4096).split(b"\n", 1)[0]
+    except OSError:
+        return ""
+    return line.decode("utf-8", "replace").strip("\0 \t\r")
+
+
+def read_object(path: StrPath, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> dict[str, Json]:
+    """Return the JSON object in `path`; raise OSError (FileNotFoundError when absent) or BadInput naming the file."""
+    return parse_object(read_bytes(path, limit_bytes), str(path))
+
+
+def remove(path: StrPath) -> None:
+    """Remove the file `path` if it is there."""
+    target = Path(path)
+    target.unlink(missing_ok=True)
+    if target.parent.is_dir():
+        _sync_directory(target.parent)
+
+
+def make_dir(path: StrPath, mode: int = 0o755) -> None:
+    """Make the directory `path`, parents included, if it is not there; a new one gets exactly `mode`."""
+    target = Path(path)
+    try:
+        target.mkdir(parents=True)
+    except FileExistsError:
+        if target.is_dir():
+            return
+        raise
+    target.chmod(mode)
+
+
+def _group_id(group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise BadInput(f"no group of the name {group!r}") from None
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

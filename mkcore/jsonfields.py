@@ -1,0 +1,151 @@
+"""Typed access to JSON that somebody else wrote.
+
+Parse, don't validate: a getter returns a value of the type it names or raises BadInput with the path of the key.
+Unknown keys survive, wrong types fail, a missing key has the default that the caller states. Non-standard numbers
+(NaN, Infinity) are refused; lone surrogates, which no UTF-8 file could hold, become U+FFFD.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Dict, List, Mapping, NoReturn, Tuple, Type, TypeVar, Union, cast
+
+from mkcore.errors import BadInput
+
+Json = Union[None, bool, int, float, str, List["Json"], Dict[str, "Json"]]
+T = TypeVar("T")
+
+
+class _Required:
+    """Type of REQUIRED: no default, the key must be there."""
+
+
+REQUIRED = _Required()
+_TYPE_NAMES = {str: "a string", int: "an integer", bool: "true or false", dict: "an object", list: "a list"}
+
+
+def parse_json(data: Union[bytes, str], where: str) -> Json:
+    """Parse one JSON document; raise BadInput naming `where` and, for a syntax error, line and column."""
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        return _clean(cast(Json, json.loads(text, parse_constant=_refuse_constant)))
+    except UnicodeDecodeError as error:
+        raise BadInput(f"not UTF-8 at byte {error.start}", where) from None
+    except json.JSONDecodeError as error:
+        raise BadInput(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}", where) from None
+    except RecursionError:
+        raise BadInput("JSON is nested too deeply", where) from None
+    except ValueError as error:  # NaN; an integer with more digits than Python converts
+        raise BadInput(f"not JSON: {error}", where) from None
+
+
+def parse_object(data: Union[bytes, str], where: str) -> dict[str, Json]:
+    """Parse a JSON document whose top is an object; raise BadInput otherwise."""
+    value = parse_json(data, where)
+    if not isinstance(value, dict):
+        raise BadInput("a JSON object is wanted", where)
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _clean(value: Json) -> Json:
+    """Replace lone surrogates in every string and key."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {cast(str, _clean(key)): _clean(item) for key, item in value.items()}
+    return value
+
+
+def _get(obj: Mapping[str, Json], key: str, wanted: Type[T], default: Union[T, _Required], where: str) -> T:
+    path = f"{where}.{key}" if where else key
+    if key not in obj:
+        if isinstance(default, _Required):
+            raise BadInput("is missing", path)
+        return default
+    value = obj[key]
+    # bool is an int in Python, not in JSON
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        raise BadInput(f"must be {_TYPE_NAMES[wanted]}, not {show(value)}", path)
+    return value
+
+
+def show(value: object) -> str:
+    """Write a value for a message: JSON, at most 60 characters."""
+    try:
+        text = json.dumps(value, ensure_ascii=True)
+    except (TypeError, ValueError, RecursionError):
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def get_str(obj: Mapping[str, Json], key: str, *, default: Union[str, _Required] = REQUIRED, where: str = "") -> str:
+    """Return the string under `key`."""
+    return _get(obj, key, str, default, where)
+
+
+def get_bool(obj: Mapping[str, Json], key: str, *, default: Union[bool, _Required] = REQUIRED, where: str = "") -> bool:
+    """Return the boolean under `key`; 0, 1 and "true" are not booleans."""
+    return _get(obj, key, bool, default, where)
+
+
+def get_int(
+    obj: Mapping[str, Json],
+    key: str,
+    *,
+    default: Union[int, _Required] = REQUIRED,
+    where: str = "",
+    low: int = -(1 << 63),
+    high: int = (1 << 63) - 1,
+) -> int:
+    """Return the integer under `key`, which must lie in low..high."""
+    value = _get(obj, key, int, default, where)
+    if not low <= value <= high:
+        raise BadInput(f"{value} is not in {low}..{high}", f"{where}.{key}" if where else key)
+    return value
+
+
+def get_object(
+    obj: Mapping[str, Json], key: str, *, default: Union[Dict[str, Json], _Required] = REQUIRED, where: str = ""
+) -> dict[str, Json]:
+    """Return the object under `key`."""
+    return cast("dict[str, Json]", _get(obj, key, dict, default, where))
+
+
+def get_list(
+    obj: Mapping[str, Json], key: str, *, default: Union[List[Json], _Required] = REQUIRED, where: str = ""
+) -> list[Json]:
+    """Return the list under `key`."""
+    return cast("list[Json]", _get(obj, key, list, default, where))
+
+
+def get_strings(
+    obj: Mapping[str, Json], key: str, *, default: Union[List[str], Tuple[str, ...], _Required] = REQUIRED, where: str = ""
+) -> list[str]:
+    """Return the list under `key`, all of whose items must be strings."""
+    if key not in obj and not isinstance(default, _Required):
+        return list(default)
+    found: list[str] = []
+    for position, item in enumerate(get_list(obj, key, where=where)):
+        if not isinstance(item, str):
+            path = f"{where}.{key}" if where else key
+            raise BadInput(f"must be a string, not {show(item)}", f"{path}[{position}]")
+        found.append(item)
+    return found
+
+
+def canonical(value: object) -> bytes:
+    """Write `value` in the one form that digests are made of: sorted keys, no blanks, UTF-8."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace")
+
+
+def digest(value: object) -> str:
+    """Return the SHA-256 of the canonical form, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(value)).hexdigest()

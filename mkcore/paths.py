@@ -1,0 +1,88 @@
+"""Where things are.
+
+One frozen table of every directory that the suite reads or writes, so that a test or `--root DIR` moves all of them
+at once. The credentials directory is the one value taken from the environment, because systemd.exec(5) passes it so.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Directories; `credentials` is an empty path when the service got none."""
+
+    run_mkctl: Path = Path("/run/mkctl")
+    run_mkweb: Path = Path("/run/mkweb")
+    run_facts: Path = Path("/run/mk-facts")
+    etc: Path = Path("/etc/mk")
+    lib: Path = Path("/usr/lib/mk")
+    mirror: Path = Path("/usr/share/mk/mirror")
+    mirror_admin: Path = Path("/var/lib/mk/mirror")
+    sys: Path = Path("/sys")
+    proc: Path = Path("/proc")
+    credentials: Path = Path()
+
+    @property
+    def facts(self) -> Path:
+        """The hardware facts, written by mk-facts."""
+        return self.run_facts / "facts.json"
+
+    @property
+    def pushed(self) -> Path:
+        """The pushed configuration, written by mkweb."""
+        return self.run_mkweb / "config.json"
+
+    @property
+    def pushed_previous(self) -> Path:
+        """The pushed configuration before the one in use, written by mkweb."""
+        return self.run_mkweb / "config.prev.json"
+
+    @property
+    def apply(self) -> Path:
+        """The state of the last apply, written by mkweb."""
+        return self.run_mkweb / "apply.json"
+
+    @property
+    def state(self) -> Path:
+        """What mkctl remembers between starts."""
+        return self.run_mkctl / "state.json"
+
+    @property
+    def registered_facts(self) -> Path:
+        """The facts of the last registration that the server accepted, written by mkctl."""
+        return self.run_mkctl / "registered-facts.json"
+
+    @property
+    def status(self) -> Path:
+        """What `mkctl status` shows, written by mkctl."""
+        return self.run_mkctl / "status.json"
+
+
+def paths_under(root: str = "") -> Paths:
+    """Return the paths, all of them below `root` ("" for the real ones).
+
+    Below a root the credentials are in ROOT/run/credentials; otherwise where $CREDENTIALS_DIRECTORY says.
+    """
+    if not root:
+        return Paths(credentials=Path(os.environ.get("CREDENTIALS_DIRECTORY", "")))
+    top, plain = Path(root), Paths()
+
+    def below(path: Path) -> Path:
+        return top / path.relative_to("/")
+
+    return Paths(
+        run_mkctl=below(plain.run_mkctl),
+        run_mkweb=below(plain.run_mkweb),
+        run_facts=below(plain.run_facts),
+        etc=below(plain.etc),
+        lib=below(plain.lib),
+        mirror=below(plain.mirror),
+        mirror_admin=below(plain.mirror_admin),
+        sys=below(plain.sys),
+        proc=below(plain.proc),
+        credentials=top / "run/credentials",
+    )
