@@ -1,0 +1,72 @@
+# The one recipe that puts the suite into a tree, and what calls it for Debian. Every packaging format calls `install`:
+#
+#   make -f packaging/install.mk install DESTDIR=/tmp/tree [PREFIX=/usr] [SITELIB=/usr/lib/python3/dist-packages]
+#
+# It starts and enables nothing and calls no package manager. The image's own files (units/networkd) are not part of it.
+
+DESTDIR ?=
+PREFIX ?= /usr
+SITELIB ?= $(PREFIX)/lib/python3/dist-packages
+MK_PYTHON ?= /usr/bin/python3
+MK_MODULES := mkcore mkctl mkweb mkmirror mkserver
+MK_COMMANDS := mkctl mkweb mkmirror mkserver
+MK_LIB = $(DESTDIR)$(PREFIX)/lib
+MK_SHARE = $(DESTDIR)$(PREFIX)/share
+# Where the units name programs below /usr, another PREFIX names its own.
+MK_INSTALL_UNIT = sed -e 's|/usr/bin/mk|$(PREFIX)/bin/mk|g' -e 's|/usr/bin/python3|$(MK_PYTHON)|g'
+
+.PHONY: install install-python install-units install-man deb
+
+install: install-python install-units install-man
+
+install-python:
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(SITELIB)'
+	find $(MK_MODULES) -name __pycache__ -prune -o -type f ! -name '*.pyc' ! -path mkcore/mk.toml -print0 \
+		| LC_ALL=C sort -z | xargs -0 -I'{}' install -D -m 644 '{}' '$(DESTDIR)$(SITELIB)/{}'
+	for command in $(MK_COMMANDS); do \
+		printf '#!%s -I\nimport sys\n\nfrom %s.__main__ import main\n\nsys.exit(main())\n' '$(MK_PYTHON)' "$$command" \
+			> '$(DESTDIR)$(PREFIX)'/bin/"$$command" && chmod 755 '$(DESTDIR)$(PREFIX)'/bin/"$$command" || exit 1; \
+	done
+	install -D -m 644 -t '$(MK_LIB)/mk' mkcore/mk.toml
+	install -d '$(DESTDIR)/etc/mk/mk.toml.d'
+
+install-units:
+	install -d '$(MK_LIB)/systemd/system'
+	for unit in units/systemd/*; do \
+		$(MK_INSTALL_UNIT) "$$unit" > '$(MK_LIB)/systemd/system'/"$${unit##*/}" && \
+		chmod 644 '$(MK_LIB)/systemd/system'/"$${unit##*/}" || exit 1; \
+	done
+	install -D -m 644 -t '$(MK_LIB)/systemd/system-preset' units/preset/*.preset
+	install -D -m 644 -t '$(MK_LIB)/systemd/catalog' units/catalog/*.catalog
+	install -D -m 644 -t '$(MK_LIB)/sysusers.d' units/sysusers/*.conf
+	install -D -m 644 -t '$(MK_LIB)/tmpfiles.d' units/tmpfiles/*.conf
+	install -D -m 644 -t '$(MK_LIB)/udev/rules.d' units/udev/*.rules
+	install -D -m 644 -t '$(MK_SHARE)/dbus-1/system.d' units/dbus/*.conf
+	install -D -m 644 -t '$(MK_SHARE)/dbus-1/interfaces' units/dbus/*.xml
+	install -D -m 644 -t '$(MK_SHARE)/polkit-1/rules.d' units/polkit/*.rules
+
+install-man:
+	for page in man/*.[1-8]; do \
+		install -D -m 644 -t '$(MK_SHARE)/man'/man"$${page##*.}" "$$page" || exit 1; \
+	done
+
+# --- Debian packages -------------------------------------------------------------------------------------------------
+# Built from a clean copy, so that nothing of the working tree (byte code, editors' files) gets into them and nothing of the
+# build into the working tree. Built again only when an input changed.
+
+MK_DEB_INPUTS = $(shell find $(MK_MODULES) units man packaging/debian packaging/install.mk LICENSE README.md pyproject.toml \
+	-name __pycache__ -prune -o \( -type f -o -type d \) ! -name '*.pyc' -print)
+
+deb: build/deb/.stamp
+
+build/deb/.stamp: $(MK_DEB_INPUTS)
+	rm -rf build/deb
+	mkdir -p build/deb/work/mksuite
+	tar -c --exclude=__pycache__ --exclude='*.pyc' $(MK_MODULES) units man packaging/install.mk LICENSE README.md pyproject.toml \
+		| tar -x -C build/deb/work/mksuite
+	cp -r packaging/debian build/deb/work/mksuite/debian
+	cd build/deb/work/mksuite && dpkg-buildpackage --build=binary --unsigned-changes > ../log 2>&1 || { cat ../log; exit 1; }
+	mv build/deb/work/*.deb build/deb/work/*.changes build/deb/work/*.buildinfo build/deb/
+	rm -rf build/deb/work/mksuite
+	touch $@
+	@ls -1 build/deb/*.deb
