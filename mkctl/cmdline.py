@@ -7,8 +7,8 @@ line. Source: the kernel's lib/cmdline.c (next_arg), bootparam(7); protocol 1.2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Sequence, Tuple
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Token:
     has_value: bool = False
 
 
-def parse_cmdline(text: str) -> Tuple[Token, ...]:
+def parse_cmdline(text: str) -> tuple[Token, ...]:
     """Split /proc/cmdline into its parameters, in order."""
     return tuple(_token(word) for word in _split(text))
 
 
-def _split(text: str) -> List[str]:
-    words: List[str] = []
+def _split(text: str) -> list[str]:
+    words: list[str] = []
     word, quoted = "", False
     for character in text:
         if character == '"':
@@ -49,7 +49,7 @@ def _token(word: str) -> Token:
     return Token(name, value, bool(equals))
 
 
-def values(tokens: Sequence[Token], name: str) -> Tuple[str, ...]:
+def values(tokens: Sequence[Token], name: str) -> tuple[str, ...]:
     """Return the values given to exactly this name, in order."""
     return tuple(token.value for token in tokens if token.name == name and token.has_value)
 
@@ -60,7 +60,7 @@ def last_value(tokens: Sequence[Token], name: str) -> str:
     return found[-1] if found else ""
 
 
-def only_value(tokens: Sequence[Token], name: str) -> Tuple[str, str]:
+def only_value(tokens: Sequence[Token], name: str) -> tuple[str, str]:
     """Return (value, "") of a parameter that counts only when it is given exactly once, else ("", reason or "")."""
     found = values(tokens, name)
     if len(found) > 1:

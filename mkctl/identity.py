@@ -8,13 +8,14 @@ addresses are the permanent ones in a fixed order. Source: protocol 6.1 (the POR
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, List, Sequence, Tuple
+
+from mkcore.interfaces import Interface, read_interfaces
 
 from mkcore import rubyregex
 from mkcore.files import read_line
-from mkcore.interfaces import Interface, read_interfaces
 from mkcore.paths import Paths
 from mkctl.cmdline import Token, only_value
 
@@ -39,15 +40,15 @@ JUNK_UUIDS = frozenset(
 class Identity:
     """The identity that is sent.
 
-    `uuid` is upper case with hyphens, "" where the machine has none of its own. `macs` are lower case with colons, in the
-    order of the interfaces' names. `uuid_source` is `kernel line`, `sysfs` or "". `weak` holds one line for each reason
-    why this identity may not be unique or may not be the one that iPXE sent.
+    `uuid` is upper case with hyphens, "" where the machine has none of its own. `macs` are lower case with colons, in
+    the order of the interfaces' names. `uuid_source` is `kernel line`, `sysfs` or "". `weak` holds one line for each
+    reason why this identity may not be unique or may not be the one that iPXE sent.
     """
 
     uuid: str = ""
-    macs: Tuple[str, ...] = ()
+    macs: tuple[str, ...] = ()
     uuid_source: str = ""
-    weak: Tuple[str, ...] = ()
+    weak: tuple[str, ...] = ()
 
     @property
     def hw_id(self) -> str:
@@ -65,7 +66,7 @@ class Identity:
         return self.uuid or self.hw_id
 
 
-def parse_uuid(text: str) -> Tuple[str, str]:
+def parse_uuid(text: str) -> tuple[str, str]:
     """Return (UUID, "") or ("", reason). The UUID is upper case; a missing, malformed or junk one gives the reason."""
     uuid = text.strip().upper()
     if not uuid:
@@ -77,10 +78,10 @@ def parse_uuid(text: str) -> Tuple[str, str]:
     return uuid, ""
 
 
-def choose_uuid(tokens: Sequence[Token], product_uuid: str) -> Tuple[str, str, Tuple[str, ...]]:
+def choose_uuid(tokens: Sequence[Token], product_uuid: str) -> tuple[str, str, tuple[str, ...]]:
     """Return (uuid, source, reasons) from the kernel line's tokens and sysfs' product_uuid ("" when absent)."""
     given, problem = only_value(tokens, "smbios_uuid")
-    reasons: List[str] = [problem] if problem else []
+    reasons: list[str] = [problem] if problem else []
     if given:
         uuid, reason = parse_uuid(given)
         if uuid:
@@ -92,14 +93,14 @@ def choose_uuid(tokens: Sequence[Token], product_uuid: str) -> Tuple[str, str, T
     return "", "", (*reasons, f"product_uuid {reason}")
 
 
-def choose_macs(interfaces: Iterable[Interface], pattern: str = "") -> Tuple[str, ...]:
+def choose_macs(interfaces: Iterable[Interface], pattern: str = "") -> tuple[str, ...]:
     """Return the identifying addresses: physical Ethernet, sorted by interface name, permanent where it is known.
 
     `pattern` restricts the interfaces' names (whole name; e.g. `eth[0-9]+` as the originals had it), "" is all.
     Raises BadInput when the pattern cannot be compiled.
     """
     wanted = rubyregex.compile_ruby(f"\\A(?:{pattern})\\z") if pattern else None
-    macs: List[str] = []
+    macs: list[str] = []
     for interface in sorted(interfaces, key=lambda each: each.name):
         mac = (interface.permanent_mac or interface.mac).lower()
         usable = MAC.fullmatch(mac) and mac not in ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff")
@@ -109,7 +110,9 @@ def choose_macs(interfaces: Iterable[Interface], pattern: str = "") -> Tuple[str
     return tuple(macs)
 
 
-def identify(tokens: Sequence[Token], product_uuid: str, interfaces: Iterable[Interface], pattern: str = "") -> Identity:
+def identify(
+    tokens: Sequence[Token], product_uuid: str, interfaces: Iterable[Interface], pattern: str = ""
+) -> Identity:
     """Combine the sources to one identity. Raises BadInput for a pattern that cannot be compiled."""
     uuid, source, reasons = choose_uuid(tokens, product_uuid)
     macs = choose_macs(interfaces, pattern)

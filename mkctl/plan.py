@@ -6,9 +6,10 @@ seconds of CLOCK_BOOTTIME: it goes on while a machine sleeps and nobody can set 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Dict, FrozenSet, Mapping, Optional, Tuple, Union
+from typing import Optional, Union
 
 from mkcore.errors import MkError
 from mkcore.events import Event
@@ -28,7 +29,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Probation:
-    """A pushed configuration that mkweb wants a verdict on (design 8, verdict two)."""
+    """A pushed configuration that mkweb wants a verdict on."""
 
     digest: str
     since_s: float
@@ -48,18 +49,21 @@ class State:
     first_checkin: bool = True
     registered_digest: str = ""
     registered_server: str = ""
-    register_ordered: bool = False
+    wanted: str = ""  # why a registration is owed: "", "ordered", "asked"
+    registering: bool = False
+    register_failures: int = 0
+    register_not_before_s: float = 0.0
     in_contact: bool = False
     ever_in_contact: bool = False
     failures: int = 0
     last_failure: str = ""
     last_command: str = ""
     slot_s: Optional[float] = None
-    pending_config: Optional[Dict[str, Json]] = None
-    settled_config: str = ""
+    pending_post: Optional[PostConfig] = None
+    settled_config: str = ""  # digest of what was sent and needs no second post
     post_not_before_s: float = 0.0
+    post_failure: str = ""
     probation: Optional[Probation] = None
-    holding: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class Facts:
     """What decisions need to know of facts.json.
 
     `digest` is that of what would be sent, less the volatile facts (`mkctl.registration.digest_facts`); "" without a
-    file. `age_s` counts from the last write of the file. `uevents_unchanged` compares the kernel's number with the file's.
+    file. `age_s` counts from the last write of the file. `uevents_unchanged` compares the kernel's number with the
+    file's.
     """
 
     present: bool = False
@@ -88,7 +93,7 @@ class Situation:
     rand: float = 0.5
     hold_registration: bool = False
     pushed: Mapping[str, Json] = field(default_factory=dict)
-    refused_digests: FrozenSet[str] = frozenset()
+    refused_digests: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class CheckedIn:
     """A checkin with errcode 0. `differing` names the pushed keys that differ (mkcore.config.differs)."""
 
     reply: Reply
-    differing: Tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,7 @@ class ConfigUnchanged:
 
 @dataclass(frozen=True)
 class ConfigNotTaken:
-    """mkweb did not store it. `final`: the same content is pointless (400, 413, 422); else later (409, 429, no answer)."""
+    """mkweb did not store it. `final`: the same again is pointless (400, 413, 422); else later (409, 429, silence)."""
 
     reason: str
     final: bool
@@ -209,7 +214,7 @@ class VerdictFailed:
 
 @dataclass(frozen=True)
 class Ticked:
-    """Time has passed: a Wait ended. Only a probation's deadline looks at it; the checkin itself is the loop's business."""
+    """A Wait ended and no checkin can be made (no route, say). Only a probation's deadline looks at it."""
 
 
 Outcome = Union[
@@ -231,7 +236,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class SaveState:
-    """Write state.json now, before the next action (the first-checkin flag must be stored before a configuration is posted)."""
+    """Write state.json now, before the next action: a restart may follow, which the first-checkin flag must survive."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +248,7 @@ class Register:
 
 @dataclass(frozen=True)
 class CollectFacts:
-    """Start mk-facts.service; its file arriving is FactsArrived, its failing FactsFailed."""
+    """Start mk-facts.service. Its end is FactsArrived, also when the file says nothing new, or FactsFailed."""
 
     reason: str
 
@@ -259,8 +264,8 @@ class Power:
 class PostConfig:
     """POST this map to mkweb; `keys` are the ones that differ."""
 
-    config: Dict[str, Json]
-    keys: Tuple[str, ...] = ()
+    config: dict[str, Json]
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -272,7 +277,7 @@ class AwaitRestart:
 
 @dataclass(frozen=True)
 class Confirm:
-    """POST /confirm for this digest; then VerdictDelivered or VerdictFailed."""
+    """POST /confirm for this digest; then VerdictDelivered or VerdictFailed, retryable unless mkweb has no such apply."""
 
     digest: str
 
@@ -287,7 +292,7 @@ class Refuse:
 
 @dataclass(frozen=True)
 class Report:
-    """Tell the operator: one event of the journal catalogue, one line of text, MK_* fields."""
+    """Tell the operator: one event of the journal's catalog, one line of text, fields (`server` becomes MK_SERVER)."""
 
     event: Event
     message: str
@@ -304,4 +309,4 @@ class Decision:
     """The state from now on and what to do, in this order; at most one Wait, always last."""
 
     state: State
-    actions: Tuple[Action, ...] = ()
+    actions: tuple[Action, ...] = ()

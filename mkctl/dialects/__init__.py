@@ -7,7 +7,7 @@ changes nothing there. Source: protocol 3.9, 9.6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import TYPE_CHECKING, Optional
 
 from mkcore.errors import BadInput
 from mkcore.jsonfields import parse_object
@@ -35,7 +35,7 @@ def dialect_of_path(path: str) -> Optional[Dialect]:
     return None
 
 
-def probe_requests(uri: str, checkin_path: str = "") -> Tuple[Request, ...]:
+def probe_requests(uri: str, checkin_path: str = "") -> tuple[Request, ...]:
     """Build the harmless requests, to be sent in this order until one answer is recognised.
 
     `uri` is scheme, host and port. With a checkin path of its own there is one, else one for each dialect's path.

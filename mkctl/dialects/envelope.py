@@ -4,15 +4,16 @@
     Razor's error:  {"std_err_code": 114, "err_class": "...", "result": "Must Provide Hardware IDs[hw_id]", ...}
     Hanlon's error: {"response": {"result": {"code": 400, "type": "...", "description": "..."}}}
 
-Only the body of a checkin's answer is looked at, as the originals did (protocol 3.2); a status of 200 alone proves nothing.
-Either error form is understood whichever dialect was spoken: a server behind the wrong path still says what it dislikes.
+Only the body of a checkin's answer is looked at, as the originals did (protocol 3.2); a status of 200 alone proves
+nothing. Either error form is understood whichever dialect was spoken: a server behind the wrong path still says what it
+dislikes.
 Source: protocol 3.3, 3.5, 3.9.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Dict, Optional
+from typing import TYPE_CHECKING, Optional
 
 from mkcore.errors import BadAnswer, BadInput, ServerRefused
 from mkcore.jsonfields import REQUIRED, Json, get_int, get_object, get_str, parse_object
@@ -63,7 +64,7 @@ def parse_registration(answer: Answer) -> Registration:
     return Registration(node=clean(uuid, 64))
 
 
-def error_words(body: Dict[str, Json]) -> str:
+def error_words(body: dict[str, Json]) -> str:
     """Return what an error of either form says, "" for a body that is none."""
     if "std_err_code" in body:
         return clean(_text(body.get("result")) or f"error {_text(body['std_err_code'])}")
@@ -74,11 +75,11 @@ def error_words(body: Dict[str, Json]) -> str:
     return ""
 
 
-def refuse(answer: Answer, what: str, body: Optional[Dict[str, Json]]) -> None:
+def refuse(answer: Answer, what: str, body: Optional[dict[str, Json]]) -> None:
     """Raise ServerRefused with the server's own words and its Retry-After."""
     words = "" if body is None else error_words(body)
     if not words and body is not None and "errcode" in body:
-        words = f"errcode {clean(_text(body['errcode']), 20)}" + (f", {clean(_text(body.get('result')))}" if body.get("result") else "")
+        words = ", ".join(filter(None, (f"errcode {_text(body['errcode'])[:20]}", clean(_text(body.get("result"))))))
     header = answer.headers.get("retry-after", "").strip()
     raise ServerRefused(
         f"{what} refused: {words or 'no reason given'} (HTTP {answer.status})",
@@ -88,12 +89,12 @@ def refuse(answer: Answer, what: str, body: Optional[Dict[str, Json]]) -> None:
 
 
 def clean(text: str, limit: int = WORDS_LIMIT) -> str:
-    """Make a stranger's text fit for one line of a log: no control characters, white space collapsed, cut to `limit`."""
+    """Make a stranger's text fit for one line of a log: no control characters, single blanks, cut to `limit`."""
     line = " ".join("".join(each if each.isprintable() else " " for each in text[: limit * 4]).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def _accepted(body: Dict[str, Json], answer: Answer, what: str) -> None:
+def _accepted(body: dict[str, Json], answer: Answer, what: str) -> None:
     if error_words(body):
         refuse(answer, what, body)
     errcode = get_int(body, "errcode", default=REQUIRED)
@@ -101,7 +102,7 @@ def _accepted(body: Dict[str, Json], answer: Answer, what: str) -> None:
         refuse(answer, what, body)
 
 
-def _body(answer: Answer, what: str) -> Dict[str, Json]:
+def _body(answer: Answer, what: str) -> dict[str, Json]:
     try:
         return parse_object(answer.body, what)
     except BadInput as error:
@@ -110,7 +111,7 @@ def _body(answer: Answer, what: str) -> Dict[str, Json]:
         raise BadAnswer(str(error)) from error
 
 
-def _lenient_body(answer: Answer) -> Optional[Dict[str, Json]]:
+def _lenient_body(answer: Answer) -> Optional[dict[str, Json]]:
     try:
         return parse_object(answer.body, "registration")
     except BadInput:

@@ -7,7 +7,8 @@ Source: protocol 3.2, 3.5, 3.9; the real server's transcripts 8 to 62; rows 41 t
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mkctl.dialects.envelope import parse_checkin, parse_registration
 from mkctl.dialects.model import Dialect, Request

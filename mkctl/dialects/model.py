@@ -6,11 +6,13 @@ opens connections nor keeps state, so each one is tested against recorded bytes 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Callable, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 if TYPE_CHECKING:  # mkcore.http brings requests in; the verbs for people must start without it
     from mkcore.http import Answer
+
     from mkcore.jsonfields import Json
     from mkctl.identity import Identity
 
@@ -29,20 +31,20 @@ class Request:
 class Reply:
     """The answer to a checkin whose `errcode` was 0.
 
-    `command` is the server's word, 1 to 64 printable characters, known to us or not. `config` is `client_config` as sent
-    (None when the answer carried none); its values are not validated here.
+    `command` is the server's word, 1 to 64 printable characters, known to us or not. `config` is `client_config` as
+    sent (None when the answer carried none); its values are not validated here.
     """
 
     command: str
-    config: Optional[Dict[str, Json]] = None
+    config: Optional[dict[str, Json]] = None
 
 
 @dataclass(frozen=True)
 class Registration:
     """An accepted registration (any 2xx, protocol 3.5).
 
-    `node` is the server's id of the node, "" where the answer names none. `remark` is "" or one line about an answer that
-    is not the usual envelope; the registration counts nevertheless.
+    `node` is the server's id of the node, "" where the answer names none. `remark` is "" or one line about an answer
+    that is not the usual envelope; the registration counts nevertheless.
     """
 
     node: str = ""
@@ -62,9 +64,9 @@ class Dialect:
     """One kind of server. All functions are pure.
 
     `build_checkin(checkin_uri, identity, first_checkin, last_state) -> Request`; last_state is `idle` for every server.
-    `parse_checkin(answer) -> Reply` raises ServerRefused (the server's own words) or BadAnswer (what is wrong, key path).
+    `parse_checkin(answer) -> Reply` raises ServerRefused (the server's own words) or BadAnswer (what is wrong, where).
     `build_registration(register_uri, identity, facts, last_state) -> Request`; facts as `mkctl.registration` made them.
-    `parse_registration(answer) -> Registration` raises ServerRefused or BadAnswer.
+    `parse_registration(answer) -> Registration` raises ServerRefused.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Razor: MAC list as `hw_id`, registration as a form whose one field `json_hash` holds JSON with `@` keys.
 
-Facts go out as strings alone: the Razor microkernel ran Facter 1.x, whose facts are flat text, and the server's tag rules
-compare text (`"true"`, `"2"`). Structured facts did not exist there and are left out (protocol 6.8, feature 72).
+Facts go out as strings alone: the Razor microkernel ran Facter 1.x, whose facts are flat text, and the server's tag
+rules compare text (`"true"`, `"2"`). Structured facts did not exist there and are left out (protocol 6.8, row 72).
 Source: protocol 3.2, 3.5, 3.9, 6.7; rows 41, 42, 54.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mkctl.dialects.envelope import parse_checkin, parse_registration
 from mkctl.dialects.model import Dialect, Request
