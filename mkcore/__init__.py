@@ -1,1 +1,1 @@
-"""What the services share: errors, untrusted data, files, processes, HTTP, systemd, configuration. Imports none of them."""
+"""What the services share: errors, untrusted data, files, processes, HTTP, systemd, configuration."""

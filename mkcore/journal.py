@@ -16,7 +16,8 @@ import re
 import socket
 import struct
 import sys
-from typing import Mapping, Optional
+from collections.abc import Mapping
+from typing import Optional
 
 from mkcore.errors import BadInput
 from mkcore.events import Event

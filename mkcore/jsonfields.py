@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Dict, List, Mapping, NoReturn, Tuple, Type, TypeVar, Union, cast
+from collections.abc import Mapping
+from typing import NoReturn, TypeVar, Union, cast
 
 from mkcore.errors import BadInput
 
-Json = Union[None, bool, int, float, str, List["Json"], Dict[str, "Json"]]
+Json = Union[None, bool, int, float, str, list["Json"], dict[str, "Json"]]
 T = TypeVar("T")
 
 
@@ -63,7 +64,7 @@ def _clean(value: Json) -> Json:
     return value
 
 
-def _get(obj: Mapping[str, Json], key: str, wanted: Type[T], default: Union[T, _Required], where: str) -> T:
+def _get(obj: Mapping[str, Json], key: str, wanted: type[T], default: Union[T, _Required], where: str) -> T:
     path = f"{where}.{key}" if where else key
     if key not in obj:
         if isinstance(default, _Required):
@@ -112,21 +113,25 @@ def get_int(
 
 
 def get_object(
-    obj: Mapping[str, Json], key: str, *, default: Union[Dict[str, Json], _Required] = REQUIRED, where: str = ""
+    obj: Mapping[str, Json], key: str, *, default: Union[dict[str, Json], _Required] = REQUIRED, where: str = ""
 ) -> dict[str, Json]:
     """Return the object under `key`."""
     return cast("dict[str, Json]", _get(obj, key, dict, default, where))
 
 
 def get_list(
-    obj: Mapping[str, Json], key: str, *, default: Union[List[Json], _Required] = REQUIRED, where: str = ""
+    obj: Mapping[str, Json], key: str, *, default: Union[list[Json], _Required] = REQUIRED, where: str = ""
 ) -> list[Json]:
     """Return the list under `key`."""
     return cast("list[Json]", _get(obj, key, list, default, where))
 
 
 def get_strings(
-    obj: Mapping[str, Json], key: str, *, default: Union[List[str], Tuple[str, ...], _Required] = REQUIRED, where: str = ""
+    obj: Mapping[str, Json],
+    key: str,
+    *,
+    default: Union[list[str], tuple[str, ...], _Required] = REQUIRED,
+    where: str = "",
 ) -> list[str]:
     """Return the list under `key`, all of whose items must be strings."""
     if key not in obj and not isinstance(default, _Required):

@@ -14,8 +14,9 @@ import selectors
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, Sequence, Union
+from typing import IO, Union
 
 from mkcore.errors import ToolFailed
 

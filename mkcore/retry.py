@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Callable, Optional
+from collections.abc import Callable
+from typing import Optional
 
 
 def backoff_s(
@@ -23,8 +24,8 @@ def backoff_s(
     """Return how long to wait after failure number `attempt` (1 is the first).
 
     Full jitter: uniform in 0..min(ceiling_s, base_s * 2^(attempt-1)); `rand` returns a number in 0..1. A server's
-    own wish `retry_after_s` is honoured up to the ceiling and then spread by at most base_s, so that nodes which got the
-    same answer do not come back in the same second.
+    own wish `retry_after_s` is honoured up to the ceiling and then spread by at most base_s, so that nodes which got
+    the same answer do not come back in the same second.
     """
     limit_s = min(ceiling_s, base_s * 2.0 ** min(max(attempt, 1) - 1, 62))
     if retry_after_s is None or retry_after_s <= 0:
@@ -47,7 +48,7 @@ def first_slot_s(contact_s: float, identity: str, interval_s: float) -> float:
 
 
 def next_slot_s(previous_slot_s: float, interval_s: float, now_s: float) -> float:
-    """Return the slot after `previous_slot_s` that lies in the future; slots that were missed are skipped, not made up."""
+    """Return the slot after `previous_slot_s` that lies in the future; missed slots are skipped, not made up."""
     missed = max(0, math.floor((now_s - previous_slot_s) / interval_s))
     slot = previous_slot_s + (missed + 1) * interval_s
     return slot if slot > now_s else slot + interval_s

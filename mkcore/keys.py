@@ -1,0 +1,246 @@
+"""The one table of configuration keys: type, range, default, and which pushed mk_* key means the same.
+
+Everything else is derived from it: the Config dataclass, what a push may set, the manual page and the commented file
+that is shipped (tests hold them equal). Values are parsed into the one form in which they are compared, so that 60
+equals "60" and `Logger::ERROR` equals `error`. Source: protocol 2.1 to 2.4.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Union
+
+from mkcore import journal
+from mkcore.errors import BadInput
+from mkcore.jsonfields import show
+from mkcore.rubyregex import compile_ruby
+
+Value = Union[bool, int, str, tuple[str, ...]]
+TEXT_LIMIT = 2048
+
+RAZOR_EXCLUDE = (
+    "(^facter.*$)|(^id$)|(^kernel.*$)|(^memoryfree$)|(^operating.*$)|(^osfamily$)|(^path$)|(^ps$)|(^ruby.*$)"
+    "|(^selinux$)|(^ssh.*$)|(^swap.*$)|(^timezone$)|(^uniqueid$)|(^uptime.*$)|(.*json_str$)"
+)
+HANLON_EXCLUDE = (
+    "(^facter.*$)|(^id$)|(^kernel.*$)|(^memoryfree$)|(^memoryfree_mb$)|(^operating.*$)|(^osfamily$)|(^path$)|(^ps$)"
+    "|(^ruby.*$)|(^selinux$)|(^ssh.*$)|(^swap.*$)|(^timezone$)|(^uniqueid$)|(^.*uptime.*$)|(.*json_str$)"
+)
+VOLATILE = (
+    "memoryfree_mb",
+    "load_averages",
+    "mk_hw_lscpu_CPU_MHz",
+    r"/^mk_hw_lscpu_.*MHz$/",
+    r"/^mk_hw_lscpu_BogoMIPS$/",
+    r"/^mk_hw_cpu\d+_size$/",
+    r"/^mk_hw_nic\d+_configuration$/",
+    r"/uptime/",
+)
+
+
+class Kind(enum.Enum):
+    """How the value of a key is written."""
+
+    INTEGER = "integer"
+    BOOLEAN = "true or false"
+    CHOICE = "one of"
+    LEVEL = "log level"
+    URI = "http:// or https:// URI"
+    PATH = "path that starts with /"
+    LOCATION = "URI or path"
+    PATTERN = "regular expression"
+    NAMES = "list of names and /patterns/"
+    PROTECTED = "list of protected pushed keys"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key. `low`..`high` for integers; `empty_port` is what `http://host:/` means in a location (defect B17)."""
+
+    name: str
+    kind: Kind
+    default: Value
+    low: int = 0
+    high: int = 0
+    choices: tuple[str, ...] = ()
+    empty_port: int = 0
+
+    @property
+    def field(self) -> str:
+        """The name of the key in Config: `checkin.interval_s` is checkin_interval_s."""
+        return self.name.replace(".", "_")
+
+    @property
+    def range(self) -> str:
+        """The range or the form, in words for a message: "1..3600"."""
+        if self.kind is Kind.INTEGER:
+            return f"{self.low}..{self.high}"
+        return f"one of {', '.join(self.choices)}" if self.kind is Kind.CHOICE else f"a {self.kind.value}"
+
+
+_TCE = 2157
+_GEM = 2158
+KEYS: tuple[Key, ...] = (
+    Key("server.uri", Kind.URI, ""),
+    Key("server.checkin_path", Kind.PATH, ""),
+    Key("server.register_path", Kind.PATH, ""),
+    Key("server.dialect", Kind.CHOICE, "auto", choices=("auto", "razor", "hanlon")),
+    Key("discovery.order", Kind.CHOICE, "explicit", choices=("explicit", "originals")),
+    Key("identity.interfaces", Kind.PATTERN, ""),
+    Key("checkin.interval_s", Kind.INTEGER, 60, low=1, high=3600),
+    Key("checkin.skew_s", Kind.INTEGER, 5, low=0, high=300),
+    Key("checkin.retry_ceiling_s", Kind.INTEGER, 90, low=1, high=99),
+    Key("facts.exclude", Kind.PATTERN, HANLON_EXCLUDE),
+    Key("facts.volatile", Kind.NAMES, VOLATILE),
+    Key("facts.boot_nic_as_eth0", Kind.BOOLEAN, True),
+    Key("facts.max_age_s", Kind.INTEGER, 300, low=0, high=86_400),
+    Key("log.level", Kind.LEVEL, "ERROR"),
+    Key("actions.allow_power_orders", Kind.BOOLEAN, False),
+    Key("apply.min_spacing_s", Kind.INTEGER, 60, low=0, high=3600),
+    Key("apply.allow_push", Kind.PROTECTED, ()),
+    Key("extensions.builtin_wait_s", Kind.INTEGER, 10, low=0, high=600),
+    Key("mirror.tce_mirror_port", Kind.INTEGER, _TCE, low=1, high=65_535),
+    Key("mirror.tce_mirror_uri", Kind.LOCATION, "http://localhost:2157/tinycorelinux", empty_port=_TCE),
+    Key("mirror.tce_mirror", Kind.LOCATION, "http://localhost:2157/tinycorelinux", empty_port=_TCE),
+    Key("mirror.tce_install_list_uri", Kind.LOCATION, "/tce-install-list", empty_port=_TCE),
+    Key("mirror.kmod_install_list_uri", Kind.LOCATION, "/kmod-install-list", empty_port=_TCE),
+    Key("mirror.gem_mirror_uri", Kind.LOCATION, "http://localhost:2158/gem-mirror", empty_port=_GEM),
+    Key("mirror.gem_mirror", Kind.LOCATION, "http://localhost:2158/gem-mirror", empty_port=_GEM),
+    Key("mirror.gemlist_uri", Kind.LOCATION, "/gems/gem.list", empty_port=_GEM),
+)
+BY_NAME: Mapping[str, Key] = {key.name: key for key in KEYS}
+
+
+@dataclass(frozen=True)
+class Pushable:
+    """What a pushed mk_* key sets. A protected one counts only where the site's apply.allow_push names it."""
+
+    key: Key
+    protected: bool = False
+
+
+PUSH: Mapping[str, Pushable] = {
+    "mk_checkin_interval": Pushable(BY_NAME["checkin.interval_s"]),
+    "mk_checkin_skew": Pushable(BY_NAME["checkin.skew_s"]),
+    "mk_fact_excl_pattern": Pushable(BY_NAME["facts.exclude"]),
+    "mk_log_level": Pushable(BY_NAME["log.level"]),
+    "mk_tce_mirror_port": Pushable(BY_NAME["mirror.tce_mirror_port"]),
+    "mk_tce_mirror_uri": Pushable(BY_NAME["mirror.tce_mirror_uri"]),
+    "mk_tce_mirror": Pushable(BY_NAME["mirror.tce_mirror"]),
+    "mk_tce_install_list_uri": Pushable(BY_NAME["mirror.tce_install_list_uri"]),
+    "mk_kmod_install_list_uri": Pushable(BY_NAME["mirror.kmod_install_list_uri"]),
+    "mk_gem_mirror_uri": Pushable(BY_NAME["mirror.gem_mirror_uri"]),
+    "mk_gem_mirror": Pushable(BY_NAME["mirror.gem_mirror"]),
+    "mk_gemlist_uri": Pushable(BY_NAME["mirror.gemlist_uri"]),
+    "mk_uri": Pushable(BY_NAME["server.uri"], protected=True),
+    "mk_checkin_path": Pushable(BY_NAME["server.checkin_path"], protected=True),
+    "mk_register_path": Pushable(BY_NAME["server.register_path"], protected=True),
+}
+PROTECTED: tuple[str, ...] = tuple(name for name, pushable in PUSH.items() if pushable.protected)
+
+# What a stock server of the dialect pushes, so that its push changes nothing (defects B19, B20).
+DIALECT_DEFAULTS: Mapping[str, Mapping[str, Value]] = {
+    "razor": {
+        "server.checkin_path": "/razor/api/node/checkin",
+        "server.register_path": "/razor/api/node/register",
+        "facts.exclude": RAZOR_EXCLUDE,
+        "mirror.tce_install_list_uri": "http://localhost:2157/tinycorelinux/tce-install-list",
+        "mirror.kmod_install_list_uri": "http://localhost:2157/tinycorelinux/kmod-install-list",
+        "mirror.gemlist_uri": "http://localhost:2158/gem-mirror/gems/gem.list",
+    },
+    "hanlon": {
+        "server.checkin_path": "/hanlon/api/v1/node/checkin",
+        "server.register_path": "/hanlon/api/v1/node/register",
+        "facts.exclude": HANLON_EXCLUDE,
+    },
+}
+
+_URI = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9_.\-]+)(?::([0-9]*))?(/[^\s\x00-\x1f\x7f]*)?", re.IGNORECASE)
+_PATH = re.compile(r"/[^\s\x00-\x1f\x7f]*")
+_STANDARD_PORTS = {"http": 80, "https": 443}
+
+
+def parse_value(key: Key, raw: object, *, pushed: bool = False) -> Value:
+    """Return `raw` in the form in which values of `key` are used and compared.
+
+    `raw` comes from TOML or, with `pushed`, from JSON of a server, where an integer may also be written as a string of
+    digits. Raises BadInput with value and range.
+    """
+    if key.kind is Kind.INTEGER:
+        return _integer(key, raw, pushed)
+    if key.kind is Kind.BOOLEAN and isinstance(raw, bool):
+        return raw
+    if key.kind in (Kind.NAMES, Kind.PROTECTED):
+        return _names(key, raw)
+    if not isinstance(raw, str) or len(raw) > (10_000 if key.kind is Kind.PATTERN else TEXT_LIMIT):
+        raise _wrong(key, raw)
+    return _text(key, raw)
+
+
+def _wrong(key: Key, raw: object) -> BadInput:
+    return BadInput(f"{show(raw)} is not {'in ' if key.kind is Kind.INTEGER else ''}{key.range}")
+
+
+def _integer(key: Key, raw: object, pushed: bool) -> int:
+    number: object = raw
+    if pushed and isinstance(raw, str) and re.fullmatch(r"\s*-?[0-9]{1,9}\s*", raw):
+        number = int(raw)
+    if pushed and isinstance(raw, float) and raw.is_integer():
+        number = int(raw)
+    if not isinstance(number, int) or isinstance(number, bool) or not key.low <= number <= key.high:
+        raise _wrong(key, raw)
+    return number
+
+
+def _names(key: Key, raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, (list, tuple)):
+        raise _wrong(key, raw)
+    names: list[str] = []
+    for item in raw:  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(item, str) or (key.kind is Kind.PROTECTED and item not in PROTECTED):
+            allowed = f": only {', '.join(PROTECTED)}" if key.kind is Kind.PROTECTED else ""
+            raise BadInput(f"{show(item)} cannot stand in this list{allowed}")  # pyright: ignore
+        if is_pattern(item):
+            compile_ruby(item[1:-1])
+        names.append(item)
+    return tuple(names)
+
+
+def is_pattern(item: str) -> bool:
+    """Tell whether an item of a list of names is a `/pattern/`."""
+    return len(item) > 2 and item.startswith("/") and item.endswith("/")
+
+
+def _text(key: Key, raw: str) -> str:
+    if key.kind is Kind.PATTERN:
+        compile_ruby(raw)
+        return raw
+    if key.kind is Kind.LEVEL:
+        try:
+            return journal.parse_level(raw)
+        except BadInput:
+            raise BadInput(f"{show(raw)} is not one of Logger::FATAL, ERROR, WARN, INFO, DEBUG") from None
+    text = raw.strip()
+    if key.kind is Kind.CHOICE and text in key.choices:
+        return text
+    if text == "" and key.kind is not Kind.CHOICE:
+        return ""
+    if key.kind in (Kind.PATH, Kind.LOCATION) and _PATH.fullmatch(text):
+        return text
+    match = _URI.fullmatch(text)
+    if match is None or key.kind not in (Kind.URI, Kind.LOCATION):
+        raise _wrong(key, raw)
+    return _normal_uri(key, match)
+
+
+def _normal_uri(key: Key, match: re.Match[str]) -> str:
+    """Write scheme and host small, leave out a port that is the scheme's own, fill in one that was left empty."""
+    scheme, host, port_text, path = match.group(1).lower(), match.group(2).lower(), match.group(3), match.group(4) or ""
+    port = key.empty_port if port_text == "" else int(port_text or 0)
+    if not 0 <= port <= 65_535:
+        raise _wrong(key, match.group())
+    shown = f":{port}" if port not in (0, _STANDARD_PORTS[scheme]) else ""
+    return f"{scheme}://{host}{shown}{path.rstrip('/') if key.kind is Kind.URI else path}"
