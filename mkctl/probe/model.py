@@ -1,8 +1,8 @@
 """The facts file: what mk-facts writes and every other process reads.
 
-The file is the probe's whole interface. The probe runs as root and must not be reachable from the network side, so there
-is no bus name, no socket, no reply: mkctl reads this file and starts the unit when it wants it younger. The module imports
-nothing heavy, because the commands for people read the file too.
+The file is the probe's whole interface. The probe runs as root and must not be reachable from the network side, so
+there is no bus name, no socket, no reply: mkctl reads this file and starts the unit when it wants it younger. The
+module imports nothing heavy, because the commands for people read the file too.
 
     {"version": 1, "generation": 3, "complete": true, "boottime_usec": 81230000, "uevent_seqnum": 1840,
      "collectors": {"lshw": {"status": "ok", "duration_ms": 912, "error": "", "facts": ["mk_hw_nic_count", ...]}},
@@ -39,9 +39,10 @@ class Status(enum.Enum):
 
 @dataclass(frozen=True)
 class CollectorState:
-    """One collector: last status, duration, one line of error ("" when ok), and the names of the facts that came from it.
+    """One collector: last status, duration, one line of error, and the names of the facts that came from it.
 
-    After a run that failed, `facts` still names those of the last good run of this boot, which stay in the file.
+    error: "" when all is well; together with `OK` a remark (what had to be left out). After a run that failed, `facts`
+    still names those of the last good run of this boot, which stay in the file.
     """
 
     status: Status
@@ -91,7 +92,7 @@ def _parse_state(states: dict[str, Json], name: str, where: str) -> CollectorSta
     where = f"{where}.{name}"
     text = get_str(state, "status", where=where)
     if text not in {status.value for status in Status}:
-        raise BadInput(f"{where}.status: {text!r} is not a status of a collector")
+        raise BadInput(f"{text!r} is not a status of a collector", f"{where}.status")
     return CollectorState(
         status=Status(text),
         duration_ms=get_int(state, "duration_ms", default=0, where=where, low=0, high=MAX_COUNT),

@@ -1,0 +1,61 @@
+"""mk-facts: collect the hardware facts of this machine into /run/mk-facts/facts.json. See mk-facts(8)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Optional
+
+from mkcore import journal
+from mkcore.errors import MkError
+from mkcore.lifecycle import Notifier
+from mkcore.paths import paths_under
+from mkctl.probe.model import build_facts_file
+from mkctl.probe.rounds import Pace, collect_until_stable, read_seqnum
+from mkctl.probe.sources import build_collectors
+from mkctl.probe.store import FactsStore
+
+log = logging.getLogger("mk-facts")
+
+
+def main(argv: Optional[list[str]] = None) -> int:
+    """Collect, and return the exit status: 0 even where collectors failed, as their status stands in the file."""
+    arguments = sys.argv[1:] if argv is None else argv
+    root, only_print = _parse(arguments) if arguments else ("", False)
+    journal.setup("INFO", component="mk-facts")
+    paths = paths_under(root)
+    collectors = build_collectors(root)
+    store = FactsStore(paths.facts, [collector.name for collector in collectors], write=not only_print)
+    try:
+        if not only_print:
+            store.load(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
+        pace = Pace(rounds=1) if only_print else Pace()
+        collect_until_stable(collectors, store, lambda: read_seqnum(paths.sys), Notifier().status, pace)
+    except (MkError, OSError) as error:
+        log.error("%s; the facts of the last good run stay in use", error)
+        return error.exit_status if isinstance(error, MkError) else 74
+    if only_print:
+        _print(store)
+    return 0
+
+
+def _parse(arguments: list[str]) -> tuple[str, bool]:
+    import argparse  # not for the unit, which passes nothing
+
+    parser = argparse.ArgumentParser(prog="mk-facts", description="Collect the hardware facts of this machine.")
+    parser.add_argument("--print", action="store_true", help="write facts to standard output, and no file")
+    parser.add_argument("--root", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    return options.root, options.print
+
+
+def _print(store: FactsStore) -> None:
+    import json
+
+    json.dump(build_facts_file(store.content), sys.stdout, indent=1, sort_keys=True, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""The collectors of this version, and what they run.
+
+Each reads below one root directory, so that tests and `--root` give them a tree. Tools come from PATH.
+
+lshw runs once, with SMBIOS. The historic agents gave it `-disable dmi` wherever the fact `virtual` was kvm, because the
+lshw of that time crashed or hung there (protocol 6.2); that costs a virtual machine its vendor, its memory modules and
+the round size of its memory ("2GiB" becomes "1967MiB"), of which servers make tags. Here the tool gets SMBIOS
+everywhere and is run again without it, on any machine, when it did crash or hang. The result then carries a remark.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from mkcore.interfaces import address_facts, read_interfaces
+
+from mkcore.errors import BadInput
+from mkcore.files import read_text
+from mkcore.jsonfields import Json
+from mkcore.paths import Paths, paths_under
+from mkcore.proc import Finished, Outcome, run
+from mkctl.probe.base import (
+    CPUINFO_LIMIT_BYTES,
+    join_facts,
+    machine_facts,
+    memory_facts,
+    name_facts,
+    processor_facts,
+)
+from mkctl.probe.collect import Collected, Collector
+from mkctl.probe.dmi import board_fields, dmi_facts, read_dmi
+from mkctl.probe.flatten import DiskIdentity, flatten_lshw
+from mkctl.probe.lscpu import flatten_lscpu, parse_lscpu
+from mkctl.probe.lshw import parse_lshw
+from mkctl.probe.model import Status
+from mkctl.probe.sysfs import block_facts, read_block_devices
+from mkctl.probe.virtual import read_virtual, virtual_facts
+
+LSHW = ("lshw", "-json")
+LSHW_WITHOUT_SMBIOS = ("lshw", "-json", "-disable", "dmi")
+LSCPU = ("lscpu", "-J")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Time limits in seconds. `lshw_s` bounds one run of the tool; a second one after a crash has the same."""
+
+    kernel_s: float = 10.0
+    lscpu_s: float = 10.0
+    lshw_s: float = 50.0
+
+
+def build_collectors(root: str = "", limits: Limits = Limits()) -> list[Collector]:
+    """Return the collectors for the machine, or for the tree below `root`; later ones win where names collide."""
+    paths, top = paths_under(root), Path(root or "/")
+    margin_s = 5.0  # a tool's limit, then its end and its parsing
+    return [
+        Collector("system", limits.kernel_s, partial(collect_system, paths, top)),
+        Collector("memory", limits.kernel_s, partial(collect_memory, paths)),
+        Collector("processors", limits.kernel_s, partial(collect_processors, paths)),
+        Collector("dmi", limits.kernel_s, partial(collect_dmi, paths)),
+        Collector("network", limits.kernel_s, partial(collect_network, paths)),
+        Collector("block", limits.kernel_s, partial(collect_block, paths)),
+        Collector("lscpu", limits.lscpu_s + margin_s, partial(collect_lscpu, paths, limits.lscpu_s)),
+        Collector("lshw", 2 * limits.lshw_s + margin_s, partial(collect_lshw, paths, limits.lshw_s)),
+    ]
+
+
+def collect_system(paths: Paths, top: Path) -> Collected:
+    """Collect names, architecture and virtualization."""
+    virtual = read_virtual(top, paths.sys, paths.proc)
+    parts = (name_facts(top, paths.proc), machine_facts(os.uname().machine), virtual_facts(virtual))
+    return Collected(join_facts(parts))
+
+
+def collect_memory(paths: Paths) -> Collected:
+    """Collect the size of the memory."""
+    return Collected(memory_facts(read_text(paths.proc / "meminfo")))
+
+
+def collect_processors(paths: Paths) -> Collected:
+    """Collect count and models of the processors."""
+    return Collected(processor_facts(paths.sys, _cpuinfo(paths)))
+
+
+def collect_dmi(paths: Paths) -> Collected:
+    """Collect the SMBIOS identification; a machine without SMBIOS has no such facts, and that is no failure."""
+    return Collected(dmi_facts(read_dmi(paths.sys)))
+
+
+def collect_network(paths: Paths) -> Collected:
+    """Collect interfaces and their addresses."""
+    return Collected(address_facts(read_interfaces(paths.sys, paths.proc)))
+
+
+def collect_block(paths: Paths) -> Collected:
+    """Collect the block devices."""
+    return Collected(block_facts(read_block_devices(paths.sys)))
+
+
+def collect_lscpu(paths: Paths, timeout_s: float) -> Collected:
+    """Run lscpu; the text form where this util-linux has no JSON."""
+    finished = run(LSCPU, timeout_s=timeout_s)
+    if finished.outcome is Outcome.FAILED:
+        finished = run(LSCPU[:1], timeout_s=timeout_s / 2)
+    if not finished.ok:
+        return _failed(finished)
+    return Collected(flatten_lscpu(parse_lscpu(finished.stdout), _cpuinfo(paths)))
+
+
+def collect_lshw(paths: Paths, timeout_s: float) -> Collected:
+    """Run lshw once, and once more without SMBIOS if it crashed or hung."""
+    finished, remark = run(LSHW, timeout_s=timeout_s), ""
+    if finished.outcome in {Outcome.SIGNALLED, Outcome.TIMED_OUT}:
+        remark = f"{finished.describe()}; read again without SMBIOS"
+        finished = run(LSHW_WITHOUT_SMBIOS, timeout_s=timeout_s)
+    if not finished.ok:
+        return _failed(finished)
+    disks = {
+        device.name: DiskIdentity(device.serial, device.size_bytes) for device in read_block_devices(paths.sys)
+    }
+    board = board_fields(read_dmi(paths.sys))
+    facts: dict[str, Json] = dict(flatten_lshw(parse_lshw(finished.stdout), board=board, disks=disks))
+    return Collected(facts, Status.OK, remark)
+
+
+def _cpuinfo(paths: Paths) -> str:
+    try:
+        return read_text(paths.proc / "cpuinfo", CPUINFO_LIMIT_BYTES)
+    except (OSError, BadInput):
+        return ""  # sysfs still knows the count
+
+
+def _failed(finished: Finished) -> Collected:
+    statuses = {Outcome.TIMED_OUT: Status.TIMED_OUT, Outcome.MISSING: Status.MISSING}
+    return Collected({}, statuses.get(finished.outcome, Status.FAILED), finished.describe())
