@@ -23,7 +23,7 @@ class _Required:
 
 
 REQUIRED = _Required()
-_TYPE_NAMES = {str: "a string", int: "an integer", bool: "true or false", dict: "an object", list: "a list"}
+_TYPE_NAMES: dict[type, str] = {str: "a string", int: "an integer", bool: "true or false", dict: "an object", list: "a list"}
 
 
 def parse_json(data: Union[bytes, str], where: str) -> Json:
@@ -70,7 +70,7 @@ def _get(obj: Mapping[str, Json], key: str, wanted: type[T], default: Union[T, _
         if isinstance(default, _Required):
             raise BadInput("is missing", path)
         return default
-    value = obj[key]
+    value: object = obj[key]
     # bool is an int in Python, not in JSON
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         raise BadInput(f"must be {_TYPE_NAMES[wanted]}, not {show(value)}", path)
@@ -116,14 +116,14 @@ def get_object(
     obj: Mapping[str, Json], key: str, *, default: Union[dict[str, Json], _Required] = REQUIRED, where: str = ""
 ) -> dict[str, Json]:
     """Return the object under `key`."""
-    return cast("dict[str, Json]", _get(obj, key, dict, default, where))
+    return _get(obj, key, dict, default, where)
 
 
 def get_list(
     obj: Mapping[str, Json], key: str, *, default: Union[list[Json], _Required] = REQUIRED, where: str = ""
 ) -> list[Json]:
     """Return the list under `key`."""
-    return cast("list[Json]", _get(obj, key, list, default, where))
+    return _get(obj, key, list, default, where)
 
 
 def get_strings(

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Union
+from typing import Union, cast
 
 from mkcore import journal
 from mkcore.errors import BadInput
@@ -199,10 +199,10 @@ def _names(key: Key, raw: object) -> tuple[str, ...]:
     if not isinstance(raw, (list, tuple)):
         raise _wrong(key, raw)
     names: list[str] = []
-    for item in raw:  # pyright: ignore[reportUnknownVariableType]
+    for item in cast("Sequence[object]", raw):
         if not isinstance(item, str) or (key.kind is Kind.PROTECTED and item not in PROTECTED):
             allowed = f": only {', '.join(PROTECTED)}" if key.kind is Kind.PROTECTED else ""
-            raise BadInput(f"{show(item)} cannot stand in this list{allowed}")  # pyright: ignore
+            raise BadInput(f"{show(item)} cannot stand in this list{allowed}")
         if is_pattern(item):
             compile_ruby(item[1:-1])
         names.append(item)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Optional
+from collections.abc import Callable
+from typing import Optional, cast
 
 import sdnotify
 
@@ -19,7 +20,7 @@ class Notifier:
     """Tells systemd how this process is; `watchdog_interval_s` is how often it wants to hear, None for never."""
 
     def __init__(self) -> None:
-        self._notify = sdnotify.SystemdNotifier().notify
+        self._notify = cast("Callable[[str], None]", sdnotify.SystemdNotifier().notify)  # pyright: ignore
         self._status = ""
         self.watchdog_interval_s: Optional[float] = _watchdog_interval_s()
 

@@ -36,10 +36,10 @@ class Source(enum.IntEnum):
 class Site:
     """What the site configures: per key its value, the file it stands in, and its source; and what could not be used."""
 
-    values: dict[str, Value] = field(default_factory=lambda: {})
-    origins: dict[str, str] = field(default_factory=lambda: {})
-    sources: dict[str, Source] = field(default_factory=lambda: {})
-    problems: list[str] = field(default_factory=lambda: [])
+    values: dict[str, Value] = field(default_factory=dict[str, Value])
+    origins: dict[str, str] = field(default_factory=dict[str, str])
+    sources: dict[str, Source] = field(default_factory=dict[str, Source])
+    problems: list[str] = field(default_factory=list[str])
 
 
 def read_site(paths: Paths) -> Site:
@@ -81,7 +81,7 @@ def _read(site: Site, path: Path) -> str:
 def _take_file(site: Site, path: Path, source: Source) -> None:
     text = _read(site, path)
     try:
-        document = parse_toml(text) if text else {}
+        document = parse_toml(text)
     except BadInput as error:
         site.problems.append(f"{path}: {error}; the file is left out")
         return

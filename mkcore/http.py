@@ -1,0 +1,300 @@
+"""The one door to HTTP: `exchange`, a request and its whole answer within one deadline.
+
+Servers here are old, hostile or dying as often as not. So one monotonic deadline covers name resolution, connection,
+headers and body; what an answer may hold is bounded; redirects are not followed; nothing comes from the environment.
+The exchange runs in a daemon thread: getaddrinfo cannot be interrupted, and a peer that drips header bytes defeats the
+time-out of a single read. At the deadline the caller goes on and the connection is shut down, which ends the thread.
+
+Source: protocol 3 (what the original clients sent), RFC 9110 (Host, Retry-After), RFC 9112.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from mkcore.errors import BadAnswer, MkError, Unreachable
+from mkcore.version import VERSION
+
+if TYPE_CHECKING:
+    from socket import socket
+
+_CHUNK_BYTES = 64 << 10
+_PER_ADDRESS_S = 6.0  # a name may have an address that swallows packets; the next one must get its turn
+_SHUT_BOTH_WAYS = 2
+_RETRY_AFTER_LIMIT_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A complete answer. Header names are lower-case; repeated headers are joined by ", "."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def user_agent(component: str) -> str:
+    """Return the User-Agent of a component, e.g. "mkctl/0.1.0 python/3.13 linux/6.12"."""
+    kernel = ".".join(os.uname().release.split(".")[:2])
+    return f"{component}/{VERSION} python/{sys.version_info.major}.{sys.version_info.minor} linux/{kernel}"
+
+
+def retry_after_s(answer: Answer) -> Optional[float]:
+    """Return the seconds that an answer's Retry-After asks for (at most a day), None without a usable one.
+
+    Both forms of RFC 9110 section 10.2.3 count; a date is taken relative to the answer's own Date, so that a node with
+    a wrong clock understands it too.
+    """
+    text = answer.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), _RETRY_AFTER_LIMIT_S)
+    from email.utils import parsedate_to_datetime  # rare
+
+    try:
+        wanted = parsedate_to_datetime(text)
+        sent = parsedate_to_datetime(answer.headers.get("date", ""))
+        return min(max((wanted - sent).total_seconds(), 0.0), _RETRY_AFTER_LIMIT_S)
+    except (TypeError, ValueError, IndexError):
+        return None
+
+
+def exchange(
+    method: str,
+    uri: str,
+    *,
+    headers: Optional[Mapping[str, str]] = None,
+    body: Optional[bytes] = None,
+    deadline_s: float = 20.0,
+    limit_bytes: int = 1_000_000,
+    component: str = "mk",
+) -> Answer:
+    """Send one request and return the answer, whatever its status below 300 or from 400 on.
+
+    Sent are Host, Accept: */*, User-Agent, then `headers` (which may replace those), then Content-Length with a body.
+    Raises Unreachable (name, connection, reset, deadline) and BadAnswer (redirect, larger than `limit_bytes`, truncated,
+    compressed, not HTTP); both name the address. Blocks for `deadline_s` at most.
+    """
+    work = _Exchange(_build_request(method, uri, headers or {}, body, component), deadline_s, limit_bytes)
+    thread = threading.Thread(target=work.run, name="http-exchange", daemon=True)
+    thread.start()
+    if not work.done.wait(deadline_s):
+        work.abandon()
+        raise Unreachable(f"{work.place}: no complete answer within {deadline_s:g} s{work.progress()}")
+    if work.failure is not None:
+        raise work.failure
+    if work.answer is None:
+        raise Unreachable(f"{work.place}: the exchange ended without a result")
+    return work.answer
+
+
+def _build_request(
+    method: str, uri: str, headers: Mapping[str, str], body: Optional[bytes], component: str
+) -> requests.PreparedRequest:
+    """Prepare exactly the headers that are wanted; raise Unreachable for an address that cannot be used."""
+    try:
+        parts = urlsplit(uri)
+        port = parts.port
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+        standard = {"http": 80, "https": 443}.get(parts.scheme)
+        if not host or standard is None:
+            raise ValueError("not an http:// or https:// address")
+        shown = host if port in (None, standard) else f"{host}:{port}"
+        sent = {"Host": shown, "Accept": "*/*", "User-Agent": user_agent(component), **headers}
+        return requests.Request(method, uri, headers=sent, data=body).prepare()
+    except (ValueError, requests.RequestException) as error:
+        raise Unreachable(f"{uri[:200]}: {error}") from None
+
+
+class _Exchange:
+    """One exchange and what became of it; `run` is the thread's part, the rest the caller's."""
+
+    def __init__(self, request: requests.PreparedRequest, deadline_s: float, limit_bytes: int) -> None:
+        self.request = request
+        self.place = (request.url or "").split("?", 1)[0]
+        self.deadline = time.monotonic() + deadline_s
+        self.limit_bytes = limit_bytes
+        self.done = threading.Event()
+        self.answer: Optional[Answer] = None
+        self.failure: Optional[MkError] = None
+        self.received_bytes = 0
+        self._lock = threading.Lock()
+        self._connection: Optional[socket] = None
+        self._abandoned = False
+
+    def run(self) -> None:
+        """Do the exchange; leave the answer or the failure."""
+        try:
+            self.answer = self._exchange()
+        except MkError as error:
+            self.failure = error
+        except (requests.RequestException, OSError, ValueError) as error:  # urllib3 lets a few of its own through
+            self.failure = _translate(error, self.place)
+        finally:
+            self._close()
+            self.done.set()
+
+    def adopt(self, connection: socket) -> None:
+        """Take note of the connection, by a duplicate, so that TLS may wrap the original."""
+        with self._lock:
+            if self._abandoned:
+                raise TimeoutError("the deadline is over")
+            self._close()
+            self._connection = connection.dup()
+
+    def abandon(self) -> None:
+        """End the thread's part: shut the connection down, or refuse the next one."""
+        with self._lock:
+            self._abandoned = True
+            if self._connection is not None:
+                with contextlib.suppress(OSError):
+                    self._connection.shutdown(_SHUT_BOTH_WAYS)
+
+    def progress(self) -> str:
+        """Say how far it came, for the message."""
+        if self._connection is None:
+            return " (no connection)"
+        return f" ({self.received_bytes} bytes of the body came)"
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _exchange(self) -> Answer:
+        remaining = max(0.1, self.deadline - time.monotonic())
+        with _Adapter(self) as adapter, _closing(
+            adapter.send(self.request, stream=True, timeout=(min(_PER_ADDRESS_S, remaining), remaining))
+        ) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            if 300 <= response.status_code < 400:
+                target = headers.get("location", "nowhere")[:200]
+                raise BadAnswer(f"{self.place}: redirects to {target} with {response.status_code}, which is not followed")
+            if response.status_code < 200:
+                raise BadAnswer(f"{self.place}: answers with status {response.status_code}")
+            if headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+                raise BadAnswer(f"{self.place}: answers compressed, which was not asked for")
+            body = self._body(response, headers)
+            return Answer(response.status_code, headers, body)
+
+    def _body(self, response: requests.Response, headers: Mapping[str, str]) -> bytes:
+        declared = headers.get("content-length", "")
+        if declared.isascii() and declared.isdigit() and len(declared) < 16 and int(declared) > self.limit_bytes:
+            if self.request.method != "HEAD":
+                raise self._too_large()
+        body = bytearray()
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            body += chunk
+            self.received_bytes = len(body)
+            if len(body) > self.limit_bytes:
+                raise self._too_large()
+        complete = "transfer-encoding" in headers or not declared.isdigit() or self.request.method == "HEAD"
+        if not complete and response.status_code not in (204, 304) and len(body) != int(declared):
+            raise BadAnswer(f"{self.place}: {len(body)} of {declared} bytes came")
+        return bytes(body)
+
+    def _too_large(self) -> BadAnswer:
+        return BadAnswer(f"{self.place}: the answer is larger than {self.limit_bytes} bytes")
+
+
+@contextlib.contextmanager
+def _closing(response: requests.Response) -> Iterator[requests.Response]:
+    try:
+        yield response
+    finally:
+        response.close()
+
+
+class _Adapter(HTTPAdapter):
+    """Requests' transport for one exchange, which learns about each connection.
+
+    Used without a session on purpose: proxies, netrc, cookies, redirects and CA bundles from the environment are all
+    the session's doing.
+    """
+
+    def __init__(self, work: _Exchange) -> None:
+        self._work = work
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def __enter__(self) -> _Adapter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make connections of the kinds below; everything else stays as requests has it."""
+        super().init_poolmanager(*args, **kwargs)
+        plain, secure = _connection_classes(self._work)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": type("Pool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+        }
+
+
+def _connection_classes(work: _Exchange) -> tuple[type[HTTPConnection], type[HTTPSConnection]]:
+    """Build the two kinds of connection that report to `work` and add no Accept-Encoding of their own."""
+
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> socket:
+            connection = super()._new_conn()
+            work.adopt(connection)
+            return connection
+
+        def putrequest(
+            self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False
+        ) -> None:
+            super().putrequest(method, url, skip_host=skip_host, skip_accept_encoding=True)
+
+    class Secure(HTTPSConnection):
+        def _new_conn(self) -> socket:
+            connection = super()._new_conn()
+            work.adopt(connection)
+            return connection
+
+        def putrequest(
+            self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False
+        ) -> None:
+            super().putrequest(method, url, skip_host=skip_host, skip_accept_encoding=True)
+
+    return Plain, Secure
+
+
+def _translate(error: BaseException, place: str) -> MkError:
+    """Turn what requests raised into ours, by the innermost cause that says something."""
+    causes = _causes(error)
+    for cause in reversed(causes):
+        if isinstance(cause, TimeoutError) or "timed out" in str(cause):
+            return Unreachable(f"{place}: timed out")
+        if isinstance(cause, OSError) and cause.strerror:
+            return Unreachable(f"{place}: {cause.strerror}")
+    names = {type(cause).__name__ for cause in causes}
+    if "RemoteDisconnected" in names:
+        return Unreachable(f"{place}: the connection was closed without an answer")
+    if names & {"IncompleteRead", "InvalidChunkLength", "ChunkedEncodingError"}:
+        return BadAnswer(f"{place}: the answer ends before its end")
+    text = str(causes[-1])
+    return BadAnswer(f"{place}: not an HTTP answer ({type(causes[-1]).__name__}: {text[:120]})")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return the exception and all that led to it, outermost first; libraries nest them in four ways."""
+    found: list[BaseException] = []
+    pending: list[object] = [error]
+    while pending and len(found) < 32:
+        cause = pending.pop(0)
+        if isinstance(cause, BaseException) and cause not in found:
+            found.append(cause)
+            pending += [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]
+    return found
