@@ -16,6 +16,7 @@ from mkcore.errors import BadInput
 
 Json = Union[None, bool, int, float, str, list["Json"], dict[str, "Json"]]
 T = TypeVar("T")
+DEPTH_LIMIT = 100
 
 
 class _Required:
@@ -30,13 +31,13 @@ def parse_json(data: Union[bytes, str], where: str) -> Json:
     """Parse one JSON document; raise BadInput naming `where` and, for a syntax error, line and column."""
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
-        return _clean(cast(Json, json.loads(text, parse_constant=_refuse_constant)))
+        return _clean(cast(Json, json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)), DEPTH_LIMIT)
     except UnicodeDecodeError as error:
         raise BadInput(f"not UTF-8 at byte {error.start}", where) from None
     except json.JSONDecodeError as error:
         raise BadInput(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}", where) from None
     except RecursionError:
-        raise BadInput("JSON is nested too deeply", where) from None
+        raise BadInput(f"JSON is nested too deeply (limit {DEPTH_LIMIT})", where) from None
     except ValueError as error:  # NaN; an integer with more digits than Python converts
         raise BadInput(f"not JSON: {error}", where) from None
 
@@ -53,15 +54,25 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _clean(value: Json) -> Json:
-    """Replace lone surrogates in every string and key."""
+def _finite(text: str) -> float:
+    """Refuse 1e999, which would be read as infinity and could never be written again."""
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:20]} is out of range")
+    return number
+
+
+def _clean(value: Json, depth: int) -> Json:
+    """Replace lone surrogates in strings and keys; refuse what later recursion (writing, comparing) might not bear."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if not isinstance(value, (list, dict)):
+        return value
+    if depth == 0:
+        raise RecursionError
     if isinstance(value, list):
-        return [_clean(item) for item in value]
-    if isinstance(value, dict):
-        return {cast(str, _clean(key)): _clean(item) for key, item in value.items()}
-    return value
+        return [_clean(item, depth - 1) for item in value]
+    return {cast(str, _clean(key, depth)): _clean(item, depth - 1) for key, item in value.items()}
 
 
 def _get(obj: Mapping[str, Json], key: str, wanted: type[T], default: Union[T, _Required], where: str) -> T:
@@ -70,11 +81,15 @@ def _get(obj: Mapping[str, Json], key: str, wanted: type[T], default: Union[T, _
         if isinstance(default, _Required):
             raise BadInput("is missing", path)
         return default
-    value: object = obj[key]
-    # bool is an int in Python, not in JSON
-    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+    value = obj[key]
+    if not _is_a(value, wanted):
         raise BadInput(f"must be {_TYPE_NAMES[wanted]}, not {show(value)}", path)
-    return value
+    return cast(T, value)
+
+
+def _is_a(value: object, wanted: type[object]) -> bool:
+    """Compare types as JSON has them: true is no integer there."""
+    return isinstance(value, wanted) and not (wanted is int and isinstance(value, bool))
 
 
 def show(value: object) -> str:
