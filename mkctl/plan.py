@@ -71,8 +71,8 @@ class Facts:
     """What decisions need to know of facts.json.
 
     `digest` is that of what would be sent, less the volatile facts (`mkctl.registration.digest_facts`); "" without a
-    file. `age_s` counts from the last write of the file. `uevents_unchanged` compares the kernel's number with the
-    file's.
+    file. `age_s` counts from the end of the last collection, from boot during the first. `uevents_unchanged` compares
+    the kernel's number with the file's.
     """
 
     present: bool = False
@@ -277,7 +277,7 @@ class AwaitRestart:
 
 @dataclass(frozen=True)
 class Confirm:
-    """POST /confirm for this digest; then VerdictDelivered or VerdictFailed, retryable unless mkweb has no such apply."""
+    """POST /confirm for this digest; then VerdictDelivered, or VerdictFailed (not retryable: no such apply is open)."""
 
     digest: str
 

@@ -13,7 +13,7 @@ Source: protocol 3.3, 3.5, 3.9.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NoReturn, Optional
 
 from mkcore.errors import BadAnswer, BadInput, ServerRefused
 from mkcore.jsonfields import REQUIRED, Json, get_int, get_object, get_str, parse_object
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 WORDS_LIMIT = 300
 COMMAND = re.compile(r"[!-~]{1,64}")
-RETRY_AFTER = re.compile(r"\d{1,6}")
 
 
 def parse_checkin(answer: Answer) -> Reply:
@@ -75,17 +74,15 @@ def error_words(body: dict[str, Json]) -> str:
     return ""
 
 
-def refuse(answer: Answer, what: str, body: Optional[dict[str, Json]]) -> None:
+def refuse(answer: Answer, what: str, body: Optional[dict[str, Json]]) -> NoReturn:
     """Raise ServerRefused with the server's own words and its Retry-After."""
     words = "" if body is None else error_words(body)
     if not words and body is not None and "errcode" in body:
         words = ", ".join(filter(None, (f"errcode {_text(body['errcode'])[:20]}", clean(_text(body.get("result"))))))
-    header = answer.headers.get("retry-after", "").strip()
-    raise ServerRefused(
-        f"{what} refused: {words or 'no reason given'} (HTTP {answer.status})",
-        status=answer.status,
-        retry_after_s=float(header) if RETRY_AFTER.fullmatch(header) else None,
-    )
+    from mkcore.http import retry_after_s  # who has an answer has loaded it; the verbs for people never come here
+
+    text = f"{what} refused: {words or 'no reason given'} (HTTP {answer.status})"
+    raise ServerRefused(text, answer.status, retry_after_s(answer))
 
 
 def clean(text: str, limit: int = WORDS_LIMIT) -> str:
