@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 from urllib.parse import urlsplit
@@ -84,15 +84,15 @@ def exchange(
     """Send one request and return the answer, whatever its status below 300 or from 400 on.
 
     Sent are Host, Accept: */*, User-Agent, then `headers` (which may replace those), then Content-Length with a body.
-    Raises Unreachable (name, connection, reset, deadline) and BadAnswer (redirect, larger than `limit_bytes`, truncated,
-    compressed, not HTTP); both name the address. Blocks for `deadline_s` at most.
+    Raises Unreachable (name, connection, reset, deadline) and BadAnswer (redirect, larger than `limit_bytes`,
+    truncated, compressed, not HTTP); both name the address. Blocks for `deadline_s` at most.
     """
     work = _Exchange(_build_request(method, uri, headers or {}, body, component), deadline_s, limit_bytes)
     thread = threading.Thread(target=work.run, name="http-exchange", daemon=True)
     thread.start()
     if not work.done.wait(deadline_s):
         work.abandon()
-        raise Unreachable(f"{work.place}: no complete answer within {deadline_s:g} s{work.progress()}")
+        raise Unreachable(f"{work.place}: no complete answer within {deadline_s:g} s")
     if work.failure is not None:
         raise work.failure
     if work.answer is None:
@@ -129,7 +129,6 @@ class _Exchange:
         self.done = threading.Event()
         self.answer: Optional[Answer] = None
         self.failure: Optional[MkError] = None
-        self.received_bytes = 0
         self._lock = threading.Lock()
         self._connection: Optional[socket] = None
         self._abandoned = False
@@ -146,13 +145,14 @@ class _Exchange:
             self._close()
             self.done.set()
 
-    def adopt(self, connection: socket) -> None:
-        """Take note of the connection, by a duplicate, so that TLS may wrap the original."""
+    def adopt(self, connection: socket) -> socket:
+        """Take note of the connection, by a duplicate, so that TLS may wrap the original; return it."""
         with self._lock:
             if self._abandoned:
                 raise TimeoutError("the deadline is over")
             self._close()
             self._connection = connection.dup()
+        return connection
 
     def abandon(self) -> None:
         """End the thread's part: shut the connection down, or refuse the next one."""
@@ -161,12 +161,6 @@ class _Exchange:
             if self._connection is not None:
                 with contextlib.suppress(OSError):
                     self._connection.shutdown(_SHUT_BOTH_WAYS)
-
-    def progress(self) -> str:
-        """Say how far it came, for the message."""
-        if self._connection is None:
-            return " (no connection)"
-        return f" ({self.received_bytes} bytes of the body came)"
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -180,7 +174,7 @@ class _Exchange:
             headers = {name.lower(): value for name, value in response.headers.items()}
             if 300 <= response.status_code < 400:
                 target = headers.get("location", "nowhere")[:200]
-                raise BadAnswer(f"{self.place}: redirects to {target} with {response.status_code}, which is not followed")
+                raise BadAnswer(f"{self.place}: redirects to {target}, which is not followed")
             if response.status_code < 200:
                 raise BadAnswer(f"{self.place}: answers with status {response.status_code}")
             if headers.get("content-encoding", "identity").lower() not in ("identity", ""):
@@ -189,27 +183,33 @@ class _Exchange:
             return Answer(response.status_code, headers, body)
 
     def _body(self, response: requests.Response, headers: Mapping[str, str]) -> bytes:
-        declared = headers.get("content-length", "")
-        if declared.isascii() and declared.isdigit() and len(declared) < 16 and int(declared) > self.limit_bytes:
-            if self.request.method != "HEAD":
-                raise self._too_large()
+        declared = self._declared_bytes(response, headers)
+        if declared is not None and declared > self.limit_bytes:
+            raise self._too_large()
         body = bytearray()
         for chunk in response.iter_content(_CHUNK_BYTES):
             body += chunk
-            self.received_bytes = len(body)
             if len(body) > self.limit_bytes:
                 raise self._too_large()
-        complete = "transfer-encoding" in headers or not declared.isdigit() or self.request.method == "HEAD"
-        if not complete and response.status_code not in (204, 304) and len(body) != int(declared):
+        if declared is not None and len(body) != declared:
             raise BadAnswer(f"{self.place}: {len(body)} of {declared} bytes came")
         return bytes(body)
+
+    def _declared_bytes(self, response: requests.Response, headers: Mapping[str, str]) -> Optional[int]:
+        """Return the length that the body must have, None where RFC 9112 section 6.3 lets something else decide."""
+        text = headers.get("content-length", "")
+        if not text or "transfer-encoding" in headers or self.request.method == "HEAD" or response.status_code == 204:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) < 19):
+            raise BadAnswer(f"{self.place}: the length {text[:40]!r} is not a number")
+        return int(text)
 
     def _too_large(self) -> BadAnswer:
         return BadAnswer(f"{self.place}: the answer is larger than {self.limit_bytes} bytes")
 
 
 @contextlib.contextmanager
-def _closing(response: requests.Response) -> Iterator[requests.Response]:
+def _closing(response: requests.Response) -> Generator[requests.Response, None, None]:
     try:
         yield response
     finally:
@@ -248,24 +248,16 @@ def _connection_classes(work: _Exchange) -> tuple[type[HTTPConnection], type[HTT
 
     class Plain(HTTPConnection):
         def _new_conn(self) -> socket:
-            connection = super()._new_conn()
-            work.adopt(connection)
-            return connection
+            return work.adopt(super()._new_conn())
 
-        def putrequest(
-            self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False
-        ) -> None:
+        def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = True) -> None:
             super().putrequest(method, url, skip_host=skip_host, skip_accept_encoding=True)
 
     class Secure(HTTPSConnection):
         def _new_conn(self) -> socket:
-            connection = super()._new_conn()
-            work.adopt(connection)
-            return connection
+            return work.adopt(super()._new_conn())
 
-        def putrequest(
-            self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False
-        ) -> None:
+        def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = True) -> None:
             super().putrequest(method, url, skip_host=skip_host, skip_accept_encoding=True)
 
     return Plain, Secure

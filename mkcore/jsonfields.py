@@ -24,7 +24,13 @@ class _Required:
 
 
 REQUIRED = _Required()
-_TYPE_NAMES: dict[type, str] = {str: "a string", int: "an integer", bool: "true or false", dict: "an object", list: "a list"}
+_TYPE_NAMES: dict[type, str] = {
+    str: "a string",
+    int: "an integer",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+}
 
 
 def parse_json(data: Union[bytes, str], where: str) -> Json:

@@ -44,7 +44,7 @@ def _literal(code: int, at: int) -> str:
 
 
 def simple_escape(pattern: str, at: int, *, in_class: bool) -> tuple[str, int]:
-    """Translate the escape at `at`, which stands for a character or a set; return Python text and the place after it."""
+    """Translate the escape at `at`, a character or a set; return Python text and the place after it."""
     char = pattern[at + 1 : at + 2]
     if not char:
         raise _error("a backslash at the end", at)

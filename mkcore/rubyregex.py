@@ -257,7 +257,10 @@ class _Parser:
         return self.closed(f"(?P<{name}>", self.alternatives())
 
     def options(self) -> tuple[str, bool]:
-        """Parse `(?imx-imx)` and `(?imx-imx:...)`; the first lasts to the end of the enclosing group, branches included."""
+        """Parse `(?imx-imx)` and `(?imx-imx:...)`.
+
+        The first lasts to the end of the enclosing group, later branches included: `(?i)a|b` is `(?i:a|b)`.
+        """
         match = _OPTIONS.match(self.pattern, self.at)
         if match is None:
             raise self.error("a kind of group that cannot be translated")

@@ -34,7 +34,7 @@ class Source(enum.IntEnum):
 
 @dataclass
 class Site:
-    """What the site configures: per key its value, the file it stands in, and its source; and what could not be used."""
+    """What the site configures: per key its value, file and source; and what could not be used."""
 
     values: dict[str, Value] = field(default_factory=dict[str, Value])
     origins: dict[str, str] = field(default_factory=dict[str, str])

@@ -1,0 +1,192 @@
+"""The machine's network interfaces, as sysfs shows them, and the address facts made of them.
+
+Shared by the controller, which needs the identity before any fact is collected and fresh addresses when it registers,
+and by the probe. Source: Documentation/ABI/testing/sysfs-class-net, /proc/net/if_inet6, /proc/net/bonding; fact names
+and formats: protocol 6.8 (Facter 2.4); which interfaces identify a node: protocol 6.1.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+from mkcore import ethtool
+from mkcore.files import read_line, read_text
+from mkcore.jsonfields import Json
+from mkcore.rubyregex import compile_ruby
+
+ARPHRD_ETHER = 1
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_NO_MAC = "00:00:00:00:00:00"
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One interface. MACs are lower-case with colons, "" for none; `carrier` is None while the interface is down."""
+
+    name: str
+    index: int
+    type: int
+    mac: str
+    permanent_mac: str
+    physical: bool
+    mtu: int
+    operstate: str
+    carrier: Optional[bool]
+    speed_mbps: int
+    duplex: str
+    driver: str
+    device: str
+    bond_master: str
+
+    @property
+    def ethernet(self) -> bool:
+        """True for a physical Ethernet NIC, one that can identify the machine."""
+        return self.physical and self.type == ARPHRD_ETHER
+
+
+def read_interfaces(
+    sys_root: Union[str, Path] = "/sys",
+    proc_root: Union[str, Path] = "/proc",
+    permanent: Callable[[str], str] = ethtool.permanent_mac,
+) -> list[Interface]:
+    """Read all interfaces, sorted by name; an interface that vanishes meanwhile has empty fields."""
+    base = Path(sys_root) / "class/net"
+    try:
+        names = sorted(entry.name for entry in base.iterdir() if entry.is_dir())
+    except OSError:
+        return []
+    return [_read_interface(base / name, Path(proc_root), permanent) for name in names]
+
+
+def _read_interface(base: Path, proc_root: Path, permanent: Callable[[str], str]) -> Interface:
+    master = _link_name(base / "bonding_slave") and _link_name(base / "master")
+    mac = _mac(read_line(base / "address"))
+    burnt_in = _mac(permanent(base.name)) or (_bonding_mac(proc_root, master, base.name) if master else "") or mac
+    carrier = read_line(base / "carrier")
+    return Interface(
+        name=base.name,
+        index=_integer(read_line(base / "ifindex")),
+        type=_integer(read_line(base / "type")),
+        mac=mac,
+        permanent_mac=burnt_in,
+        physical=(base / "device").exists(),
+        mtu=_integer(read_line(base / "mtu")),
+        operstate=read_line(base / "operstate"),
+        carrier=carrier == "1" if carrier in ("0", "1") else None,
+        speed_mbps=max(0, _integer(read_line(base / "speed"))),
+        duplex=read_line(base / "duplex"),
+        driver=_link_name(base / "device/driver"),
+        device=_link_name(base / "device"),
+        bond_master=master,
+    )
+
+
+def _integer(text: str) -> int:
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else 0
+
+
+def _mac(text: str) -> str:
+    mac = text.strip().lower()
+    return mac if _MAC.fullmatch(mac) and mac != _NO_MAC else ""
+
+
+def _link_name(path: Path) -> str:
+    """The last part of what a link leads to; for the directory `bonding_slave`, its own name; "" when absent."""
+    try:
+        return path.resolve(strict=True).name
+    except (OSError, RuntimeError):
+        return ""
+
+
+def _bonding_mac(proc_root: Path, master: str, name: str) -> str:
+    try:
+        text = read_text(proc_root / "net/bonding" / master)
+    except OSError:
+        return ""
+    return _mac(parse_bonding(text).get(name, ""))
+
+
+def parse_bonding(text: str) -> dict[str, str]:
+    """Return the permanent MAC of each slave in the text of /proc/net/bonding/BOND."""
+    found: dict[str, str] = {}
+    slave = ""
+    for line in text.splitlines():
+        label, _, value = line.partition(":")
+        if label.strip() == "Slave Interface":
+            slave = value.strip()
+        elif label.strip() == "Permanent HW addr" and slave:
+            found[slave] = value.strip().lower()
+    return found
+
+
+def identity_interfaces(interfaces: Iterable[Interface], pattern: str = "") -> list[Interface]:
+    """Return the NICs that identify the machine, in order: physical Ethernet with an address, name found by `pattern`.
+
+    `pattern` is a Ruby regular expression, "" for all; raises BadInput when it cannot be used.
+    """
+    search = compile_ruby(pattern).search if pattern else None
+    usable = [nic for nic in interfaces if nic.ethernet and nic.permanent_mac]
+    return sorted((nic for nic in usable if search is None or search(nic.name)), key=lambda nic: nic.name)
+
+
+def parse_if_inet6(text: str) -> dict[str, list[ipaddress.IPv6Interface]]:
+    """Return the IPv6 addresses of each interface in the text of /proc/net/if_inet6, in its order."""
+    found: dict[str, list[ipaddress.IPv6Interface]] = {}
+    for line in text.splitlines():
+        match = re.match(r"([0-9a-f]{32}) [0-9a-f]+ ([0-9a-f]+) [0-9a-f]+ [0-9a-f]+ +(\S+)$", line)
+        if match:
+            address = ipaddress.IPv6Interface((int(match.group(1), 16), int(match.group(2), 16)))
+            found.setdefault(match.group(3), []).append(address)
+    return found
+
+
+def address_facts(
+    interfaces: Sequence[Interface],
+    proc_root: Union[str, Path] = "/proc",
+    ipv4: Callable[[str], Optional[tuple[str, str]]] = ethtool.ipv4_address,
+) -> dict[str, Json]:
+    """Make the address facts: interfaces, ipaddress*, ipaddress6*, netmask*, network*, macaddress*, mtu_*.
+
+    Per interface under its name with other characters than letters, digits and _ replaced. The bare names are of the
+    first interface that has one: physical before virtual, then by name, loopback never. IPv6 addresses that exist
+    on every link (fe80::/10, ::1) do not count. A bond's slave shows its permanent MAC. mtu_* are integers.
+    """
+    try:
+        inet6 = parse_if_inet6(read_text(Path(proc_root) / "net/if_inet6"))
+    except OSError:  # a kernel without IPv6
+        inet6 = {}
+    facts: dict[str, Json] = {"interfaces": ",".join(_alias(each.name) for each in interfaces)}
+    for each in sorted(interfaces, key=lambda nic: (not nic.physical, nic.name)):
+        for name, value in _facts_of(each, inet6.get(each.name, []), ipv4(each.name)).items():
+            facts[f"{name}_{_alias(each.name)}"] = value
+            if name != "mtu" and each.name != "lo":
+                facts.setdefault(name, value)
+    return facts
+
+
+def _alias(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]", "_", name)
+
+
+def _facts_of(
+    interface: Interface, inet6: Sequence[ipaddress.IPv6Interface], inet4: Optional[tuple[str, str]]
+) -> dict[str, Json]:
+    facts: dict[str, Json] = {}
+    if inet4 is not None:
+        address, netmask = (int(ipaddress.IPv4Address(text)) for text in inet4)
+        facts["ipaddress"], facts["netmask"] = inet4
+        facts["network"] = str(ipaddress.IPv4Address(address & netmask))  # a mask may have holes
+    wide = [address for address in inet6 if not (address.is_link_local or address.is_loopback)]
+    if wide:
+        facts["ipaddress6"] = str(wide[0].ip)
+    mac = interface.permanent_mac if interface.bond_master else interface.mac
+    if mac:
+        facts["macaddress"] = mac
+    if interface.mtu:
+        facts["mtu"] = interface.mtu
+    return facts
