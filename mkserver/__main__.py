@@ -1,0 +1,36 @@
+"""Entry point of `mkserver`: logging, exit statuses, and the one place where an unexpected error ends the process."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from mkcore import journal
+from mkcore.errors import MkError
+
+from . import cli
+
+_LOG = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Run one verb; returns the exit status: 0, or the error's own (see sysexits.h)."""
+    options = cli.build_parser().parse_args()
+    try:
+        journal.setup(getattr(options, "log_level", "warn"), component="mkserver")
+        options.verb(options)
+    except MkError as error:
+        print(f"mkserver: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        _LOG.exception("mkserver ends: unexpected error")
+        return 70
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

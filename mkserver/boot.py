@@ -1,0 +1,105 @@
+"""iPXE scripts: the bootstrap that a DHCP server hands out, and what one node boots (protocol 1.1).
+
+Two things differ from the originals on purpose: no `maxcpus=1`, which falsified CPU counts (defect B02), and one port
+for everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import List
+
+from mkcore.errors import BadInput
+
+_NICS = 8
+
+_BOOTSTRAP_URL = {
+    "hanlon": "http://{base}/hanlon/api/v1/boot?uuid=${{uuid}}&mac_id={macs}&dhcp_mac=${{dhcp_mac}}",
+    "razor": "http://{base}/razor/api/boot?hw_id={macs}&dhcp_mac=${{dhcp_mac}}",
+}
+
+_IMAGE_URL = {
+    "hanlon": "http://{base}/hanlon/api/v1/image/mk/{image}/{name}",
+    "razor": "http://{base}/razor/image/mk/{image}/{name}",
+}
+
+
+def build_bootstrap(dialect: str, base: str) -> str:
+    """Script that tries DHCP on each of eight NICs and then asks this server; `base` is HOST:PORT as nodes reach it."""
+    lines = ["#!ipxe", ""]
+    for nic in range(_NICS):
+        following = f"n{nic + 1}" if nic + 1 < _NICS else "s1"
+        lines += [
+            f":n{nic}",
+            f"isset ${{net{nic}/mac}} && dhcp net{nic} || goto {following}",
+            "",
+            f"echo net{nic} has DHCP",
+            f"set dhcp_mac 01-${{net{nic}/mac:hexhyp}}",
+            "",
+        ]
+    macs = "_".join(f"${{net{nic}/mac}}" for nic in range(_NICS))
+    chain = _BOOTSTRAP_URL[dialect].format(base=base, macs=macs)
+    lines += ["", ":s1", "", f"chain {chain} || goto error", "", "", ":error", "sleep 15", "reboot", ""]
+    return "\n".join(lines)
+
+
+def check_kernel_args(text: str) -> str:
+    """Return kernel arguments that fit into one line of an iPXE script. Raises BadInput for what would end the command."""
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise BadInput("boot_kernel_args: control characters and line breaks are not possible on a kernel line")
+    for token in text.split():
+        if token in ("||", "&&", ";;") or token.startswith("#"):
+            raise BadInput(f"boot_kernel_args: {token!r} would end the kernel line in an iPXE script")
+    return text
+
+
+def expand_args(text: str, *, base: str, uuid: str) -> str:
+    """Put the server's address and the node's UUID in place of {host}, {port} and {uuid}; other braces stay."""
+    host, _, port = base.rpartition(":") if ":" in base.rpartition("]")[2] else (base, "", "80")
+    return text.replace("{host}", host.strip("[]")).replace("{port}", port).replace("{uuid}", uuid)
+
+
+def _reboot_block(interval_s: int) -> List[str]:
+    return ["", "", "", ":error", f"echo ERROR, will reboot in {interval_s}", f"sleep {interval_s}", "reboot", ""]
+
+
+def build_boot(
+    dialect: str, base: str, image: str, kernel: str, initrd: str, args: Iterable[str], interval_s: int
+) -> str:
+    """Script that boots the microkernel; `image` is the image's id, `args` pieces of the kernel line."""
+    url = _IMAGE_URL[dialect]
+    line = " ".join([url.format(base=base, image=image, name=kernel), *[arg.strip() for arg in args if arg.strip()]])
+    lines = [
+        "#!ipxe",
+        f"kernel {line} || goto error",
+        f"initrd {url.format(base=base, image=image, name=initrd)} || goto error",
+        "boot || goto error",
+    ]
+    return "\n".join(lines + _reboot_block(interval_s))
+
+
+def build_no_image(interval_s: int) -> str:
+    """Script for a server that has nothing to boot: it says so on the machine's screen, waits and asks again."""
+    return "\n".join(
+        [
+            "#!ipxe",
+            "echo This server has no microkernel: start mkserver with --kernel and --initrd",
+            *_reboot_block(interval_s)[4:],
+        ]
+    )
+
+
+def build_local(node_id: str) -> str:
+    """Script for a node that a person bound to its local disk (the originals' boot_local model)."""
+    lines = [
+        "#!ipxe",
+        "echo Hanlon local model boot_call",
+        f"echo Installation node UUID : {node_id}",
+        "echo Active Model node state: init",
+        "echo Continuing local boot",
+        "",
+        "sleep 3",
+        "sanboot --no-describe --drive 0x80",
+        "",
+    ]
+    return "\n".join(lines)

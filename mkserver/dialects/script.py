@@ -1,0 +1,32 @@
+"""Boot scripts, the same for both dialects but for the addresses in them."""
+
+from __future__ import annotations
+
+from flask import Response
+
+from ..boot import build_boot, build_local, build_no_image, expand_args
+from ..identity import Identity
+from ..image import read_image
+from ..registry import Caller
+from ..services import services
+
+
+def build_script(caller: Caller, identity: Identity, dhcp_mac: str) -> Response:
+    """Answer a boot request with an iPXE script: the microkernel, the local disk, or why there is nothing to boot."""
+    settings = services().settings
+    safe_mac = dhcp_mac if len(dhcp_mac) <= 64 and dhcp_mac.isprintable() else ""
+    choice = services().registry.boot(caller, identity, safe_mac)
+    image = read_image(settings.kernel, settings.initrd)
+    interval_s = int(str(choice.client_config["mk_checkin_interval"]))
+    if choice.local:
+        text = build_local(choice.local)
+    elif image is None:
+        text = build_no_image(interval_s)
+    else:
+        debug = str(choice.settings["boot_debug_level"])
+        given = [debug, settings.cmdline, str(choice.settings["boot_kernel_args"])]
+        args = [expand_args(arg, base=caller.base, uuid=identity.uuid) for arg in given]
+        text = build_boot(
+            caller.dialect, caller.base, image.id, image.kernel_name, image.initrd_name, args, interval_s
+        )
+    return Response(text, content_type="text/plain; charset=utf-8")

@@ -1,0 +1,94 @@
+"""What happened to a node, for people: one row an event, repeated ones counted, the newest kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Dict, List
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from mkcore.jsonfields import Json
+
+from .schema import events
+
+FIRST_SEEN = "first_seen"
+REGISTERED = "registered"
+FACTS_CHANGED = "facts_changed"
+COMMAND = "command"
+ORDERED = "ordered"
+STATE = "state"
+BOOT = "boot"
+CONFIG = "config"
+
+Detail = Mapping[str, Any]
+NONE: Detail = {}
+"""An event that its text says whole."""
+
+_DIFF_ROWS = 100
+_DIFF_CHARS = 200
+
+
+@dataclass(frozen=True)
+class HistoryEvent:
+    """One row of a node's history; `times` > 1 when the same thing happened again and nothing else in between."""
+
+    at_ms: int
+    kind: str
+    text: str
+    detail: Dict[str, Json]
+    times: int
+
+
+def record(
+    connection: Connection, node_id: str, at_ms: int, kind: str, text: str, detail: Detail = NONE, *, keep: int
+) -> None:
+    """Add an event, or count it when it repeats the newest one, and drop what is beyond the newest `keep`."""
+    detail_text = json.dumps(detail, sort_keys=True)
+    newest = connection.execute(
+        sa.select(events).where(events.c.node_id == node_id).order_by(events.c.id.desc()).limit(1)
+    ).first()
+    if newest is not None and (newest.kind, newest.text, newest.detail) == (kind, text, detail_text):
+        again = {"at_ms": at_ms, "times": newest.times + 1}
+        connection.execute(sa.update(events).where(events.c.id == newest.id).values(again))
+        return
+    row = {"node_id": node_id, "at_ms": at_ms, "kind": kind, "text": text, "detail": detail_text, "times": 1}
+    connection.execute(sa.insert(events).values(row))
+    beyond = connection.execute(
+        sa.select(events.c.id).where(events.c.node_id == node_id).order_by(events.c.id.desc()).offset(keep).limit(1)
+    ).scalar()
+    if beyond is not None:
+        connection.execute(sa.delete(events).where(events.c.node_id == node_id, events.c.id <= beyond))
+
+
+def read_history(connection: Connection, node_id: str) -> List[HistoryEvent]:
+    """All kept events of a node, newest first."""
+    rows = connection.execute(sa.select(events).where(events.c.node_id == node_id).order_by(events.c.id.desc()))
+    return [HistoryEvent(r.at_ms, r.kind, r.text, json.loads(r.detail), r.times) for r in rows]
+
+
+def _shown(value: Json) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _DIFF_CHARS else text[:_DIFF_CHARS] + "…"
+
+
+def build_diff(old: Mapping[str, Json], new: Mapping[str, Json]) -> Dict[str, Json]:
+    """Compare two fact maps: {"added": {name: text}, "removed": {…}, "changed": {name: [old, new]}, "more": n}.
+
+    Values are shortened to 200 characters and rows to 100; `more` counts the rows left out.
+    """
+    added: Dict[str, Json] = {name: _shown(new[name]) for name in sorted(new.keys() - old.keys())}
+    removed: Dict[str, Json] = {name: _shown(old[name]) for name in sorted(old.keys() - new.keys())}
+    changed: Dict[str, Json] = {}
+    for name in sorted(old.keys() & new.keys()):
+        if old[name] != new[name]:
+            changed[name] = [_shown(old[name]), _shown(new[name])]
+    room, more = _DIFF_ROWS, 0
+    for part in (changed, added, removed):
+        for name in list(part)[room:]:
+            del part[name]
+            more += 1
+        room -= len(part)
+    return {"added": added, "removed": removed, "changed": changed, "more": more}

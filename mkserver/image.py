@@ -1,0 +1,127 @@
+"""The microkernel that nodes boot: one kernel and one initrd, files named on the command line.
+
+The image's id is made of both files' size and time, so that a rebuilt image gets a new address and no node ever boots a
+kernel with the initrd of another build. Files are handed to the HTTP server open: it sends them from its own loop, with a
+range's start and length already applied, and no worker waits for a slow reader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import BinaryIO, Optional, Tuple
+
+from flask import Response, request
+from werkzeug.exceptions import NotFound, RequestedRangeNotSatisfiable
+from werkzeug.wsgi import wrap_file
+
+from .names import to_base62
+
+_SAFE_NAME = re.compile(r"[^A-Za-z0-9._-]")
+
+
+@dataclass(frozen=True)
+class BootImage:
+    """Kernel and initrd as they are on disk now; `id` is 22 characters of base 62."""
+
+    id: str
+    kernel: Path
+    initrd: Path
+
+    @property
+    def kernel_name(self) -> str:
+        """Last part of the kernel's URL."""
+        return _SAFE_NAME.sub("_", self.kernel.name)
+
+    @property
+    def initrd_name(self) -> str:
+        """Last part of the initrd's URL, never that of the kernel."""
+        name = _SAFE_NAME.sub("_", self.initrd.name)
+        return name if name != self.kernel_name else f"initrd-{name}"
+
+
+def read_image(kernel: Optional[Path], initrd: Optional[Path]) -> Optional[BootImage]:
+    """Look at both files; None when none is configured or one is missing (which the boot script then says)."""
+    if kernel is None or initrd is None:
+        return None
+    digest = hashlib.sha256()
+    for path in (kernel, initrd):
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
+    return BootImage(to_base62(int.from_bytes(digest.digest()[:16], "big")), kernel, initrd)
+
+
+class Part:
+    """A window of an open file that looks like a file of its own: `start` and `length` in bytes."""
+
+    def __init__(self, opened: BinaryIO, start: int, length: int) -> None:
+        self._opened = opened
+        self._start = start
+        self._length = length
+        self.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes, all that remain when it is negative."""
+        remaining = max(0, self._length - self.tell())
+        return self._opened.read(remaining if size < 0 else min(size, remaining))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move as in a file; returns the new place."""
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self._length}[whence]
+        return self._opened.seek(self._start + origin + offset) - self._start
+
+    def tell(self) -> int:
+        """Place in the window."""
+        return self._opened.tell() - self._start
+
+    def seekable(self) -> bool:
+        """Always true."""
+        return True
+
+    def close(self) -> None:
+        """Close the file behind it."""
+        self._opened.close()
+
+
+def send_image(image: Optional[BootImage], image_id: str, name: str) -> Response:
+    """Answer a request for a file of the image: 200, 206, 304 or 416; 404 for another image's id or an unknown name."""
+    if image is None or image.id != image_id:
+        raise NotFound()
+    path = {image.kernel_name: image.kernel, image.initrd_name: image.initrd}.get(name)
+    if path is None:
+        raise NotFound()
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise NotFound() from error
+    try:
+        response, part = _describe(image, name, opened)
+    except RequestedRangeNotSatisfiable:
+        opened.close()
+        raise
+    if response.status_code == 304 or request.method == "HEAD":
+        opened.close()
+        return response
+    response.response = wrap_file(request.environ, part)
+    response.direct_passthrough = True
+    return response
+
+
+def _describe(image: BootImage, name: str, opened: BinaryIO) -> Tuple[Response, Part]:
+    """Headers of the answer, and the part of the file that it carries."""
+    found = os.fstat(opened.fileno())
+    response = Response(mimetype="application/octet-stream")
+    response.content_length = found.st_size
+    response.set_etag(f"{image.id}-{name}")
+    response.last_modified = datetime.fromtimestamp(int(found.st_mtime), timezone.utc)
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.make_conditional(request.environ, accept_ranges=True, complete_length=found.st_size)
+    start = (response.content_range.start or 0) if response.status_code == 206 else 0
+    return response, Part(opened, start, response.content_length or 0)
