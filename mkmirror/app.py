@@ -1,0 +1,123 @@
+"""The mirror as a WSGI application: on each socket its own paths, and nothing else reachable.
+
+Which paths a request may name depends on the socket that it came in by: the extensions' or the packages'. Everything
+is read-only, so the methods are GET and HEAD.
+
+Source: protocol 5.1 (extensions, port 2157), 5.5 (packages, port 2158); RFC 9110 sections 13 and 14 (conditions,
+ranges).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from werkzeug.wrappers import Request, Response
+
+from mkcore import events
+from mkcore.errors import BadInput
+from mkcore.journal import log_event
+from mkmirror.index import Absent, open_file, read_list
+from mkmirror.partial import answer_file
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+EXTENSIONS = "extensions"
+PACKAGES = "packages"
+MAX_PATH = 4096
+
+_RELEASE = re.compile(r"[0-9]{1,3}\.x")
+_BUILD = re.compile(r"[a-z0-9_]{1,32}")
+_LISTS = ("tce-install-list", "kmod-install-list")
+
+log = logging.getLogger(__name__)
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether a peer's address is this machine's loopback, e.g. `127.0.0.1` or `::1`."""
+    return address.startswith(("127.", "::ffff:127.")) or address == "::1"
+
+
+class MirrorApp:
+    """The WSGI application. `trees` in order of precedence; `kinds` maps a listening port to EXTENSIONS or
+    PACKAGES.
+    """
+
+    def __init__(self, trees: Sequence[Path], kinds: Mapping[str, str]) -> None:
+        self._trees = tuple(trees)
+        self._kinds = dict(kinds)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        request = Request(environ)
+        response = self._answer(request)
+        log.debug("%s %s: %d", request.method, request.path, response.status_code)
+        return response(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
+        if not is_loopback(request.remote_addr or ""):
+            return refuse(403, "this mirror serves its own machine alone")
+        if request.method not in ("GET", "HEAD"):
+            response = refuse(405, "GET or HEAD")
+            response.headers["Allow"] = "GET, HEAD"
+            return response
+        kind = self._kinds.get(str(request.environ.get("SERVER_PORT", "")), "")
+        parts = tuple(request.path.split("/")[1:]) if len(request.path) <= MAX_PATH else ()
+        if kind == EXTENSIONS and len(parts) == 2 and parts[0] == "tinycorelinux" and parts[1] in _LISTS:
+            return self._answer_list(request, parts[1])
+        return self._answer_file(request, file_of(kind, parts))
+
+    def _answer_list(self, request: Request, name: str) -> Response:
+        try:
+            names = read_list(self._trees, "tinycorelinux", name)
+        except (BadInput, OSError) as error:
+            message = f"list {name} cannot be read: {error}"
+            log_event(log, events.LIST_UNREADABLE, f"{message}; nothing is installed from it until it can", list=name)
+            return refuse(500, message)
+        response = Response(json.dumps(names, ensure_ascii=False), mimetype="application/json")
+        response.headers["Cache-Control"] = "no-cache"
+        response.add_etag()
+        return response.make_conditional(request.environ)
+
+    def _answer_file(self, request: Request, parts: Optional[tuple[str, ...]]) -> Response:
+        if parts is None:
+            return refuse(404, "this mirror has nothing of that name")
+        try:
+            served = open_file(self._trees, parts)
+        except Absent as absent:
+            if str(absent):
+                log.warning("not served: %s", absent)
+            return refuse(404, "this mirror has nothing of that name")
+        except PermissionError as error:
+            log.warning("%s cannot be read by mkmirror", error.filename)
+            return refuse(403, "this file cannot be read by mkmirror")
+        except OSError as error:
+            log.error("%s cannot be read: %s", error.filename, error.strerror)
+            return refuse(500, f"this file cannot be read: {error.strerror}")
+        return answer_file(request.environ, served)
+
+
+def file_of(kind: str, parts: tuple[str, ...]) -> Optional[tuple[str, ...]]:
+    """Return the parts below a tree that a request path names on a socket of `kind`, or None when it may name
+    nothing there.
+
+    Extensions: `tinycorelinux/RELEASE/BUILD/tcz/FILE`. Packages: `gem-mirror/...`, and `packages/...` as its
+    neutral alias.
+    """
+    if kind == EXTENSIONS and len(parts) == 5 and parts[0] == "tinycorelinux" and parts[3] == "tcz":
+        return parts if _RELEASE.fullmatch(parts[1]) and _BUILD.fullmatch(parts[2]) else None
+    if kind == PACKAGES and len(parts) >= 2 and parts[0] in ("gem-mirror", "packages"):
+        return ("gem-mirror", *parts[1:])
+    return None
+
+
+def refuse(status: int, message: str) -> Response:
+    """Return an answer without content: one line of text."""
+    text = " ".join(f"{HTTPStatus(status).phrase}: {message}".split())
+    return Response(text + "\n", status=status, mimetype="text/plain")

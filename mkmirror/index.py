@@ -1,0 +1,170 @@
+"""What the mirror holds: two trees, the administrator's over the image's, and the two lists of what to install.
+
+A request names a file by the parts of its path. Which file that is, and whether it may be served, is decided here:
+inside a tree, regular, not hidden, whatever symbolic links say. A list is read anew at each request, so that an
+administrator edits a file and nothing else.
+
+Source: protocol 5.1 and 5.5. Lists were YAML there; of YAML exactly one form is read, a block sequence of plain or
+quoted strings, and JSON beside it, because a full YAML parser in the image would be the largest dependency of the
+smallest service.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mkcore.errors import BadInput
+from mkcore.jsonfields import parse_json
+
+LIST_LIMIT_BYTES = 1 << 20
+MAX_PARTS = 16
+LIST_SUFFIXES = (".yaml", ".yml", ".json", "")
+
+_ITEM = re.compile(r"-[ \t]+(?:\"([^\"\\]*)\"|'([^']*)'|([^\s\"'#]\S*))(?:[ \t]+#.*)?")
+_NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+~/-]*")
+_MAX_NAME = 255
+
+
+@dataclass(frozen=True)
+class Served:
+    """A file that may be served, open for reading; who takes it closes it."""
+
+    stream: BinaryIO
+    name: str
+    size_bytes: int
+    mtime_s: float
+    tag: str
+    """Changes whenever the content may have: inode, size and time of change in hexadecimal."""
+
+
+class Absent(Exception):
+    """The mirror has no such file; the text says why when there is something there that may not be served."""
+
+
+def open_file(trees: Sequence[Path], parts: Sequence[str]) -> Served:
+    """Open the file that `parts` name below the first of `trees` that has it, e.g. `("gem-mirror", "gems",
+    "gem.list")`.
+
+    Raises Absent for what is not there, hidden, no regular file, or a symbolic link that leads out of its tree;
+    PermissionError and other OSErrors for what is there and cannot be read.
+    """
+    if not 0 < len(parts) <= MAX_PARTS or not all(map(_proper, parts)):
+        raise Absent
+    for tree in trees:
+        path = tree.joinpath(*parts)
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):  # nothing can have this name
+                raise Absent from None
+            raise
+        return _open_inside(tree, path)
+    raise Absent
+
+
+def _proper(part: str) -> bool:
+    return bool(part) and not part.startswith(".") and "/" not in part and "\0" not in part and part.isprintable()
+
+
+def _open_inside(tree: Path, path: Path) -> Served:
+    """Open without ever opening what is not a regular file, then ask the kernel where the opened file really lies."""
+    try:
+        real = os.path.realpath(path)
+        found = os.lstat(real)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Absent(f"{path} is a symbolic link to nothing") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise Absent("" if stat.S_ISDIR(found.st_mode) else f"{path} is not a regular file")
+    _require_inside(tree, path, real)
+    descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Absent(f"{path} is not a regular file")
+        _require_inside(tree, path, str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        tag = f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+        return Served(open(descriptor, "rb"), path.name, status.st_size, status.st_mtime, tag)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_inside(tree: Path, path: Path, real: str) -> None:
+    top = os.path.realpath(tree)
+    if not real.startswith(top.rstrip("/") + "/"):
+        raise Absent(f"{path} leads out of {tree}")
+
+
+def read_list(trees: Sequence[Path], folder: str, name: str) -> list[str]:
+    """Return the list `name` of `folder`, e.g. `["open_vm_tools.tcz"]`; empty when no tree has such a file.
+
+    The administrator's file replaces the image's. Raises BadInput naming file and line for one that cannot be parsed,
+    OSError for one that cannot be read.
+    """
+    for tree in trees:
+        for suffix in LIST_SUFFIXES:
+            try:
+                served = open_file((tree,), (folder, name + suffix))
+            except Absent as absent:
+                if str(absent):
+                    raise BadInput(str(absent)) from None
+                continue
+            path = str(tree / folder / (name + suffix))
+            with served.stream as stream:
+                data = stream.read(LIST_LIMIT_BYTES + 1)
+            if len(data) > LIST_LIMIT_BYTES:
+                raise BadInput(f"larger than {LIST_LIMIT_BYTES} bytes", path)
+            return parse_list(data, path)
+    return []
+
+
+def parse_list(data: bytes, where: str) -> list[str]:
+    """Parse a list of names: a JSON array of strings, or lines `- name` with comments, blank lines and a `---`
+    before them.
+
+    Raises BadInput naming `where` and the line: not UTF-8, another form of YAML, a name that could not be the name
+    of anything.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"not UTF-8 at byte {error.start}", where) from None
+    if text.lstrip().startswith(("[", "{")):
+        return _parse_json_list(text, where)
+    names: list[str] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.rstrip()
+        if not line or line.lstrip().startswith("#") or (line == "---" and not names):
+            continue
+        match = _ITEM.fullmatch(line.lstrip(" "))
+        if match is None:
+            raise BadInput(f"not of the form '- name': {line.strip()[:60]!r}", f"{where}:{number}")
+        names.append(_name(next(group for group in match.groups() if group is not None), f"{where}:{number}"))
+    return names
+
+
+def _parse_json_list(text: str, where: str) -> list[str]:
+    value = parse_json(text, where)
+    if not isinstance(value, list):
+        raise BadInput("must be a list of names", where)
+    names: list[str] = []
+    for position, item in enumerate(value):
+        if not isinstance(item, str):
+            raise BadInput("must be a name in quotation marks", f"{where}[{position}]")
+        names.append(_name(item, f"{where}[{position}]"))
+    return names
+
+
+def _name(text: str, where: str) -> str:
+    if len(text) > _MAX_NAME or not _NAME.fullmatch(text) or any(part in ("", ".", "..") for part in text.split("/")):
+        raise BadInput(f"{text[:60]!r} is not the name of an extension or module", where)
+    return text
