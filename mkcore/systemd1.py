@@ -12,12 +12,11 @@ import asyncio
 import enum
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from dbus_next.aio.message_bus import MessageBus
-from dbus_next.auth import AuthError
 from dbus_next.constants import BusType, MessageType
-from dbus_next.errors import DBusError, InvalidAddressError
+from dbus_next.errors import AuthError, DBusError, InvalidAddressError
 from dbus_next.message import Message
 from dbus_next.signature import Variant
 
@@ -191,9 +190,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, Variant):
         return plain(value.value)
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in cast("dict[object, object]", value).items()}
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        return [plain(item) for item in cast("list[object]", value)]
     return value
 
 
@@ -279,6 +278,6 @@ def _blocking(work: Callable[[MessageBus], Coroutine[Any, Any, T]], address: str
         try:
             return await work(bus)
         finally:
-            bus.disconnect()
+            bus.disconnect()  # type: ignore[no-untyped-call]
 
     return asyncio.run(whole())

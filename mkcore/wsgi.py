@@ -127,13 +127,14 @@ class _Streamed:
                 self.progress.end()
 
 
-class _Channel(HTTPChannel):  # type: ignore[misc]
+class _Channel(HTTPChannel):
     """A connection that knows how much of its answer the peer took and when its present request began."""
 
     sent_bytes = 0
     mark_bytes = 0
     mark_time = 0.0
-    begun: Optional[float] = None
+    partial: object = None  # the request that is being received
+    partial_since = 0.0
 
     def send(self, data: bytes, do_close: bool = True) -> int:
         """Send, and count."""
@@ -143,11 +144,9 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 
     def overdue(self, now: float, slow_s: float) -> bool:
         """Tell whether the peer has been too slow, in its request or in taking the answer."""
-        if self.request is None:
-            self.begun = None
-        elif self.begun is None:
-            self.begun = now
-        elif not self.requests and now - self.begun > slow_s:
+        if self.request is not self.partial:
+            self.partial, self.partial_since = self.request, now
+        elif self.partial is not None and not self.requests and now - self.partial_since > slow_s:
             return True
         if not self.total_outbufs_len or self.mark_time == 0.0:
             self.mark_time, self.mark_bytes = now, self.sent_bytes
@@ -199,7 +198,7 @@ class _Service:
             channel_timeout=max(1, math.ceil(slow_s)),
             cleanup_interval=max(1, math.ceil(slow_s / 4)),
             asyncore_use_poll=True,
-            ident=None,
+            ident="mksuite",
             clear_untrusted_proxy_headers=True,
         )
         listeners = [each for each in self.channels.values() if isinstance(each, BaseWSGIServer)]
@@ -231,7 +230,7 @@ class _Service:
             return reason
         finally:
             self.server.task_dispatcher.shutdown(timeout=1)
-            self.server.close()
+            wasyncore.close_all(self.channels)
 
     def terminate(self, *_: object) -> None:
         """Handle a signal: end the loop soon, and wake it."""
