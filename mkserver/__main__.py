@@ -26,7 +26,7 @@ def main() -> int:
         return 0
     except KeyboardInterrupt:
         return 130
-    except Exception:
+    except Exception:  # noqa: BLE001 - the process ends here, with its traceback in the journal
         _LOG.exception("mkserver ends: unexpected error")
         return 70
     return 0

@@ -5,7 +5,7 @@ Errors are {"error": "one line"} with a fitting status. Changes want `applicatio
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -16,7 +16,7 @@ from mkcore.version import VERSION
 from .desk import NoSuchNode, NotPossible, node_json
 from .services import query_pairs, services
 
-_STATUS: List[Tuple[type, int]] = [(NoSuchNode, 404), (NotPossible, 409), (BadInput, 400)]
+_STATUS: list[tuple[type, int]] = [(NoSuchNode, 404), (NotPossible, 409), (BadInput, 400)]
 
 
 def status_of(error: MkError) -> int:
@@ -41,7 +41,7 @@ def render_error(error: MkError) -> Response:
     return error_response(status_of(error), str(error))
 
 
-def _body() -> Dict[str, Json]:
+def _body() -> dict[str, Json]:
     data = request.get_data()
     return parse_object(data, "body") if data else {}
 
@@ -82,7 +82,7 @@ def forget_node(name: str) -> Response:
     return jsonify(services().desk.forget(name))
 
 
-def order(name: str) -> Tuple[Response, int]:
+def order(name: str) -> tuple[Response, int]:
     """POST /api/nodes/NODE/orders {"order": "reboot"}."""
     return jsonify(services().desk.order(name, get_str(_body(), "order"))), 202
 
@@ -110,7 +110,7 @@ def change_config() -> Response:
     return jsonify(services().desk.change_config(name, values, unset, force=force))
 
 
-_ROUTES: List[Tuple[str, str, Callable[..., Any]]] = [
+_ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("GET", "/version", version),
     ("GET", "/nodes", list_nodes),
     ("GET", "/nodes/<name>", show_node),

@@ -18,7 +18,7 @@ import secrets
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Optional
 
 from mkcore import files
 from mkcore.errors import BadInput
@@ -101,8 +101,8 @@ class Gate:
         self._data = data
         self._clock = clock
         self._secret = read_secret(data)
-        self._known: Dict[str, str] = {}
-        self._failures: Dict[str, List[float]] = {}
+        self._known: dict[str, str] = {}
+        self._failures: dict[str, list[float]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -134,7 +134,7 @@ class Gate:
         return self._check(password, address)
 
     def _check(self, password: str, address: str) -> bool:
-        """Compare with the stored hash; a password that was right is remembered keyed, so that polling costs nothing."""
+        """Compare with the stored hash; a right password is remembered, keyed, so that polling costs nothing."""
         kept = files.read_object(self._data / PASSWORD_FILE, 4096)
         digest = get_str(kept, "hash")
         keyed = hmac.new(self._secret, f"{digest} {password}".encode(), hashlib.sha256).hexdigest()

@@ -7,7 +7,6 @@ for everything.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import List
 
 from mkcore.errors import BadInput
 
@@ -44,7 +43,7 @@ def build_bootstrap(dialect: str, base: str) -> str:
 
 
 def check_kernel_args(text: str) -> str:
-    """Return kernel arguments that fit into one line of an iPXE script. Raises BadInput for what would end the command."""
+    """Return kernel arguments that fit into one line of an iPXE script. Raises BadInput for what would end it."""
     if any(ord(char) < 32 or ord(char) == 127 for char in text):
         raise BadInput("boot_kernel_args: control characters and line breaks are not possible on a kernel line")
     for token in text.split():
@@ -59,7 +58,7 @@ def expand_args(text: str, *, base: str, uuid: str) -> str:
     return text.replace("{host}", host.strip("[]")).replace("{port}", port).replace("{uuid}", uuid)
 
 
-def _reboot_block(interval_s: int) -> List[str]:
+def _reboot_block(interval_s: int) -> list[str]:
     return ["", "", "", ":error", f"echo ERROR, will reboot in {interval_s}", f"sleep {interval_s}", "reboot", ""]
 
 

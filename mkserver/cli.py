@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 from mkcore import files
 from mkcore.errors import BadInput
@@ -81,7 +81,7 @@ def _forget(options: argparse.Namespace) -> None:
     _show(options, made, f"{made['node']}: forgotten")
 
 
-def parse_assignment(text: str) -> Dict[str, Json]:
+def parse_assignment(text: str) -> dict[str, Json]:
     """Read KEY=VALUE (number or text as the key wants it) or KEY:=JSON. Raises BadInput."""
     name, equals, value = text.partition("=")
     if not equals or not name:
@@ -99,10 +99,9 @@ def _config(options: argparse.Namespace) -> None:
             _show(options, made, "\n".join(_one_setting(made, key) for key in options.items))
             return
     else:
-        body: Dict[str, Json] = {"node": options.node, "force": options.force}
-        if not options.items:
-            raise BadInput("config: name at least one setting")
+        body: dict[str, Json] = {"node": options.node}
         if options.action == "set":
+            body["force"] = options.force
             body["set"] = {key: value for item in options.items for key, value in parse_assignment(item).items()}
         else:
             body["unset"] = list(options.items)
@@ -144,16 +143,17 @@ def _version(options: argparse.Namespace) -> None:
 
 def _talks(parser: argparse.ArgumentParser) -> None:
     """Options of all verbs that talk to a running server."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
     group = parser.add_argument_group("server")
     default = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
     group.add_argument("--server", default=default, metavar="URL", help=f"where it runs ({default})")
     group.add_argument("--password-file", type=Path, metavar="FILE", help="file that holds the server's password")
     _data(group)
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _data(parser: Any) -> None:
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help=f"data directory ({DEFAULT_DATA})")
+    text = f"data directory ({DEFAULT_DATA})"
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help=text)
 
 
 def _add_run(verbs: Any) -> None:
@@ -181,7 +181,7 @@ def _add_run(verbs: Any) -> None:
 
 def _add_node_verbs(verbs: Any) -> None:
     parser = verbs.add_parser("nodes", help="list the nodes")
-    parser.add_argument("--search", default="", metavar="TEXT", help="only nodes with this in names, serials, addresses")
+    parser.add_argument("--search", default="", metavar="TEXT", help="only nodes named so or with such serials")
     states = ("new", "active", "inactive", "bound", "expired")
     parser.add_argument("--state", default="", choices=states, help="only nodes in this state")
     parser.set_defaults(verb=_nodes)
@@ -194,7 +194,8 @@ def _add_node_verbs(verbs: Any) -> None:
     _talks(parser)
     parser = verbs.add_parser("order", help="order one node to register, reboot or power off", description=named)
     parser.add_argument("node", metavar="NODE")
-    parser.add_argument("order", choices=[*ORDERS, "withdraw"], help="given at the next checkin; withdraw takes it back")
+    text = "given at the node's next checkin; withdraw takes a waiting one back"
+    parser.add_argument("order", choices=[*ORDERS, "withdraw"], help=text)
     parser.set_defaults(verb=_order)
     _talks(parser)
     parser = verbs.add_parser("bind", help="bind one node to its local disk or to being off", description=named)
@@ -212,15 +213,23 @@ def _add_config(verbs: Any) -> None:
     parser = verbs.add_parser(
         "config",
         help="show or change what nodes are told",
-        description="Settings whose names begin with mk_ are pushed to nodes at their next checkin; boot_kernel_args and "
-        "boot_debug_level go into boot scripts; register_timeout and node_expire_timeout are the server's own.",
+        description="Settings whose names begin with mk_ are pushed to nodes at their next checkin; boot_kernel_args "
+        "and boot_debug_level go into boot scripts; register_timeout and node_expire_timeout are the server's own.",
     )
-    parser.add_argument("action", nargs="?", choices=["get", "set", "unset"], default="get")
-    parser.add_argument("items", nargs="*", metavar="KEY[=VALUE]", help="KEY:=JSON sets a value of any type")
-    parser.add_argument("--node", default="", metavar="NODE", help="for this node alone")
-    parser.add_argument("--force", action="store_true", help="push a value that nodes will refuse")
-    parser.set_defaults(verb=_config)
-    _talks(parser)
+    actions = parser.add_subparsers(metavar="get|set|unset", dest="action", required=True)
+    texts = {
+        "get": ("show all settings, or the values of some", "*", "KEY"),
+        "set": ("change settings; KEY:=JSON sets a value of any type", "+", "KEY=VALUE"),
+        "unset": ("go back to the default", "+", "KEY"),
+    }
+    for name, (text, count, shown) in texts.items():
+        action = actions.add_parser(name, help=text, description=text)
+        action.add_argument("items", nargs=count, metavar=shown)
+        action.add_argument("--node", default="", metavar="NODE", help="for this node alone")
+        if name == "set":
+            action.add_argument("--force", action="store_true", help="push a value that nodes will refuse")
+        action.set_defaults(verb=_config)
+        _talks(action)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Optional
 from urllib.parse import quote, urlencode, urlsplit
 
 from mkcore import files
@@ -30,11 +30,11 @@ class Client:
     data: Path
     password_file: Optional[Path] = None
 
-    def get(self, path: str, query: Optional[Mapping[str, str]] = None) -> Dict[str, Json]:
+    def get(self, path: str, query: Optional[Mapping[str, str]] = None) -> dict[str, Json]:
         """GET a JSON object; `path` begins with /api. Raises Unreachable, BadAnswer, ServerRefused."""
         return self.send("GET", path + (f"?{urlencode(query)}" if query else ""))
 
-    def send(self, method: str, path: str, body: Optional[Mapping[str, Json]] = None) -> Dict[str, Json]:
+    def send(self, method: str, path: str, body: Optional[Mapping[str, Json]] = None) -> dict[str, Json]:
         """Send a request with a JSON body and return the JSON object that comes back."""
         answer = self._exchange(method, path, body, self._credentials())
         if answer.status == 401 and self.password_file is None and sys.stdin.isatty():
@@ -45,6 +45,8 @@ class Client:
             made = parse_object(answer.body, self.server)
         except BadInput as error:
             raise BadAnswer(f"{self.server}: is that an mkserver? {error}") from error
+        if answer.status == 400:
+            raise BadInput(get_str(made, "error", default="refused"))
         if answer.status >= 400:
             raise ServerRefused(get_str(made, "error", default=f"status {answer.status}"), answer.status)
         return made

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -17,6 +17,7 @@ from mkcore.errors import BadInput, MkError
 from mkcore.jsonfields import Json
 
 from . import history
+from .history import Detail
 from .nodes import Node, find_by_hw_ids, read_facts, read_node, read_nodes, remove_node, select_nodes, update_node
 from .policy import ORDERS, Binding, State, Timeouts
 from .pushed import DEFAULTS, GLOBAL_ONLY, SERVER_DEFAULTS, build_client_config, check_value
@@ -43,12 +44,12 @@ class NotPossible(MkError):
 class Listing:
     """A page of nodes with their states, how many match, and how many there are of each state."""
 
-    nodes: List[Tuple[Node, State]]
+    nodes: list[tuple[Node, State]]
     matching: int
-    counts: Dict[str, int]
+    counts: dict[str, int]
 
 
-def node_json(node: Node, state: State) -> Dict[str, Json]:
+def node_json(node: Node, state: State) -> dict[str, Json]:
     """One node as the API lists it; times in milliseconds since the epoch."""
     return {
         "id": node.id,
@@ -96,15 +97,14 @@ class Desk:
         self._database = registry.database
 
     def listing(self, *, query: str = "", state: str = "", start: int = 0, most: int = 0) -> Listing:
-        """Nodes whose identity, host name, serials or addresses contain `query`; `most` 0 means all. Newest contact first."""
+        """Nodes, newest contact first, whose names, serials or addresses hold all words of `query`; `most` 0 is all."""
         now_ms = self._registry.now_ms()
         with self._database.read() as connection:
             timeouts = read_timeouts(read_values(connection, ""))
             statement = select_nodes().order_by(None).order_by(nodes.c.seen_ms.desc(), nodes.c.id)
             counting = sa.select(sa.func.count()).select_from(nodes)
             conditions = [_condition(state, now_ms, timeouts)] if state else []
-            for word in query.lower().split()[:8]:
-                conditions.append(nodes.c.search.contains(word, autoescape=True))
+            conditions += [nodes.c.search.contains(word, autoescape=True) for word in query.lower().split()[:8]]
             for condition in conditions:
                 statement, counting = statement.where(condition), counting.where(condition)
             counts = {
@@ -139,7 +139,7 @@ class Desk:
             raise NoSuchNode(f"{name[:80]}: no such node")
         return node
 
-    def show(self, name: str) -> Dict[str, Json]:
+    def show(self, name: str) -> dict[str, Json]:
         """One node with facts, tags, settings and history. Raises NoSuchNode."""
         now_ms = self._registry.now_ms()
         with self._database.read() as connection:
@@ -159,7 +159,7 @@ class Desk:
             ]
             return made
 
-    def order(self, name: str, order: str) -> Dict[str, Json]:
+    def order(self, name: str, order: str) -> dict[str, Json]:
         """Have the node's next checkin answered with `order`; it replaces one that still waits.
 
         Raises BadInput, NoSuchNode, NotPossible (the node has expired or never registered).
@@ -174,7 +174,7 @@ class Desk:
             self._note(connection, node, now_ms, history.ORDERED, f"{order} ordered for the next checkin")
             return {"node": node.id, "order": order, "waiting": True}
 
-    def withdraw(self, name: str) -> Dict[str, Json]:
+    def withdraw(self, name: str) -> dict[str, Json]:
         """Take back an order that waits. Raises NoSuchNode, NotPossible."""
         with self._database.write() as connection:
             node, _state, now_ms = self._found(connection, name)
@@ -184,7 +184,7 @@ class Desk:
             self._note(connection, node, now_ms, history.ORDERED, f"{node.order_name} withdrawn")
             return {"node": node.id, "order": None, "waiting": False}
 
-    def bind(self, name: str, binding: str) -> Dict[str, Json]:
+    def bind(self, name: str, binding: str) -> dict[str, Json]:
         """Bind a node to its local disk ("local"), to being off ("poweroff"), or to nothing (""). Raises as `order`."""
         if binding not in [each.value for each in Binding]:
             raise BadInput("binding: must be local, poweroff or empty")
@@ -195,11 +195,11 @@ class Desk:
             changes = {"binding": binding, "binding_reached": False, "contact_ms": now_ms}
             changes["shown_state"] = State.BOUND.value if binding else State.ACTIVE.value
             update_node(connection, node, changes)
-            text = {"": "released", "local": "bound to its local disk", "poweroff": "bound to stay powered off"}[binding]
-            self._note(connection, node, now_ms, history.STATE, text)
+            words = {"": "released", "local": "bound to its local disk", "poweroff": "bound to stay powered off"}
+            self._note(connection, node, now_ms, history.STATE, words[binding])
             return {"node": node.id, "binding": binding or None}
 
-    def forget(self, name: str) -> Dict[str, Json]:
+    def forget(self, name: str) -> dict[str, Json]:
         """Remove a node with its history and settings. Raises NoSuchNode."""
         with self._database.write() as connection:
             node, _state, _now_ms = self._found(connection, name)
@@ -207,7 +207,7 @@ class Desk:
             remove_node(connection, node.id)
             return {"node": node.id, "forgotten": True}
 
-    def config(self, name: str = "") -> Dict[str, Json]:
+    def config(self, name: str = "") -> dict[str, Json]:
         """Settings for all nodes, or for one: what people set, and what comes out of it. Raises NoSuchNode."""
         with self._database.read() as connection:
             everywhere = read_values(connection, "")
@@ -227,7 +227,7 @@ class Desk:
 
     def change_config(
         self, name: str, values: Mapping[str, Json], unset: Sequence[str], *, force: bool = False
-    ) -> Dict[str, Json]:
+    ) -> dict[str, Json]:
         """Set and unset settings, all of them or none; returns as `config`. Raises BadInput, NoSuchNode."""
         checked = {key: check_value(key, value, force=force) for key, value in values.items()}
         with self._database.write() as connection:
@@ -249,13 +249,13 @@ class Desk:
                 self._note(connection, node, self._registry.now_ms(), history.CONFIG, "configuration changed", detail)
         return self.config(name)
 
-    def _found(self, connection: Connection, name: str) -> Tuple[Node, State, int]:
+    def _found(self, connection: Connection, name: str) -> tuple[Node, State, int]:
         now_ms = self._registry.now_ms()
         node = self.find(connection, name)
         return node, state_of(node, now_ms, read_timeouts(read_values(connection, ""))), now_ms
 
     def _note(
-        self, connection: Connection, node: Node, now_ms: int, kind: str, text: str, detail: history.Detail = history.NONE
+        self, connection: Connection, node: Node, now_ms: int, kind: str, text: str, detail: Detail = history.NONE
     ) -> None:
         history.record(connection, node.id, now_ms, kind, text, detail, keep=self._registry.limits.history)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Tuple
 
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json, canonical
@@ -11,11 +10,11 @@ from mkcore.jsonfields import Json, canonical
 from .settings import Limits
 
 
-def check_facts(facts: Dict[str, Json], limits: Limits) -> bytes:
+def check_facts(facts: dict[str, Json], limits: Limits) -> bytes:
     """Return the facts in canonical form when they are within bounds.
 
-    Raises BadInput for too many or too big facts, names too long, nesting too deep, numbers that are not finite, and NUL
-    characters, which neither the databases nor a page can show.
+    Raises BadInput for too many or too big facts, names too long, nesting too deep, numbers that are not finite, and
+    NUL characters, which neither the databases nor a page can show.
     """
     if len(facts) > limits.facts_count:
         raise BadInput(f"attributes_hash: more than {limits.facts_count} facts")
@@ -29,9 +28,9 @@ def check_facts(facts: Dict[str, Json], limits: Limits) -> bytes:
     return form
 
 
-def _check_values(facts: Dict[str, Json], most: int) -> None:
+def _check_values(facts: dict[str, Json], most: int) -> None:
     """Walk without recursion: the depth is what is being checked."""
-    waiting: List[Tuple[Json, int]] = [(facts, 0)]
+    waiting: list[tuple[Json, int]] = [(facts, 0)]
     while waiting:
         value, depth = waiting.pop()
         if depth > most:

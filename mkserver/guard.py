@@ -1,8 +1,8 @@
 """What a request must pass before it reaches a route: bounds for strangers, credentials for people.
 
-Node routes: a body of at most 4 MB and a rate for each address. Routes for people: this machine or the password; and for
-everything that changes something, proof that it was not another site's page that sent it (Sec-Fetch-Site, Origin, and a
-token in forms or a media type that a form cannot have).
+Node routes: a body of at most 4 MB and a rate for each address. Routes for people: this machine or the password; and
+for everything that changes something, proof that it was not another site's page that sent it (Sec-Fetch-Site, Origin,
+and a token in forms or a media type that a form cannot have).
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def authorization() -> str:
 
 def guard() -> Optional[Response]:
     """Run before each request; ends it with an HTTP error or lets it pass."""
-    return _guard_node() if is_node_route(request.path) else _guard_people()
+    if is_node_route(request.path):
+        _guard_node()
+        return None
+    return _guard_people()
 
 
 def _guard_node() -> None:

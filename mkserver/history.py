@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Dict, List
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -38,7 +38,7 @@ class HistoryEvent:
     at_ms: int
     kind: str
     text: str
-    detail: Dict[str, Json]
+    detail: dict[str, Json]
     times: int
 
 
@@ -63,7 +63,7 @@ def record(
         connection.execute(sa.delete(events).where(events.c.node_id == node_id, events.c.id <= beyond))
 
 
-def read_history(connection: Connection, node_id: str) -> List[HistoryEvent]:
+def read_history(connection: Connection, node_id: str) -> list[HistoryEvent]:
     """All kept events of a node, newest first."""
     rows = connection.execute(sa.select(events).where(events.c.node_id == node_id).order_by(events.c.id.desc()))
     return [HistoryEvent(r.at_ms, r.kind, r.text, json.loads(r.detail), r.times) for r in rows]
@@ -74,14 +74,14 @@ def _shown(value: Json) -> str:
     return text if len(text) <= _DIFF_CHARS else text[:_DIFF_CHARS] + "…"
 
 
-def build_diff(old: Mapping[str, Json], new: Mapping[str, Json]) -> Dict[str, Json]:
+def build_diff(old: Mapping[str, Json], new: Mapping[str, Json]) -> dict[str, Json]:
     """Compare two fact maps: {"added": {name: text}, "removed": {…}, "changed": {name: [old, new]}, "more": n}.
 
     Values are shortened to 200 characters and rows to 100; `more` counts the rows left out.
     """
-    added: Dict[str, Json] = {name: _shown(new[name]) for name in sorted(new.keys() - old.keys())}
-    removed: Dict[str, Json] = {name: _shown(old[name]) for name in sorted(old.keys() - new.keys())}
-    changed: Dict[str, Json] = {}
+    added: dict[str, Json] = {name: _shown(new[name]) for name in sorted(new.keys() - old.keys())}
+    removed: dict[str, Json] = {name: _shown(old[name]) for name in sorted(old.keys() - new.keys())}
+    changed: dict[str, Json] = {}
     for name in sorted(old.keys() & new.keys()):
         if old[name] != new[name]:
             changed[name] = [_shown(old[name]), _shown(new[name])]

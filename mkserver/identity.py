@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Tuple
 
 from mkcore.errors import BadInput
 
@@ -16,13 +15,13 @@ class Identity:
     """A node's names for itself; `uuid` is empty where none was sent. Razor knows only `macs`."""
 
     uuid: str = ""
-    macs: Tuple[str, ...] = ()
+    macs: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.uuid or self.macs)
 
     @property
-    def stored(self) -> Tuple[str, ...]:
+    def stored(self) -> tuple[str, ...]:
         """What a registration keeps: the UUID alone when there is one, else the MACs."""
         return (self.uuid,) if self.uuid else self.macs
 
@@ -33,7 +32,7 @@ def _check(hw_id: str, where: str) -> str:
     return hw_id
 
 
-def _split(text: str, where: str, most: int) -> Tuple[str, ...]:
+def _split(text: str, where: str, most: int) -> tuple[str, ...]:
     parts = [part for part in text.split("_") if part]
     if len(parts) > most:
         raise BadInput(f"{where}: more than {most} hardware identifiers")

@@ -1,8 +1,8 @@
 """The microkernel that nodes boot: one kernel and one initrd, files named on the command line.
 
-The image's id is made of both files' size and time, so that a rebuilt image gets a new address and no node ever boots a
-kernel with the initrd of another build. Files are handed to the HTTP server open: it sends them from its own loop, with a
-range's start and length already applied, and no worker waits for a slow reader.
+The image's id is made of both files' size and time, so that a rebuilt image gets a new address and no node ever boots
+a kernel with the initrd of another build. Files are handed to the HTTP server open: it sends them from its own loop,
+with a range's start and length already applied, and no worker waits for a slow reader.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import BinaryIO, Optional, Tuple
+from typing import IO, BinaryIO, Optional, cast
 
 from flask import Response, request
 from werkzeug.exceptions import NotFound, RequestedRangeNotSatisfiable
@@ -109,12 +109,12 @@ def send_image(image: Optional[BootImage], image_id: str, name: str) -> Response
     if response.status_code == 304 or request.method == "HEAD":
         opened.close()
         return response
-    response.response = wrap_file(request.environ, part)
+    response.response = wrap_file(request.environ, cast("IO[bytes]", part))
     response.direct_passthrough = True
     return response
 
 
-def _describe(image: BootImage, name: str, opened: BinaryIO) -> Tuple[Response, Part]:
+def _describe(image: BootImage, name: str, opened: BinaryIO) -> tuple[Response, Part]:
     """Headers of the answer, and the part of the file that it carries."""
     found = os.fstat(opened.fileno())
     response = Response(mimetype="application/octet-stream")

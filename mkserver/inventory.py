@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Dict, List, Tuple
 
 from mkcore.jsonfields import Json
 
@@ -47,14 +46,14 @@ class Inventory:
     cpu_model: str = ""
     logical_cpus: str = ""
     memory: str = ""
-    disks: Tuple[Disk, ...] = ()
-    nics: Tuple[Nic, ...] = ()
+    disks: tuple[Disk, ...] = ()
+    nics: tuple[Nic, ...] = ()
     disk_count: str = ""
     nic_count: str = ""
 
-    def as_json(self) -> Dict[str, Json]:
+    def as_json(self) -> dict[str, Json]:
         """Plain JSON object with lists for the disks and NICs."""
-        made: Dict[str, Json] = asdict(self)
+        made: dict[str, Json] = asdict(self)
         made["disks"] = [asdict(disk) for disk in self.disks]
         made["nics"] = [asdict(nic) for nic in self.nics]
         return made
@@ -72,8 +71,8 @@ def _count(text: str) -> int:
     return min(int(text), _SHOWN_PARTS) if text.isdecimal() and len(text) < 6 else 0
 
 
-def _disks(facts: Mapping[str, Json]) -> Tuple[Disk, ...]:
-    found: List[Disk] = []
+def _disks(facts: Mapping[str, Json]) -> tuple[Disk, ...]:
+    found: list[Disk] = []
     for number in range(_count(fact_text(facts, "mk_hw_disk_count"))):
         prefix = f"mk_hw_disk{number}_"
         name = _first(facts, prefix + "logical_name").rpartition("/")[2]
@@ -101,8 +100,8 @@ def _size(text: str) -> str:
     return f"{size:.1f} TiB"
 
 
-def _nics(facts: Mapping[str, Json]) -> Tuple[Nic, ...]:
-    found: Dict[str, Nic] = {}
+def _nics(facts: Mapping[str, Json]) -> tuple[Nic, ...]:
+    found: dict[str, Nic] = {}
     for number in range(_count(fact_text(facts, "mk_hw_nic_count"))):
         prefix = f"mk_hw_nic{number}_"
         name = _first(facts, prefix + "logical_name") or f"nic{number}"
@@ -138,7 +137,7 @@ def build_inventory(facts: Mapping[str, Json]) -> Inventory:
     )
 
 
-def search_text(inventory: Inventory, hw_ids: Tuple[str, ...]) -> str:
+def search_text(inventory: Inventory, hw_ids: tuple[str, ...]) -> str:
     """Lower-case text in which the page's and the API's search for nodes looks."""
     parts = [inventory.hostname, inventory.vendor, inventory.product, inventory.serial, inventory.uuid, *hw_ids]
     parts += [f"{nic.mac} {nic.mac.replace(':', '')} {nic.address}" for nic in inventory.nics]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -50,12 +50,12 @@ class Node:
     sent_config: str
     facts_digest: str
     summary: str
-    hw_ids: Tuple[str, ...] = field(default=())
+    hw_ids: tuple[str, ...] = field(default=())
 
     @property
-    def inventory(self) -> Dict[str, Json]:
+    def inventory(self) -> dict[str, Json]:
         """The inventory as JSON object, as `inventory.Inventory.as_json` made it."""
-        made: Dict[str, Json] = json.loads(self.summary)
+        made: dict[str, Json] = json.loads(self.summary)
         return made
 
 
@@ -66,8 +66,8 @@ def _to_node(row: Any, hw_ids: Sequence[str]) -> Node:
     return Node(**{column.name: row._mapping[column] for column in _COLUMNS}, hw_ids=tuple(hw_ids))
 
 
-def _hw_ids_of(connection: Connection, node_ids: Sequence[str]) -> Dict[str, List[str]]:
-    found: Dict[str, List[str]] = {node_id: [] for node_id in node_ids}
+def _hw_ids_of(connection: Connection, node_ids: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {node_id: [] for node_id in node_ids}
     for start in range(0, len(node_ids), 500):
         some = node_ids[start : start + 500]
         statement = sa.select(hardware_ids).where(hardware_ids.c.node_id.in_(some)).order_by(hardware_ids.c.position)
@@ -76,16 +76,18 @@ def _hw_ids_of(connection: Connection, node_ids: Sequence[str]) -> Dict[str, Lis
     return found
 
 
-def read_nodes(connection: Connection, statement: Any = None) -> List[Node]:
+def read_nodes(connection: Connection, statement: Any = None) -> list[Node]:
     """All nodes in the order in which they were first seen, or those of a statement made by `select_nodes`."""
-    rows = list(connection.execute(select_nodes() if statement is None else statement))
+    result: Any = connection.execute(select_nodes() if statement is None else statement)
+    rows: list[Any] = list(result)
     ids = _hw_ids_of(connection, [row.id for row in rows])
     return [_to_node(row, ids[row.id]) for row in rows]
 
 
 def select_nodes() -> Any:
     """Statement that selects whole nodes, oldest first; callers add conditions, order and limits."""
-    return sa.select(*_COLUMNS).order_by(nodes.c.first_seen_ms, nodes.c.id)
+    columns: list[Any] = list(_COLUMNS)
+    return sa.select(*columns).order_by(nodes.c.first_seen_ms, nodes.c.id)
 
 
 def read_node(connection: Connection, node_id: str) -> Optional[Node]:
@@ -100,7 +102,8 @@ def find_by_hw_ids(connection: Connection, ids: Iterable[str]) -> Optional[Node]
     if not wanted:
         return None
     owners = sa.select(hardware_ids.c.node_id).where(hardware_ids.c.hw_id.in_(wanted))
-    statement = sa.select(*_COLUMNS).where(nodes.c.id.in_(owners)).order_by(nodes.c.contact_ms, nodes.c.id).limit(1)
+    statement = select_nodes().where(nodes.c.id.in_(owners)).order_by(None)
+    statement = statement.order_by(nodes.c.contact_ms, nodes.c.id).limit(1)
     found = read_nodes(connection, statement)
     return found[0] if found else None
 
@@ -152,8 +155,8 @@ def claim_ids(connection: Connection, node_id: str, ids: Sequence[str]) -> None:
         connection.execute(sa.insert(hardware_ids), rows)
 
 
-def ids_after_registration(known: Sequence[str], identity: Identity) -> Tuple[str, ...]:
-    """Hardware ids a node has once it registered with this identity: its UUID alone, else its MACs joined to the known."""
+def ids_after_registration(known: Sequence[str], identity: Identity) -> tuple[str, ...]:
+    """Hardware ids a node has once it registered with this identity: its UUID alone, else all its MACs."""
     if identity.uuid:
         return (identity.uuid,)
     return tuple(dict.fromkeys([*known, *identity.macs]))
@@ -165,10 +168,10 @@ def update_node(connection: Connection, node: Node, changes: Mapping[str, Any]) 
     connection.execute(sa.update(nodes).where(nodes.c.id == node.id).values(values))
 
 
-def read_facts(connection: Connection, node_id: str) -> Dict[str, Json]:
+def read_facts(connection: Connection, node_id: str) -> dict[str, Json]:
     """The facts of the last registration, in the order sent; empty for a node that never registered."""
     text = connection.execute(sa.select(node_facts.c.facts).where(node_facts.c.node_id == node_id)).scalar()
-    facts: Dict[str, Json] = json.loads(text) if text else {}
+    facts: dict[str, Json] = json.loads(text) if text else {}
     return facts
 
 

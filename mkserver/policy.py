@@ -51,7 +51,7 @@ class Timeouts:
 
 
 def node_state(*, registered: bool, binding: str, silence_s: float, timeouts: Timeouts) -> State:
-    """Name the state of a node whose last contact is `silence_s` ago. A bound node neither expires nor goes inactive."""
+    """Name the state of a node whose last contact is `silence_s` ago. A bound node never expires or goes inactive."""
     if not registered:
         return State.NEW
     if binding:

@@ -1,14 +1,14 @@
 """The configuration that a server pushes with each answer (`client_config`, protocol 2.3), and what people may set.
 
-Defaults are the stock servers' (Hanlon: nine keys, Razor: thirteen), so that an unconfigured microkernel finds nothing to
-change. A key set by a person is added or replaces its default, for all nodes or for one.
+Defaults are the stock servers' (Hanlon: nine keys, Razor: thirteen), so that an unconfigured microkernel finds nothing
+to change. A key set by a person is added or replaces its default, for all nodes or for one.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Dict, Tuple
+from typing import Any
 
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json
@@ -24,7 +24,7 @@ _HANLON_PATTERN = (
     "|(^ruby.*$)|(^selinux$)|(^ssh.*$)|(^swap.*$)|(^timezone$)|(^uniqueid$)|(^.*uptime.*$)|(.*json_str$)"
 )
 
-DEFAULTS: Dict[str, Dict[str, Json]] = {
+DEFAULTS: dict[str, dict[str, Json]] = {
     "hanlon": {
         "mk_checkin_interval": 60,
         "mk_checkin_skew": 5,
@@ -53,7 +53,7 @@ DEFAULTS: Dict[str, Dict[str, Json]] = {
     },
 }
 
-SERVER_DEFAULTS: Dict[str, Json] = {
+SERVER_DEFAULTS: dict[str, Json] = {
     "register_timeout": 120,
     "node_expire_timeout": 300,
     "boot_kernel_args": "",
@@ -63,7 +63,7 @@ SERVER_DEFAULTS: Dict[str, Json] = {
 
 GLOBAL_ONLY = ("register_timeout", "node_expire_timeout")
 
-_RANGES: Dict[str, Tuple[int, int]] = {
+_RANGES: dict[str, tuple[int, int]] = {
     "mk_checkin_interval": (1, 3600),
     "mk_checkin_skew": (0, 300),
     "mk_tce_mirror_port": (1, 65535),
@@ -74,9 +74,9 @@ _LEVELS = ("FATAL", "ERROR", "WARN", "INFO", "DEBUG")
 _PUSHED_NAME = re.compile(r"mk_[A-Za-z0-9_]{1,120}\Z")
 
 
-def build_client_config(dialect: str, base: str, values: Mapping[str, Json]) -> Dict[str, Json]:
+def build_client_config(dialect: str, base: str, values: Mapping[str, Json]) -> dict[str, Json]:
     """Make the `client_config` for one node: defaults, then what people set; `base` is HOST:PORT of the request."""
-    made: Dict[str, Json] = {
+    made: dict[str, Json] = {
         key: value.replace("{base}", base) if isinstance(value, str) and key == "mk_uri" else value
         for key, value in DEFAULTS[dialect].items()
     }
@@ -112,7 +112,7 @@ def check_value(key: str, value: Json, *, force: bool = False) -> Json:
 
 def parse_value(key: str, text: str) -> Json:
     """Read what a person typed for `key`: a number where the key is one, else the text itself."""
-    known: Dict[str, Any] = {**DEFAULTS["razor"], **DEFAULTS["hanlon"], **SERVER_DEFAULTS}
+    known: dict[str, Any] = {**DEFAULTS["razor"], **DEFAULTS["hanlon"], **SERVER_DEFAULTS}
     wants_number = isinstance(known.get(key), int)
     stripped = text.strip()
     if wants_number and re.fullmatch(r"-?[0-9]{1,9}", stripped):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Callable, Tuple
+from typing import Callable
 
 
 class RateLimit:
@@ -17,7 +17,7 @@ class RateLimit:
         self._burst = burst
         self._clock = clock
         self._lock = threading.Lock()
-        self._buckets: OrderedDict[str, Tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, address: str) -> float:
         """Count one call: 0.0 when it may go on, else the seconds until the next one may."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Optional
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -16,6 +16,7 @@ from mkcore.jsonfields import Json, canonical
 
 from . import history
 from .facts import check_facts
+from .history import Detail
 from .identity import Identity
 from .inventory import build_inventory, search_text
 from .nodes import (
@@ -61,17 +62,17 @@ class Answer:
     """What a node is told; `node` and `facts` are those after a registration, else None and empty."""
 
     command: Command
-    client_config: Dict[str, Json]
+    client_config: dict[str, Json]
     node: Optional[Node] = None
-    facts: Optional[Dict[str, Json]] = None
+    facts: Optional[dict[str, Json]] = None
 
 
 @dataclass(frozen=True)
 class BootChoice:
     """What a machine boots: its local disk (`local` holds the node's id) or the microkernel with these settings."""
 
-    settings: Dict[str, Json]
-    client_config: Dict[str, Json]
+    settings: dict[str, Json]
+    client_config: dict[str, Json]
     local: str = ""
 
 
@@ -106,7 +107,7 @@ class Registry:
             decision = decide(situation, timeouts)
             node = node or self._add(connection, identity, caller, now_ms)
             if node is not None:
-                changes: Dict[str, Any] = {"checkins": node.checkins + 1, "last_state": last_state}
+                changes: dict[str, Any] = {"checkins": node.checkins + 1, "last_state": last_state}
                 if decision.is_contact:
                     changes["contact_ms"] = now_ms
                 if decision.takes_order or (order and state is State.EXPIRED):
@@ -115,7 +116,7 @@ class Registry:
                 self._touch(connection, node, caller, now_ms, client_config, changes, timeouts)
             return Answer(decision.command, client_config)
 
-    def register(self, caller: Caller, identity: Identity, last_state: str, facts: Dict[str, Json]) -> Answer:
+    def register(self, caller: Caller, identity: Identity, last_state: str, facts: dict[str, Json]) -> Answer:
         """Keep a node's facts in place of its former ones, which go to its history as a difference.
 
         Raises BadInput (facts out of bounds) and RegistryFull; then nothing is kept.
@@ -152,7 +153,7 @@ class Registry:
             args = [str(values.get("boot_kernel_args", "")) for values in (settings, own)]
             settings = {**settings, **own, "boot_kernel_args": " ".join(filter(None, args))}
             local = node.binding == Binding.LOCAL.value
-            changes: Dict[str, Any] = {"boots": node.boots + 1, "dhcp_mac": dhcp_mac or None}
+            changes: dict[str, Any] = {"boots": node.boots + 1, "dhcp_mac": dhcp_mac or None}
             if local:
                 changes["binding_reached"] = True
             self._note(connection, node, now_ms, history.BOOT, "sent to its local disk" if local else "boots")
@@ -191,7 +192,7 @@ class Registry:
         node: Node,
         caller: Caller,
         now_ms: int,
-        client_config: Dict[str, Json],
+        client_config: dict[str, Json],
         changes: Mapping[str, Any],
         timeouts: Timeouts,
     ) -> None:
@@ -220,8 +221,8 @@ class Registry:
         connection: Connection,
         node: Node,
         now_ms: int,
-        old: Dict[str, Json],
-        facts: Dict[str, Json],
+        old: dict[str, Json],
+        facts: dict[str, Json],
         *,
         changed: bool,
     ) -> None:
@@ -230,7 +231,7 @@ class Registry:
             self._note(connection, node, now_ms, history.FACTS_CHANGED, "facts changed", history.build_diff(old, facts))
 
     def _note(
-        self, connection: Connection, node: Node, now_ms: int, kind: str, text: str, detail: history.Detail = history.NONE
+        self, connection: Connection, node: Node, now_ms: int, kind: str, text: str, detail: Detail = history.NONE
     ) -> None:
         history.record(connection, node.id, now_ms, kind, text, detail, keep=self.limits.history)
 
@@ -249,9 +250,9 @@ class Registry:
         return node
 
 
-def _registered_columns(node: Node, facts: Dict[str, Json], ids: Tuple[str, ...], now_ms: int) -> Dict[str, Any]:
+def _registered_columns(node: Node, facts: dict[str, Json], ids: tuple[str, ...], now_ms: int) -> dict[str, Any]:
     inventory = build_inventory(facts)
-    changes: Dict[str, Any] = {
+    changes: dict[str, Any] = {
         "contact_ms": now_ms,
         "registered_ms": now_ms,
         "registrations": node.registrations + 1,
@@ -273,7 +274,7 @@ def state_of(node: Node, now_ms: int, timeouts: Timeouts) -> State:
     )
 
 
-def read_values(connection: Connection, scope: str) -> Dict[str, Json]:
+def read_values(connection: Connection, scope: str) -> dict[str, Json]:
     """Settings that people made: for all nodes (scope "") or for one (its id)."""
     statement = sa.select(config_values).where(config_values.c.scope == scope).order_by(config_values.c.key)
     return {row.key: json.loads(row.value) for row in connection.execute(statement)}
@@ -285,7 +286,7 @@ def read_timeouts(values: Mapping[str, Json]) -> Timeouts:
     return Timeouts(int(str(merged["register_timeout"])), int(str(merged["node_expire_timeout"])))
 
 
-def wire_nodes(connection: Connection, now_ms: int) -> List[Node]:
+def wire_nodes(connection: Connection, now_ms: int) -> list[Node]:
     """Nodes that the wire's node list shows: registered and not expired."""
     timeouts = read_timeouts(read_values(connection, ""))
     found = read_nodes(connection, select_nodes().where(nodes.c.registered_ms.isnot(None)))

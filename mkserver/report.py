@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Dict, List
+from typing import Any
 
 from mkcore.jsonfields import Json
 
@@ -39,9 +39,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def _inventory(node: Mapping[str, Any]) -> Dict[str, Any]:
-    made = node.get("inventory")
-    return made if isinstance(made, dict) else {}
+def _inventory(node: Mapping[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = node.get("inventory") or {}
+    return made
 
 
 def nodes_text(listing: Mapping[str, Any]) -> str:
@@ -49,7 +49,7 @@ def nodes_text(listing: Mapping[str, Any]) -> str:
     nodes, now_ms = listing["nodes"], listing["now_ms"]
     if not nodes:
         return "No nodes yet. Have a machine boot from the network: mkserver ipxe --help says how."
-    rows: List[List[str]] = []
+    rows: list[list[str]] = []
     for node in nodes:
         has = _inventory(node)
         machine = " ".join(clean(has.get(key, "")) for key in ("vendor", "product")).strip()
@@ -65,7 +65,7 @@ def nodes_text(listing: Mapping[str, Any]) -> str:
 def node_text(node: Mapping[str, Any], *, all_facts: bool) -> str:
     """The sheet of `mkserver show`."""
     has, now_ms = _inventory(node), node["now_ms"]
-    cpus = f"{has.get('cpu_count') or '-'} × {has.get('cpu_model') or '-'}"
+    cpus = f"{has.get('cpu_count') or '-'} x {has.get('cpu_model') or '-'}"
     pairs = [
         ("node", node["id"]),
         ("hardware ids", ", ".join(node["hw_ids"])),
@@ -85,7 +85,7 @@ def node_text(node: Mapping[str, Any], *, all_facts: bool) -> str:
     lines += ["", "History, newest first:"]
     for event in node["history"][: None if all_facts else _HISTORY_ROWS]:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["at_ms"] / 1000))
-        again = f" × {event['times']}" if event["times"] > 1 else ""
+        again = f" ({event['times']} times)" if event["times"] > 1 else ""
         lines.append(f"  {stamp}  {clean(event['text'])}{again}")
     if all_facts:
         lines += ["", "Facts:", *[f"  {clean(name)} = {clean(node['facts'][name])}" for name in sorted(node["facts"])]]

@@ -1,16 +1,16 @@
 """Tables, their versions, and the one door to the database.
 
-SQLite in the data directory needs nothing to be set up; PostgreSQL comes by URL. One process owns the database, so writers
-take a lock in it: that keeps them in order without SQLite's polling for its own lock, and no update is lost on either.
+SQLite in the data directory needs nothing to be set up; PostgreSQL comes by URL. One process owns the database, so
+writers take a lock in it: that keeps them in order without SQLite's polling for its own lock, and loses no update.
 Readers run beside a writer (WAL, https://www.sqlite.org/wal.html). Only what SQLAlchemy 1.4 and 2 share is used.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, Callable, Tuple
+from typing import Any, Callable
 
 import sqlalchemy as sa
 from sqlalchemy import event as sa_event
@@ -87,11 +87,11 @@ schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.In
 
 Migration = Callable[[Connection], None]
 
-MIGRATIONS: Tuple[Migration, ...] = (metadata.create_all,)
-"""Step n leads from version n to n + 1. Step 0 makes the tables; a later change adds a step with its ALTER statements."""
+MIGRATIONS: tuple[Migration, ...] = (metadata.create_all,)
+"""Step n leads from version n to n + 1. Step 0 makes the tables; a later change adds a step with its statements."""
 
 
-def migrate(connection: Connection, steps: Tuple[Migration, ...] = MIGRATIONS) -> int:
+def migrate(connection: Connection, steps: tuple[Migration, ...] = MIGRATIONS) -> int:
     """Bring the database to the newest version and return it.
 
     Raises BadConfig when a newer program wrote it.
@@ -144,7 +144,7 @@ class Database:
             migrate(connection)
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> Generator[Connection, None, None]:
         """One snapshot for reading. Raises NotReady when the database does not answer."""
         try:
             with self._engine.connect() as connection:
@@ -153,7 +153,7 @@ class Database:
             raise NotReady(f"database: {_first_line(error)}") from error
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self) -> Generator[Connection, None, None]:
         """One transaction, committed at the end of the block, rolled back when it raises; one at a time."""
         try:
             with self._lock, self._writing.begin() as connection:

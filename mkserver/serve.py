@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
-from typing import Tuple
 
 from mkcore import files, wsgi
-from mkcore.errors import BadConfig, NotReady
+from mkcore.errors import BadConfig, NotReady, Unreachable
 
 from .app import build_app, build_services
 from .auth import has_password, is_loopback
@@ -24,7 +22,7 @@ _ROOM_BYTES = 16 << 20
 """Bodies up to this size are read in order to be refused in the dialect's own envelope; the limit proper is smaller."""
 
 
-def parse_listen(text: str) -> Tuple[str, int]:
+def parse_listen(text: str) -> tuple[str, int]:
     """Read HOST:PORT, [IPv6]:PORT or a bare port of 127.0.0.1. Raises BadConfig."""
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
@@ -53,10 +51,14 @@ def check_image(settings: Settings) -> None:
 def _sweep(registry: Registry, stop: threading.Event) -> None:
     """Notice nodes that fell silent, until told to stop; a database that does not answer is tried again."""
     while not stop.wait(_SWEEP_S):
-        try:
-            registry.sweep()
-        except NotReady as error:
-            _LOG.warning("cannot write node states: %s; trying again in %d s", error, _SWEEP_S)
+        _sweep_once(registry)
+
+
+def _sweep_once(registry: Registry) -> None:
+    try:
+        registry.sweep()
+    except NotReady as error:
+        _LOG.warning("cannot write node states: %s; trying again in %d s", error, _SWEEP_S)
 
 
 def run(settings: Settings) -> None:
@@ -64,7 +66,10 @@ def run(settings: Settings) -> None:
     files.make_dir(settings.data, 0o750)
     check_exposure(settings)
     check_image(settings)
-    sockets = [wsgi.bind(settings.host, settings.port)]
+    try:
+        sockets = [wsgi.bind(settings.host, settings.port)]
+    except OSError as error:
+        raise Unreachable(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from error
     parts = build_services(settings)
     stop = threading.Event()
     sweeper = threading.Thread(target=_sweep, args=(parts.registry, stop), name="sweep", daemon=True)
@@ -75,7 +80,6 @@ def run(settings: Settings) -> None:
         wsgi.serve(
             build_app(parts),
             sockets,
-            idle_s=math.inf,
             hung_s=_HUNG_S,
             slow_s=_SLOW_S,
             limit_bytes=_ROOM_BYTES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Dict, List, Tuple, cast
+from typing import cast
 from urllib.parse import parse_qsl
 
 from flask import current_app, request
@@ -58,21 +58,21 @@ def caller(dialect: str) -> Caller:
     return Caller(dialect, request_base(), peer_address())
 
 
-def query_pairs() -> Dict[str, str]:
+def query_pairs() -> dict[str, str]:
     """Query parameters, the last of a repeated one. Raises BadInput for bytes that are not UTF-8 or hold a NUL."""
     return _to_dict(parse_pairs(request.query_string, "query"))
 
 
-def form_pairs(body: bytes) -> Dict[str, str]:
+def form_pairs(body: bytes) -> dict[str, str]:
     """Fields of a form body, percent-encoded in either case. Raises BadInput."""
     return _to_dict(parse_pairs(body, "form"))
 
 
-def _to_dict(pairs: List[Tuple[str, str]]) -> Dict[str, str]:
+def _to_dict(pairs: list[tuple[str, str]]) -> dict[str, str]:
     return dict(pairs)
 
 
-def parse_pairs(data: bytes, where: str) -> List[Tuple[str, str]]:
+def parse_pairs(data: bytes, where: str) -> list[tuple[str, str]]:
     """Parse `a=b&c=d`. Raises BadInput.
 
     >>> parse_pairs(b"uuid=&last_state=idle", "query")

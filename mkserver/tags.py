@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import List
 
 from mkcore.jsonfields import Json
 
@@ -28,7 +27,7 @@ def fact_text(facts: Mapping[str, Json], name: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def build_tags(hw_ids: Iterable[str], facts: Mapping[str, Json], *, ids_are_tags: bool) -> List[str]:
+def build_tags(hw_ids: Iterable[str], facts: Mapping[str, Json], *, ids_are_tags: bool) -> list[str]:
     """Make the tags in the original order: hardware ids (Hanlon only), CPUs, vendor, memory, NICs, virtualisation."""
     tags = [clean_tag(hw_id) for hw_id in hw_ids] if ids_are_tags else []
     cpus = fact_text(facts, "mk_hw_cpu_count")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Callable, Dict, List, NoReturn, Tuple
+from typing import Any, Callable, NoReturn
 
 from flask import Blueprint, Response, request
 
@@ -80,7 +80,7 @@ def render_http_error(code: int, text: str) -> Response:
 
 def envelope(command: str, response: Any, *, status: int = 200, slice_name: str = "Node", **more: Any) -> Response:
     """Hanlon's success envelope; `http_err_code` says 200 even where the status is 201."""
-    body: Dict[str, Any] = {
+    body: dict[str, Any] = {
         "resource": f"ProjectHanlon::Slice::{slice_name}",
         "command": command,
         "result": "Ok",
@@ -93,7 +93,7 @@ def envelope(command: str, response: Any, *, status: int = 200, slice_name: str 
     return Response(text, status=status, content_type="application/json")
 
 
-def node_object(node: Node, facts: Mapping[str, Json], state: State) -> Dict[str, Any]:
+def node_object(node: Node, facts: Mapping[str, Json], state: State) -> dict[str, Any]:
     """A node as Hanlon serialises it: attributes with an @, tags and status computed."""
     return {
         "@uuid": node.id,
@@ -153,11 +153,11 @@ def checkin() -> Response:
     identity, last_state = _identity(values), _last_state(values)
     first_checkin = values.get("first_checkin", "") not in ("", "false")
     answer = services().registry.checkin(caller("hanlon"), identity, last_state, first_checkin=first_checkin)
-    told = {"command_name": answer.command.value, "command_param": {}}
+    told: dict[str, Any] = {"command_name": answer.command.value, "command_param": {}}
     return envelope("checkin_node", told, client_config=answer.client_config)
 
 
-def _body() -> Dict[str, Json]:
+def _body() -> dict[str, Json]:
     """The JSON body; Hanlon's framework ignores a document that is no object, and the parameters are then missing."""
     try:
         body = parse_json(request.get_data(), "body")
@@ -168,7 +168,7 @@ def _body() -> Dict[str, Json]:
 
 def register() -> Response:
     """POST node/register."""
-    values: Dict[str, Json] = {**query_pairs(), **_body()}
+    values: dict[str, Json] = {**query_pairs(), **_body()}
     _require(values, "last_state", "attributes_hash")
     identity, last_state = _identity(values), _last_state(values)
     facts = values["attributes_hash"]
@@ -205,11 +205,11 @@ def list_nodes() -> Response:
         return envelope("get_all_nodes", node_object(node, read_facts(connection, node.id), state))
 
 
-def _reference(node: Node, uri: str) -> Dict[str, str]:
+def _reference(node: Node, uri: str) -> dict[str, str]:
     return {"@uuid": node.id, "@classname": "ProjectHanlon::Node", "@noun": "node", "@uri": uri + node.id}
 
 
-def _wire_node(node_id: str) -> Tuple[Node, Dict[str, Json], State]:
+def _wire_node(node_id: str) -> tuple[Node, dict[str, Json], State]:
     registry = services().registry
     with registry.database.read() as connection:
         node = read_node(connection, node_id)
@@ -248,7 +248,7 @@ def config() -> Response:
     pushed = {**DEFAULTS["hanlon"], **{key: value for key, value in values.items() if key.startswith("mk_")}}
     pushed.pop("mk_fact_excl_pattern", None)
     host, _, port = request_base().rpartition(":")
-    made: Dict[str, Any] = {
+    made: dict[str, Any] = {
         "@api_port": int(port) if port.isdigit() else 80,
         "@api_version": "v1",
         "@base_path": "/hanlon/api",
@@ -280,7 +280,7 @@ def image_file(image_id: str, name: str) -> Response:
     return send_image(read_image(settings.kernel, settings.initrd), image_id, name)
 
 
-_ROUTES: List[Tuple[str, str, Callable[..., Response]]] = [
+_ROUTES: list[tuple[str, str, Callable[..., Response]]] = [
     ("GET", "/config", config),
     ("GET", "/config/ipxe", ipxe),
     ("GET", "/boot", boot),

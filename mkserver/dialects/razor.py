@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Callable, Dict, List, NoReturn, Tuple
+from typing import Any, Callable, NoReturn
 
 from flask import Blueprint, Response, request
 
 from mkcore.errors import BadInput, MkError
-from mkcore.jsonfields import Json, parse_object
+from mkcore.jsonfields import Json, get_object, parse_object
 
 from ..identity import Identity, parse_razor
 from ..image import read_image, send_image
@@ -21,6 +21,11 @@ from ..tags import build_tags
 from .script import build_script
 
 PREFIX = "/razor/api"
+_COMMANDS = {
+    PREFIX + "/boot": "boot_called",
+    PREFIX + "/node/checkin": "checkin_node",
+    PREFIX + "/node/register": "register_node",
+}
 _NUMBERS = {
     "InputError": (111, 400),
     "MissingArgument": (114, 400),
@@ -47,14 +52,14 @@ class RazorError(Exception):
 def error_response(kind: str, result: str, *, status: int = 0) -> Response:
     """Razor's error envelope with the number of `kind`; `status` replaces the one that belongs to the number."""
     number, usual = _NUMBERS[kind]
-    command = {"register": "register_node", "checkin": "checkin_node"}.get(request.path.rpartition("/")[2], "get_all_nodes")
+    command = _COMMANDS.get(request.path, "get_all_nodes")
     body = {
         "std_err_code": number,
         "err_class": f"ProjectRazor::Error::Slice::{kind}",
         "result": result,
         "http_err_code": status or usual,
-        "slice": "ProjectRazor::Slice::" + ("Boot" if request.path == PREFIX + "/boot" else "Node"),
-        "command": "boot_called" if request.path == PREFIX + "/boot" else command,
+        "slice": "ProjectRazor::Slice::" + ("Boot" if command == "boot_called" else "Node"),
+        "command": command,
     }
     text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
     return Response(text, status=status or usual, content_type="application/json")
@@ -84,7 +89,7 @@ def render_http_error(code: int, text: str) -> Response:
 
 def envelope(command: str, response: Any, **more: Any) -> Response:
     """Razor's success envelope."""
-    body: Dict[str, Any] = {
+    body: dict[str, Any] = {
         "resource": "ProjectRazor::Slice::Node",
         "command": command,
         "result": "Ok",
@@ -96,7 +101,7 @@ def envelope(command: str, response: Any, **more: Any) -> Response:
     return Response(json.dumps(body, separators=(",", ":"), ensure_ascii=False), content_type="application/json")
 
 
-def node_object(node: Node, facts: Mapping[str, Json], state: State) -> Dict[str, Any]:
+def node_object(node: Node, facts: Mapping[str, Json], state: State) -> dict[str, Any]:
     """A node as Razor serialises it; its hardware ids are no tags here."""
     return {
         "@uuid": node.id,
@@ -153,7 +158,7 @@ def checkin() -> Response:
     identity, last_state = _identity(values), _last_state(values)
     first_checkin = bool(_get(values, "first_checkin"))
     answer = services().registry.checkin(caller("razor"), identity, last_state, first_checkin=first_checkin)
-    told = {"command_name": answer.command.value, "command_param": {}}
+    told: dict[str, Any] = {"command_name": answer.command.value, "command_param": {}}
     return envelope("checkin_node", told, client_config=answer.client_config)
 
 
@@ -164,9 +169,8 @@ def register() -> Response:
         _fail("MissingArgument", "Must Provide JSON Hash[json_hash]")
     values = parse_object(document, "json_hash")
     identity, last_state = _identity(values), _last_state(values)
-    facts = _get(values, "attributes_hash")
-    if not isinstance(facts, (dict, type(None))):
-        raise BadInput("attributes_hash: must be an object")
+    name = "@attributes_hash" if "@attributes_hash" in values else "attributes_hash"
+    facts = {} if values.get(name) is None else get_object(values, name, where="json_hash")
     if not facts:
         _fail("MissingArgument", "Must Provide Attributes Hash[attributes_hash]")
     answer = services().registry.register(caller("razor"), identity, last_state, facts)
@@ -210,7 +214,7 @@ def image_file(image_id: str, name: str) -> Response:
     return send_image(read_image(settings.kernel, settings.initrd), image_id, name)
 
 
-_ROUTES: List[Tuple[str, str, Callable[..., Response]]] = [
+_ROUTES: list[tuple[str, str, Callable[..., Response]]] = [
     ("GET", PREFIX + "/boot", boot),
     ("GET", PREFIX + "/node/checkin", checkin),
     ("POST", PREFIX + "/node/register", register),
