@@ -10,17 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from mkcore.interfaces import Interface, read_interfaces
-
-from mkcore import rubyregex
 from mkcore.files import read_line
+from mkcore.interfaces import Interface, identity_interfaces, read_interfaces
 from mkcore.paths import Paths
 from mkctl.cmdline import Token, only_value
 
 UUID = re.compile(r"[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}")
-MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 # Left in firmware by board makers instead of a machine's own UUID: every such machine would be one and the same node.
 JUNK_UUIDS = frozenset(
@@ -34,6 +30,7 @@ JUNK_UUIDS = frozenset(
         "00000000-0000-0000-0000-AC1F6B000000",
     }
 )
+JUNK_MACS = frozenset({"00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"})
 
 
 @dataclass(frozen=True)
@@ -94,20 +91,13 @@ def choose_uuid(tokens: Sequence[Token], product_uuid: str) -> tuple[str, str, t
 
 
 def choose_macs(interfaces: Iterable[Interface], pattern: str = "") -> tuple[str, ...]:
-    """Return the identifying addresses: physical Ethernet, sorted by interface name, permanent where it is known.
+    """Return the identifying addresses: physical Ethernet, sorted by interface name, permanent, each once.
 
-    `pattern` restricts the interfaces' names (whole name; e.g. `eth[0-9]+` as the originals had it), "" is all.
-    Raises BadInput when the pattern cannot be compiled.
+    `pattern` restricts the interfaces by a Ruby regular expression found in the name (`^eth[0-9]+$` is the originals'
+    choice), "" is all. Raises BadInput when the pattern cannot be used.
     """
-    wanted = rubyregex.compile_ruby(f"\\A(?:{pattern})\\z") if pattern else None
-    macs: list[str] = []
-    for interface in sorted(interfaces, key=lambda each: each.name):
-        mac = (interface.permanent_mac or interface.mac).lower()
-        usable = MAC.fullmatch(mac) and mac not in ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff")
-        ethernet = interface.type == 1 and interface.physical
-        if ethernet and usable and mac not in macs and (wanted is None or wanted.search(interface.name)):
-            macs.append(mac)
-    return tuple(macs)
+    macs = [nic.permanent_mac for nic in identity_interfaces(interfaces, pattern)]
+    return tuple(dict.fromkeys(mac for mac in macs if mac not in JUNK_MACS))
 
 
 def identify(
@@ -127,6 +117,6 @@ def read_identity(paths: Paths, tokens: Sequence[Token], interfaces_pattern: str
 
     Missing or unreadable files are an absent UUID, which the result's `weak` tells. Raises BadInput for a bad pattern.
     """
-    product_uuid = read_line(Path(paths.sys) / "class/dmi/id/product_uuid")
-    interfaces = read_interfaces(str(paths.sys), str(paths.proc))
+    product_uuid = read_line(paths.sys / "class/dmi/id/product_uuid")
+    interfaces = read_interfaces(paths.sys, paths.proc)
     return identify(tokens, product_uuid, interfaces, interfaces_pattern)

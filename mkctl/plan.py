@@ -92,7 +92,7 @@ class Situation:
     facts: Facts
     rand: float = 0.5
     hold_registration: bool = False
-    pushed: Mapping[str, Json] = field(default_factory=dict)
+    pushed: Mapping[str, Json] = field(default_factory=dict[str, Json])
     refused_digests: frozenset[str] = frozenset()
 
 
@@ -296,7 +296,7 @@ class Report:
 
     event: Event
     message: str
-    fields: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 Action = Union[

@@ -70,13 +70,13 @@ def choose_eth0(interfaces: Iterable[Interface], addresses: Mapping[str, Json], 
     The kernel line's BOOTIF= (pxelinux, iPXE) names it by address; without one it is the first physical Ethernet
     interface that has an IPv4 address, else the first with a carrier, else the first.
     """
-    nics = [each for each in sorted(interfaces, key=lambda each: each.name) if each.type == 1 and each.physical]
+    nics = [each for each in sorted(interfaces, key=lambda each: each.name) if each.ethernet]
     if any(each.name == "eth0" for each in nics):
         return ""
     match = BOOTIF.fullmatch(last_value(tokens, "BOOTIF"))
     wanted = match[1].replace("-", ":").lower() if match else ""
     ranked = [
-        *(each.name for each in nics if wanted and wanted in (each.mac.lower(), each.permanent_mac.lower())),
+        *(each.name for each in nics if wanted and wanted in (each.mac, each.permanent_mac)),
         *(each.name for each in nics if f"ipaddress_{fact_suffix(each.name)}" in addresses),
         *(each.name for each in nics if each.carrier),
         *(each.name for each in nics),

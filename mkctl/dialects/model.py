@@ -23,7 +23,7 @@ class Request:
 
     method: str
     uri: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: Optional[bytes] = None
 
 
