@@ -1,0 +1,268 @@
+"""Test machines in containers: systemd as process 1, the real bus, polkit and packages, booted in a second.
+
+``systemd-nspawn --boot`` of a directory tree, not registered with any systemd of the host, because the host may have none; commands go
+into it by its namespaces. Where the host still mounts cgroup v1, nspawn is told to give the container the unified hierarchy. The
+container ends with 133 when its systemd was asked to reboot and with 0 when it powered off.
+
+Source: systemd-nspawn(1), its environment variables (systemd's docs/ENVIRONMENT.md), sd_notify(3), nsenter(1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import http.client
+import json
+import os
+import selectors
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from tests.machines.tree import BUILD, overlay
+
+REBOOTED, POWERED_OFF = 133, 0
+BOOT_S, STOP_S, COMMAND_S, EVENT_S = 60.0, 60.0, 60.0, 30.0
+"""Deadlines that bound hanging, about ten times of what is typical."""
+CLONE_NEWNET = 0x40000000
+
+
+class Machine:
+    """A booted container. Made by `boot`; every method works on the running machine."""
+
+    def __init__(self, name: str, root: Path, process: "subprocess.Popen[bytes]", leader: int, place: Path) -> None:
+        self.name, self.root, self.place, self.leader = name, root, place, leader
+        self.process = process
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+    def command(self, argv: Sequence[str], user: str = "") -> list[str]:
+        """Return the command line that runs ``argv`` inside, as ``user`` (root when empty) with an empty environment."""
+        inside = ["nsenter", "--target", str(self.leader), "--all", "--", "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+        if user:
+            inside += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--inh-caps=-all", "--bounding-set=-all"]
+        return [*inside, *argv]
+
+    def run(self, *argv: str, user: str = "", check: bool = True, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        """Run a command inside and return what it said; with ``check`` a status other than 0 fails the test with its words."""
+        done = subprocess.run(
+            self.command(argv, user), capture_output=True, text=True, timeout=COMMAND_S, check=False, input=stdin, errors="replace"
+        )
+        assert not check or done.returncode == 0, f"{' '.join(argv)}: status {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    def output(self, *argv: str, user: str = "") -> str:
+        """Return the stripped standard output of a command that succeeds."""
+        return self.run(*argv, user=user).stdout.strip()
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Write a file inside, with the folders above it."""
+        self.run("/bin/sh", "-c", 'mkdir -p "${1%/*}" && cat > "$1" && chmod "$2" "$1"', "sh", path, f"{mode:o}", stdin=text)
+
+    def read_json(self, path: str) -> Any:
+        """Return the JSON document in a file inside."""
+        return json.loads(self.run("cat", path).stdout)
+
+    # --- units and the bus --------------------------------------------------------------------------------------------
+    def show(self, unit: str, *properties: str) -> dict[str, str]:
+        """Return properties of a unit, as `systemctl show` prints them."""
+        lines = self.output("systemctl", "show", f"--property={','.join(properties)}", unit).splitlines()
+        return dict(line.partition("=")[::2] for line in lines)
+
+    def property(self, unit: str, name: str) -> str:
+        """Return one property of a unit."""
+        return self.show(unit, name)[name]
+
+    def controller(self, name: str) -> Any:
+        """Return a property of the controller's D-Bus object."""
+        words = ("org.mksuite.Controller1", "/org/mksuite/Controller1", "org.mksuite.Controller1", name)
+        return json.loads(self.run("busctl", "--json=short", "get-property", *words).stdout)["data"]
+
+    def drop_in(self, unit: str, text: str, name: str = "test") -> None:
+        """Give a unit a drop-in, or with an empty text take it away."""
+        path = f"/run/systemd/system/{unit}.d/{name}.conf"
+        if text:
+            self.write(path, text)
+        else:
+            self.run("rm", "-f", path)
+        self.run("systemctl", "daemon-reload")
+
+    # --- the journal --------------------------------------------------------------------------------------------------
+    def cursor(self) -> str:
+        """Return the journal's end: events looked for after it are new ones."""
+        self.run("journalctl", "--sync")
+        last = self.run("journalctl", "--lines=1", "--output=json").stdout
+        return str(json.loads(last)["__CURSOR"]) if last else ""
+
+    def journal(self, *matches: str, after: str = "") -> list[dict[str, Any]]:
+        """Return the journal's entries that match, oldest first: options and matches of journalctl."""
+        since = [f"--after-cursor={after}"] if after else []
+        self.run("journalctl", "--sync")
+        done = self.run("journalctl", "--output=json", "--all", "--no-pager", "--quiet", *since, *matches, check=False)
+        assert not done.stderr, done.stderr  # its status says whether there was something to show
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def wait_event(self, message_id: str, *, after: str = "", timeout_s: float = EVENT_S, **fields: str) -> dict[str, Any]:
+        """Wait for an entry with this MESSAGE_ID and these fields after the cursor, and return it."""
+        since = [f"--after-cursor={after}"] if after else []
+        wanted = [f"MESSAGE_ID={message_id}", *(f"{name}={value}" for name, value in fields.items())]
+        argv = ["journalctl", "--output=json", "--all", "--follow", "--lines=all", *since, *wanted]
+        deadline = time.monotonic() + timeout_s
+        with subprocess.Popen(self.command(argv), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as follow:
+            assert follow.stdout is not None
+            try:
+                line = _read_line(follow.stdout.fileno(), deadline)
+            finally:
+                follow.kill()
+        assert line, f"no event {' '.join(wanted)} within {timeout_s:g} s; the journal's end:\n{self.tail()}"
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def tail(self, lines: int = 40) -> str:
+        """Return the end of the journal for a person."""
+        return self.run("journalctl", f"--lines={lines}", "--output=short-monotonic", "--no-pager", check=False).stdout
+
+    def wait_until(self, condition: Callable[[], Any], what: str, timeout_s: float = EVENT_S) -> Any:
+        """Ask until ``condition`` returns something true, and return that; fail after the deadline with the journal's end."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            found = condition()
+            if found:
+                return found
+            assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}; the journal's end:\n{self.tail()}"
+            time.sleep(0.05)
+
+    # --- the network --------------------------------------------------------------------------------------------------
+    def connect(self, port: int, timeout_s: float = 20.0) -> socket.socket:
+        """Return a connection to a port of the machine's loopback interface: a socket belongs to where it was made."""
+        made: list[socket.socket] = []
+
+        def make() -> None:
+            libc = ctypes.CDLL(None, use_errno=True)
+            with open(f"/proc/{self.leader}/ns/net", "rb") as namespace:
+                if libc.setns(namespace.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+            made.append(socket.socket())
+
+        thread = threading.Thread(target=make)  # a namespace belongs to a thread, and this one ends
+        thread.start()
+        thread.join()
+        made[0].settimeout(timeout_s)
+        made[0].connect(("127.0.0.1", port))
+        return made[0]
+
+    def http(
+        self, method: str, port: int, path: str, body: Optional[bytes] = None, headers: Optional[Mapping[str, str]] = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Make a request to a port of the machine's loopback interface; return status, headers in lower case, body."""
+        connection = http.client.HTTPConnection("localhost", port)
+        connection.sock = self.connect(port)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, {"Host": f"localhost:{port}", **(headers or {})})
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+    def wait_end(self, timeout_s: float = STOP_S) -> int:
+        """Wait until the machine has ended by itself, and return its status: REBOOTED or POWERED_OFF."""
+        return self.process.wait(timeout_s)
+
+    def power_off(self) -> None:
+        """End the machine, and keep its journal beside its console."""
+        if self.process.poll() is None:
+            self.run("journalctl", "--sync", check=False)
+            journal = self.run("journalctl", "--output=short-precise", "--no-hostname", "--no-pager", check=False).stdout
+            (self.place / "journal.txt").write_text(journal, encoding="utf-8")
+            self.run("systemctl", "poweroff", "--no-block", check=False)
+            try:
+                self.process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def _read_line(descriptor: int, deadline: float) -> bytes:
+    """Return the next line of a pipe, or what came of it before the deadline or the end (without a newline: nothing)."""
+    data = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while b"\n" not in data:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                return b""
+            piece = os.read(descriptor, 1 << 16)
+            if not piece:
+                return b""
+            data += piece
+    return data.partition(b"\n")[0]
+
+
+def _wait_ready(notify: socket.socket, process: "subprocess.Popen[bytes]", console: Path) -> int:
+    """Wait for the container's own READY=1 (its boot is complete) and return its process 1 as the host numbers it."""
+    leader, deadline = 0, time.monotonic() + BOOT_S
+    notify.settimeout(0.5)
+    while True:
+        assert process.poll() is None, f"the container ended with {process.returncode}: {console.read_text(errors='replace')[-4000:]}"
+        assert time.monotonic() < deadline, f"no boot within {BOOT_S:g} s: {console.read_text(errors='replace')[-4000:]}"
+        try:
+            words = notify.recv(4096).decode(errors="replace").splitlines()
+        except TimeoutError:
+            continue
+        for word in words:
+            name, _, value = word.partition("=")
+            if name == "X_NSPAWN_LEADER_PID":
+                leader = int(value)
+        if "READY=1" in words and leader:
+            notify.settimeout(None)
+            threading.Thread(target=_drain, args=(notify,), daemon=True).start()
+            return leader
+
+
+def _drain(notify: socket.socket) -> None:
+    """Take what else is said until the socket is shut down: each reload of systemd says it, and a full socket stops process 1."""
+    while notify.recv(4096):
+        pass
+
+
+@contextlib.contextmanager
+def boot(
+    name: str,
+    layers: list[Path],
+    *,
+    credentials: Optional[Mapping[str, str]] = None,
+    files: Optional[Mapping[str, str]] = None,
+    environment: Optional[Mapping[str, str]] = None,
+    options: Sequence[str] = (),
+) -> Iterator[Machine]:
+    """Boot a machine from the layers of a tree and yield it when its default target is reached; power it off in the end.
+
+    credentials: system credentials, as firmware or a VMM would pass them. files: path -> text, written before the boot.
+    Its writable layer, console and journal stay in build/system/NAME until the next machine of that name.
+    """
+    place = BUILD / "system" / name
+    with overlay(layers, place) as root, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        for path, text in (files or {}).items():
+            file = root / path.lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        notify.bind(str(place / "notify"))
+        argv = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--private-network", "--notify-ready=yes"]
+        argv += ["--console=pipe", f"--machine=mk-{os.getpid()}-{name.replace('_', '-')}", f"--directory={root}", "--link-journal=no"]
+        argv += [f"--set-credential={key}:{value}" for key, value in (credentials or {}).items()]
+        variables = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "NOTIFY_SOCKET": str(place / "notify"), **(environment or {})}
+        console = place / "console.log"
+        with console.open("wb") as output, subprocess.Popen(
+            [*argv, *options], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=variables
+        ) as process:
+            try:
+                machine = Machine(name, root, process, _wait_ready(notify, process, console), place)
+                try:
+                    yield machine
+                finally:
+                    machine.power_off()
+            finally:
+                notify.shutdown(socket.SHUT_RD)
+                if process.poll() is None:
+                    process.kill()

@@ -1,0 +1,121 @@
+"""Directory trees that test machines boot from: a Debian 13 with what our packages depend on, and the same with our packages.
+
+The tree below everything is made once and kept for as long as its list of packages stays the same; that list is read from the control
+fields of the packages under test, so that a forgotten dependency shows as a package that cannot be configured. Whoever boots a tree
+lays an overlay on it: no test writes into what the next one reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUILD = ROOT / "build"
+DEBS = BUILD / "deb"
+RELEASE = "trixie"
+NEEDED_TO_BOOT = ("systemd-sysv", "udev", "iproute2", "procps")
+"""What a machine needs beside the dependencies of our packages: an init, and what tests look at it with."""
+
+
+def parse_depends(text: str) -> list[str]:
+    """Return the package names of a Depends field, the first of each alternative: ``a (>= 1), b | c`` gives a and b."""
+    names = [re.split(r"[\s|(:]", clause.strip(), maxsplit=1)[0] for clause in text.split(",")]
+    return [name for name in names if name]
+
+
+def read_depends(debs: list[Path]) -> list[str]:
+    """Return what the packages depend on, without themselves, sorted."""
+    own, wanted = set(), set()
+    for deb in debs:
+        fields = subprocess.run(
+            ["dpkg-deb", "--show", "--showformat=${Package}\n${Depends}", str(deb)], capture_output=True, text=True, check=True
+        )
+        name, _, depends = fields.stdout.partition("\n")
+        own.add(name)
+        wanted.update(parse_depends(depends))
+    return sorted(wanted - own)
+
+
+def read_debs() -> list[Path]:
+    """Return the packages under test. Fails with the way to make them where there are none."""
+    debs = sorted(DEBS.glob("*.deb"))
+    assert debs, f"no packages in {DEBS}: run `make deb`"
+    return debs
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold the lock ``name`` of the build directory: two runs of the tests share the trees."""
+    (BUILD / "tree").mkdir(parents=True, exist_ok=True)
+    with (BUILD / "tree" / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def make_base() -> Path:
+    """Return the tree with the dependencies alone; about a minute when it has to be made, and as little as possible otherwise."""
+    packages = sorted({*read_depends(read_debs()), *NEEDED_TO_BOOT})
+    key = hashlib.sha256("\n".join([RELEASE, *packages]).encode()).hexdigest()[:12]
+    tree = BUILD / "tree" / f"base-{key}"
+    with locked("base"):
+        if tree.is_dir():
+            return tree
+        sources = subprocess.run([str(ROOT / "packaging/mirror"), "sources", RELEASE], capture_output=True, text=True, check=True)
+        list_file = BUILD / "tree" / "debian.sources"
+        list_file.write_text(sources.stdout, encoding="utf-8")
+        fresh = tree.with_suffix(".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", f"--include={','.join(packages)}"]
+        made = subprocess.run([*command, RELEASE, str(fresh), str(list_file)], capture_output=True, text=True, timeout=1200, check=False)
+        assert made.returncode == 0, made.stderr
+        for old in (BUILD / "tree").glob("base-*"):
+            if old.is_dir() and old != fresh:
+                shutil.rmtree(old)
+        fresh.rename(tree)
+    return tree
+
+
+@contextlib.contextmanager
+def overlay(lower: list[Path], place: Path) -> Iterator[Path]:
+    """Mount an overlay on the trees ``lower`` (uppermost first) with its writable part below ``place``; yield the mount point.
+
+    What was written stays in ``place / "upper"`` until the next overlay there.
+    """
+    shutil.rmtree(place, ignore_errors=True)
+    for name in ("upper", "work", "root"):
+        (place / name).mkdir(parents=True)
+    options = f"lowerdir={':'.join(map(str, lower))},upperdir={place / 'upper'},workdir={place / 'work'}"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(place / "root")], check=True)
+    try:
+        yield place / "root"
+    finally:
+        subprocess.run(["umount", str(place / "root")], check=True)
+
+
+def make_installed() -> list[Path]:
+    """Return the layers of a tree in which our packages are installed, uppermost first. Made again when a package changed."""
+    debs, base = read_debs(), make_base()
+    state = "\n".join([base.name, *(f"{deb.name} {hashlib.sha256(deb.read_bytes()).hexdigest()}" for deb in debs)])
+    place = BUILD / "tree" / "installed"
+    marker = BUILD / "tree" / "installed.state"
+    with locked("installed"):
+        if marker.is_file() and marker.read_text(encoding="utf-8") == state:
+            return [place / "upper", base]
+        marker.unlink(missing_ok=True)
+        with overlay([base], place) as root:
+            copies = root / "var/tmp/debs"
+            copies.mkdir()
+            for deb in debs:
+                shutil.copy(deb, copies)
+            command = ["chroot", str(root), "sh", "-c", "dpkg --install /var/tmp/debs/*.deb && rm -r /var/tmp/debs"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+        marker.write_text(state, encoding="utf-8")
+    return [place / "upper", base]
