@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mkcore.interfaces import address_facts, read_interfaces
-
 from mkcore.errors import BadInput
 from mkcore.files import read_text
+from mkcore.interfaces import address_facts, read_interfaces
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths, paths_under
 from mkcore.proc import Finished, Outcome, run
@@ -62,7 +61,7 @@ def build_collectors(root: str = "", limits: Limits = Limits()) -> list[Collecto
         Collector("memory", limits.kernel_s, partial(collect_memory, paths)),
         Collector("processors", limits.kernel_s, partial(collect_processors, paths)),
         Collector("dmi", limits.kernel_s, partial(collect_dmi, paths)),
-        Collector("network", limits.kernel_s, partial(collect_network, paths)),
+        Collector("network", limits.kernel_s, partial(collect_network, paths, bool(root))),
         Collector("block", limits.kernel_s, partial(collect_block, paths)),
         Collector("lscpu", limits.lscpu_s + margin_s, partial(collect_lscpu, paths, limits.lscpu_s)),
         Collector("lshw", 2 * limits.lshw_s + margin_s, partial(collect_lshw, paths, limits.lshw_s)),
@@ -91,9 +90,12 @@ def collect_dmi(paths: Paths) -> Collected:
     return Collected(dmi_facts(read_dmi(paths.sys)))
 
 
-def collect_network(paths: Paths) -> Collected:
-    """Collect interfaces and their addresses."""
-    return Collected(address_facts(read_interfaces(paths.sys, paths.proc)))
+def collect_network(paths: Paths, only_files: bool = False) -> Collected:
+    """Collect interfaces and addresses. only_files: of a tree; the running kernel is not asked about them."""
+    if only_files:
+        interfaces = read_interfaces(paths.sys, paths.proc, lambda _: "")
+        return Collected(address_facts(interfaces, paths.proc, lambda _: None))
+    return Collected(address_facts(read_interfaces(paths.sys, paths.proc), paths.proc))
 
 
 def collect_block(paths: Paths) -> Collected:

@@ -39,12 +39,18 @@ READINGS = [
     pytest.param(b'  {"mk_a": 1}\r\n', {"mk_a": 1}, id="JSON with blanks around"),
     pytest.param(b'\xef\xbb\xbf{"mk_a":1}', {"mk_a": 1}, id="JSON with a byte order mark"),
     pytest.param(b"{}", {}, id="empty map"),
-    pytest.param(b'{"mk_a":"x &amp; y &#39; +%20="}', {"mk_a": "x &amp; y &#39; +%20="}, id="JSON is never altered (B25)"),
+    pytest.param(
+        b'{"mk_a":"x &amp; y &#39; +%20="}', {"mk_a": "x &amp; y &#39; +%20="}, id="JSON is never altered (B25)"
+    ),
     pytest.param(b'{"mk_a":"ends with ="}', {"mk_a": "ends with ="}, id="JSON keeps its last character (B24)"),
     pytest.param(b"{&quot;mk_a&quot;:&quot;b&quot;}", {"mk_a": "b"}, id="entities"),
     pytest.param(b"{&#34;mk_a&#x22;:&#X22;&lt;&gt;&#39;&apos;&#34;}", {"mk_a": "<>''"}, id="numeric entities"),
     pytest.param(b"{&quot;mk_a&quot;:&quot;&amp;lt;&quot;}", {"mk_a": "&lt;"}, id="entities are undone once"),
-    pytest.param(b"{&quot;mk_a&quot;:&quot;&nbsp;&copy;&#1114112;&quot;}", {"mk_a": "&nbsp;&copy;&#1114112;"}, id="unknown ones stay"),
+    pytest.param(
+        b"{&quot;mk_a&quot;:&quot;&nbsp;&copy;&#1114112;&quot;}",
+        {"mk_a": "&nbsp;&copy;&#1114112;"},
+        id="unknown ones stay",
+    ),
     pytest.param(b"%7b%22mk_a%22%3a1%7d=", {"mk_a": 1}, id="percent-encoded with ="),
     pytest.param(b"%7B%22mk_a%22%3A1%7D", {"mk_a": 1}, id="percent-encoded without ="),
     pytest.param(b"%7b%22mk_a%22%3a%22b+c%2bd%22%7d=\r\n", {"mk_a": "b c+d"}, id="plus is a blank"),
@@ -52,7 +58,9 @@ READINGS = [
     pytest.param(b"%7b%22mk_a%22%3a%22%c3%a9%22%7d=", {"mk_a": "é"}, id="UTF-8 escapes"),
     pytest.param(b"json_hash=%7B%22mk_a%22%3A1%7D", {"mk_a": 1}, id="form field json_hash"),
     pytest.param(b"x=1&config=%7B%22mk_a%22%3A1%7D", {"mk_a": 1}, id="form field config"),
-    pytest.param(b"config=%7B%22mk_a%22%3A2%7D&json_hash=%7B%22mk_a%22%3A1%7D", {"mk_a": 1}, id="json_hash comes first"),
+    pytest.param(
+        b"config=%7B%22mk_a%22%3A2%7D&json_hash=%7B%22mk_a%22%3A1%7D", {"mk_a": 1}, id="json_hash comes first"
+    ),
     pytest.param(b"json_hash=%7B%26quot%3Bmk_a%26quot%3B%3A1%7D", {"mk_a": 1}, id="entities inside a form field"),
     pytest.param(b'{"mk_a":{"b":[1,null,true]}}', {"mk_a": {"b": [1, None, True]}}, id="nested"),
 ]
@@ -90,7 +98,10 @@ def test_refused(body: bytes, why: str) -> None:
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(st.characters(exclude_categories=("Cs",)), max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**9), 10**9)
+    | st.text(st.characters(exclude_categories=("Cs",)), max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc_&;=%+", max_size=8), inner, max_size=3),
     max_leaves=6,
 )
@@ -100,7 +111,13 @@ MAPS = st.dictionaries(st.text("mk_abc", min_size=1, max_size=12), VALUES, max_s
 @given(MAPS)
 def test_every_encoding_of_a_map_comes_back_as_that_map(wanted: dict[str, object]) -> None:
     text = json.dumps(wanted)
-    for body in (text, quote(text, safe="") + "=", quote_plus(text) + "=", "json_hash=" + quote_plus(text), "config=" + quote(text, safe="")):
+    for body in (
+        text,
+        quote(text, safe="") + "=",
+        quote_plus(text) + "=",
+        "json_hash=" + quote_plus(text),
+        "config=" + quote(text, safe=""),
+    ):
         assert parse_body(body.encode()) == wanted
 
 
