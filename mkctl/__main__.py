@@ -1,0 +1,62 @@
+"""`mkctl`: the service (`mkctl run`) and the commands for people, wired to their modules.
+
+A verb loads only what it needs: `status` must answer at once on the slowest machine, `run` alone brings in the event
+loop, the HTTP client and the bus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Optional
+
+from mkcore.errors import MkError
+from mkcore.paths import paths_under
+from mkctl.cli.parser import build_parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run one verb; returns the exit status. An expected failure is one line on standard error."""
+    options = build_parser().parse_args(argv)
+    try:
+        return run_verb(options)
+    except MkError as error:
+        print(f"mkctl: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:  # `mkctl facts | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def run_verb(options: argparse.Namespace) -> int:
+    """Load the module of the verb and call it. Raises MkError."""
+    paths, verb = paths_under(options.root), options.verb
+    if verb == "run":
+        from mkctl.service import run
+
+        return run(paths, options.mkweb)
+    if verb == "status":
+        from mkctl.cli.status import show_status
+
+        return show_status(paths, options.as_json)
+    if verb in ("checkin", "register"):
+        from mkctl.cli.call import call
+
+        return call(paths, {"checkin": "CheckIn", "register": "Register"}[verb], options.as_json)
+    if verb == "facts":
+        from mkctl.cli.facts import show_facts
+
+        return show_facts(paths, options.names, options.dialect or "", options.as_json)
+    if verb == "config":
+        from mkctl.cli.config import show_config
+
+        return show_config(paths, options.origin, options.as_json)
+    from mkctl.cli.version import show_version
+
+    return show_version(options.as_json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

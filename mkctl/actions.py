@@ -1,0 +1,197 @@
+"""Carrying out what was decided: one function per kind of action, each ending in the outcome that the next decision
+needs.
+
+Nothing here decides anything. What takes long and must not keep checkins waiting (collecting facts) runs beside the
+loop and puts its outcome into the node's queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Any, Callable, Optional
+
+from mkcore import events
+from mkcore.errors import BadInput, BusFailed, MkError, NotReady, ServerRefused, ToolFailed
+from mkcore.systemd1 import JobResult, start_unit
+from mkctl import localweb, plan
+from mkctl.callers import settle
+from mkctl.contact import DEADLINE_S
+from mkctl.node import Node, boottime_s
+from mkctl.plan import Action, Outcome
+from mkctl.probation import ApplyPhase, read_apply
+from mkctl.status import Phase
+from mkctl.worker import in_thread
+
+FACTS_UNIT = "mk-facts.service"
+FACTS_TIMEOUT_S = 190.0
+"""A little more than TimeoutStartSec= of mk-facts.service: systemd's own verdict comes first."""
+POWER_TIMEOUT_S = 10.0
+VERDICT_WAIT_S = 8.0
+VERDICT_POLL_S = 0.1
+SLACK_S = 15.0
+"""What a step may take beyond its own deadline before the watchdog counts it as hanging."""
+
+log = logging.getLogger(__name__)
+
+
+async def perform(node: Node, action: Action) -> Optional[Outcome]:
+    """Carry out one action; returns its outcome, or None where there is none (yet)."""
+    return await _DOERS[type(action)](node, action)
+
+
+async def _wait(node: Node, action: plan.Wait) -> None:
+    node.next_s = action.until_s
+    delay_s = max(0.0, action.until_s - boottime_s())
+    state = node.state
+    if state.in_contact:
+        said = f" ({state.last_command})" if state.last_command else ""
+        sentence = f"checked in with {node.contact.server}{said}; {action.reason} in {delay_s:.0f} s"
+        node.announcer.phase(Phase.IDLE, sentence)
+    else:
+        phase = Phase.SERVER_LOST if state.ever_in_contact else Phase.WAITING_FOR_SERVER
+        node.announcer.phase(phase, f"{action.reason}; next attempt in {delay_s:.0f} s")
+    node.announce()
+
+
+async def _save(node: Node, _action: plan.SaveState) -> None:
+    node.save()
+
+
+async def _report(node: Node, action: plan.Report) -> None:
+    node.reporter.report(action.event, action.message, **action.fields)
+
+
+async def _register(node: Node, action: plan.Register) -> Outcome:
+    """Send the facts; a person who asked for it hears the result."""
+    callers = node.register_callers.take()
+    node.announcer.phase(Phase.REGISTERING, f"registering with {node.contact.server} ({action.reason})")
+    node.progress.step("registration", DEADLINE_S + SLACK_S)
+    server, facts = node.contact.server, node.facts.build()
+    before, problem = node.memory.load_facts(server)
+    if problem:
+        node.reporter.report(events.STATE_RECOVERED, f"{problem}; written again with this registration")
+    changed = node.facts.changed_names(before, facts) if before else []
+    try:
+        registration = await node.contact.register(facts)
+    except MkError as error:
+        node.fail(error)
+        settle(callers, error)
+        return plan.RegistrationFailed(error)
+    if registration.remark:
+        log.warning("%s took the registration, but %s", server, registration.remark)
+    log.info(
+        "registered (%s) %d facts%s",
+        action.reason,
+        len(facts),
+        f"; changed: {', '.join(changed[:20])}" if changed else "",
+    )
+    try:
+        node.memory.store_facts(server, facts)
+    except OSError as error:
+        log.error(
+            "%s: cannot be written (%s); the next change cannot be told fact by fact",
+            node.paths.registered_facts,
+            error,
+        )
+    digest = node.facts.digest(facts)
+    node.presence.registered(digest)
+    settle(callers, None)
+    return plan.Registered(server, digest)
+
+
+async def _collect(node: Node, action: plan.CollectFacts) -> None:
+    if node.collecting:
+        return
+    node.collecting = True
+    log.info("starting %s: %s", FACTS_UNIT, action.reason)
+    node.spawn(_collect_facts(node))
+
+
+async def _collect_facts(node: Node) -> None:
+    try:
+        result = await start_unit(node.presence.require(), FACTS_UNIT, FACTS_TIMEOUT_S)
+        if result is not JobResult.DONE:
+            raise ToolFailed(f"{FACTS_UNIT} ended as {result.value}")
+        node.outcomes.append(plan.FactsArrived())
+    except MkError as error:
+        node.outcomes.append(plan.FactsFailed(error))
+        node.register_callers.settle_all(NotReady(f"facts cannot be collected: {error}"))
+    finally:
+        node.collecting = False
+        node.wakeup.set()
+
+
+async def _power(node: Node, action: plan.Power) -> Optional[Outcome]:
+    phase = Phase.REBOOTING if action.kind == "reboot" else Phase.POWERING_OFF
+    node.announcer.phase(phase, f"{action.kind} as the server ordered")
+    node.checkin_callers_done(None)
+    node.progress.step(action.kind, POWER_TIMEOUT_S + SLACK_S)
+    try:
+        result = await start_unit(node.presence.require(), f"{action.kind}.target", POWER_TIMEOUT_S)
+    except BusFailed as error:
+        node.fail(error)
+        return plan.PowerFailed(action.kind, error)
+    if result not in (JobResult.DONE, JobResult.TIMEOUT):  # a machine that takes longer to stop is stopping
+        return plan.PowerFailed(action.kind, ToolFailed(f"{action.kind}.target ended as {result.value}"))
+    return None
+
+
+async def _post_config(node: Node, action: plan.PostConfig) -> Outcome:
+    node.announcer.phase(Phase.APPLYING, f"handing a changed configuration to mkweb ({', '.join(action.keys[:8])})")
+    node.checkin_callers_done(None)
+    node.progress.step("posting the configuration", localweb.DEADLINE_S + SLACK_S)
+    return await in_thread(lambda: localweb.post_config(action.config, node.mkweb_uri), "mkweb")
+
+
+async def _await_restart(node: Node, action: plan.AwaitRestart) -> Outcome:
+    """SIGTERM ends this wait together with everything else."""
+    node.announcer.phase(Phase.APPLYING, "waiting to be restarted with the new configuration")
+    node.progress.step("waiting for the restart", action.timeout_s + SLACK_S)
+    await asyncio.sleep(action.timeout_s)
+    log.warning("no restart within %.0f s; going on with the configuration in use", action.timeout_s)
+    return plan.NotRestarted()
+
+
+async def _confirm(node: Node, action: plan.Confirm) -> Outcome:
+    return await _verdict(node, action.digest, "")
+
+
+async def _refuse(node: Node, action: plan.Refuse) -> Outcome:
+    node.announcer.phase(Phase.APPLYING, f"refusing the configuration: {action.reason}")
+    return await _verdict(node, action.digest, action.reason)
+
+
+async def _verdict(node: Node, digest: str, reason: str) -> Outcome:
+    """Tell mkweb, which may still be waiting for the result of our restart: it listens once the phase is probation."""
+    node.progress.step("verdict", VERDICT_WAIT_S + localweb.DEADLINE_S + SLACK_S)
+    until_s = boottime_s() + VERDICT_WAIT_S
+    while (apply := read_apply(node.paths.apply)).is_open_for(digest) and apply.phase is not ApplyPhase.PROBATION:
+        if boottime_s() > until_s:
+            return plan.VerdictFailed(NotReady("mkweb has not finished the restart yet"))
+        await asyncio.sleep(VERDICT_POLL_S)
+    if not apply.is_open_for(digest):
+        return plan.VerdictFailed(BadInput("no apply of this configuration is open", str(node.paths.apply)))
+    try:
+        await in_thread(lambda: localweb.deliver_verdict(digest, reason, node.mkweb_uri), "mkweb")
+    except ServerRefused as error:
+        log.warning("%s", error)
+        return plan.VerdictFailed(error)
+    except MkError as error:
+        return plan.VerdictFailed(error)
+    return plan.VerdictDelivered()
+
+
+_DOERS: dict[type[Any], Callable[[Node, Any], Awaitable[Optional[Outcome]]]] = {
+    plan.Wait: _wait,
+    plan.SaveState: _save,
+    plan.Report: _report,
+    plan.Register: _register,
+    plan.CollectFacts: _collect,
+    plan.Power: _power,
+    plan.PostConfig: _post_config,
+    plan.AwaitRestart: _await_restart,
+    plan.Confirm: _confirm,
+    plan.Refuse: _refuse,
+}

@@ -1,0 +1,147 @@
+"""Talking to the server: who we are, where it is, which dialect it speaks, and the two exchanges.
+
+Everything here is one request and its answer; what follows from an answer is decided in `mkctl.decide`. Exchanges run
+in a thread of their own, since names and sockets block (mkctl/worker.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Optional
+
+from mkcore import events
+from mkcore.errors import BadAnswer, BadInput, Unreachable
+from mkcore.files import read_line
+from mkcore.http import Answer, exchange
+from mkcore.jsonfields import Json
+from mkcore.paths import Paths
+from mkctl import dialects, network
+from mkctl.cmdline import Token, parse_cmdline
+from mkctl.dialects import Dialect, Registration, Reply, Request
+from mkctl.discovery import Candidate, discover
+from mkctl.identity import Identity, read_identity
+from mkctl.reports import Reporter
+from mkctl.settings import Loaded, server_sources
+from mkctl.state import Saved
+from mkctl.worker import in_thread
+
+DEADLINE_S = 20.0
+LIMIT_BYTES = 1_000_000
+LAST_STATE = "idle"
+"""What every original said of itself, whatever it was doing (protocol 3.2)."""
+
+log = logging.getLogger(__name__)
+
+
+def read_tokens(paths: Paths) -> tuple[Token, ...]:
+    """The kernel line's parameters; none where it cannot be read."""
+    return parse_cmdline(read_line(paths.proc / "cmdline"))
+
+
+class Contact:
+    """One node's side of the conversation. `candidate` is the server in use, None while none is known."""
+
+    def __init__(self, paths: Paths, tokens: Sequence[Token], reporter: Reporter) -> None:
+        self.paths = paths
+        self.identity = Identity()
+        self.candidate: Optional[Candidate] = None
+        self.dialect: Optional[Dialect] = None
+        self._tokens = tokens
+        self._reporter = reporter
+
+    @property
+    def server(self) -> str:
+        """Scheme, host and port of the server; "" while none is known."""
+        return self.candidate.uri if self.candidate else ""
+
+    def identify(self, interfaces_pattern: str) -> None:
+        """Read the identity again: NICs appear while the machine boots, and can be plugged."""
+        try:
+            identity = read_identity(self.paths, self._tokens, interfaces_pattern)
+        except BadInput as error:
+            identity = replace(
+                read_identity(self.paths, self._tokens), weak=(f"identity.interfaces: {error}; all NICs are used",)
+            )
+        self._reporter.node = identity.name
+        if identity.weak and identity.weak != self.identity.weak:
+            using = identity.uuid or identity.hw_id or "an empty identity"
+            self._reporter.report(events.IDENTITY_WEAK, f"{'; '.join(identity.weak)}; checking in as {using}")
+        self.identity = identity
+
+    def look(self, loaded: Loaded, saved: Saved) -> str:
+        """Find the server again; returns why there is none, "" when there is one."""
+        pushed, credential, configured = server_sources(loaded)
+        found = discover(self._tokens, pushed, credential, configured)
+        for problem in found.problems:
+            event = events.NOT_SUPPORTED if problem.unsupported else events.WAITING
+            if not found.candidates or problem.unsupported:
+                self._reporter.report(event, problem.text)
+            else:
+                log.warning("%s", problem.text)
+        if not found.candidates:
+            self.candidate, self.dialect = None, None
+            asked = "kernel line, credentials and configuration name no server"
+            return "; ".join([each.text for each in found.problems] or [asked])
+        candidate = found.candidates[0]
+        if candidate != self.candidate:
+            log.info("server %s, from %s", candidate.uri, candidate.source)
+            self.candidate = candidate
+            self.dialect = candidate.dialect or dialects.DIALECTS.get(saved.dialects.get(candidate.uri, ""))
+        return ""
+
+    async def require_dialect(self) -> Dialect:
+        """The server's dialect; asks the server where nothing says which. Raises Unreachable or BadAnswer."""
+        candidate = self._require()
+        if self.dialect is None:
+            self.dialect = await self._ask_dialect(candidate)
+        return self.dialect
+
+    def _require(self) -> Candidate:
+        if self.candidate is None:
+            raise Unreachable("no server is known")
+        return self.candidate
+
+    async def _ask_dialect(self, candidate: Candidate) -> Dialect:
+        path = candidate.checkin_path or (candidate.base_path + "/node/checkin" if candidate.base_path else "")
+        for request in dialects.probe_requests(candidate.uri, path):
+            dialect = dialects.recognise(await self._exchange(request))
+            if dialect is not None:
+                return dialect
+        raise BadAnswer(f"{candidate.uri} speaks neither Hanlon's nor Razor's dialect (server.dialect can name it)")
+
+    async def check_in(self, first_checkin: bool) -> Reply:
+        """Make one checkin. Raises Unreachable, ServerRefused or BadAnswer."""
+        dialect = await self.require_dialect()
+        routes = self._require().routes(dialect)
+        return dialect.parse_checkin(
+            await self._exchange(dialect.build_checkin(routes.checkin, self.identity, first_checkin, LAST_STATE))
+        )
+
+    async def register(self, facts: dict[str, Json]) -> Registration:
+        """Register these facts. Raises Unreachable, ServerRefused or BadAnswer."""
+        dialect = await self.require_dialect()
+        routes = self._require().routes(dialect)
+        return dialect.parse_registration(
+            await self._exchange(dialect.build_registration(routes.register, self.identity, facts, LAST_STATE))
+        )
+
+    async def _exchange(self, request: Request) -> Answer:
+        log.debug("%s %s", request.method, request.uri)
+        return await in_thread(
+            lambda: exchange(
+                request.method,
+                request.uri,
+                headers=request.headers,
+                body=request.body,
+                deadline_s=DEADLINE_S,
+                limit_bytes=LIMIT_BYTES,
+                component="mkctl",
+            ),
+            "exchange",
+        )
+
+    def has_route(self) -> bool:
+        """Tell whether the kernel could send a packet to the server."""
+        return network.reaches(network.read_routes(str(self.paths.proc)), network.host_of(self.server))

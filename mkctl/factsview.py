@@ -1,0 +1,118 @@
+"""mkctl's view of the facts: facts.json as it is now, what of it would be sent, and the digest of that.
+
+The file is read again only when it changed (a stat tells), so looking four times a second while the first facts are
+awaited costs nothing. Addresses come fresh from the kernel whenever facts are built, because leases change faster
+than hardware.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from re import Pattern
+from typing import Callable, Optional
+
+from mkcore.config import Config
+from mkcore.files import read_line
+from mkcore.interfaces import address_facts, read_interfaces
+from mkcore.jsonfields import Json
+from mkcore.keys import is_pattern
+from mkcore.paths import Paths
+from mkcore.rubyregex import compile_ruby
+from mkctl import plan, registration
+from mkctl.cmdline import Token
+from mkctl.describe import read_facts_file
+from mkctl.probe.model import FactsFile
+
+
+def compile_volatile(items: Sequence[str]) -> Optional[Pattern[str]]:
+    """Compile facts.volatile: plain names for whole names, /patterns/ searched; None for an empty list. Raises
+    BadInput."""
+    parts = [f"(?:{item[1:-1]})" if is_pattern(item) else rf"\A{re.escape(item)}\z" for item in items]
+    return compile_ruby("|".join(parts)) if parts else None
+
+
+def compile_exclude(pattern: str) -> Optional[Pattern[str]]:
+    """Compile facts.exclude; None for an empty one. Raises BadInput."""
+    return compile_ruby(pattern) if pattern else None
+
+
+class FactsView:
+    """facts.json and what a registration would send of it under `config`."""
+
+    def __init__(self, paths: Paths, tokens: Sequence[Token], now_s: Callable[[], float]) -> None:
+        self.paths = paths
+        self.content = FactsFile()
+        self.problem = ""
+        self.present = False
+        self._tokens = tokens
+        self._now_s = now_s
+        self._stamp: Optional[tuple[int, int, int]] = None
+        self._changed_s = 0.0
+        self._exclude: Optional[Pattern[str]] = None
+        self._volatile: Optional[Pattern[str]] = None
+        self._alias = True
+
+    def configure(self, config: Config) -> None:
+        """Take exclusion pattern, volatile names and aliasing from the configuration in use."""
+        self._exclude = compile_exclude(config.facts_exclude)
+        self._volatile = compile_volatile(config.facts_volatile)
+        self._alias = config.facts_boot_nic_as_eth0
+
+    def refresh(self) -> bool:
+        """Look at the file; True when it changed since the last look."""
+        stamp = self._stat()
+        if stamp == self._stamp:
+            return False
+        self._stamp, self._changed_s = stamp, self._now_s()
+        self.content, self.problem = read_facts_file(self.paths.facts)
+        self.present = stamp is not None and not self.problem
+        return True
+
+    def arrived(self) -> bool:
+        """Look at the file; True when a collection has ended since the last look.
+
+        A collection under way writes the file as each collector ends; that is no reason to register half of what comes.
+        """
+        before = self.content
+        self.refresh()
+        return (self.content.generation, self.content.complete) != (before.generation, before.complete)
+
+    def _stat(self) -> Optional[tuple[int, int, int]]:
+        try:
+            found = self.paths.facts.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def build(self) -> dict[str, Json]:
+        """The facts to send now: collected ones with fresh addresses, less what is excluded."""
+        interfaces = read_interfaces(str(self.paths.sys), str(self.paths.proc))
+        addresses = address_facts(interfaces, self.paths.proc)
+        eth0 = registration.choose_eth0(interfaces, addresses, self._tokens) if self._alias else ""
+        return registration.build_facts(self.content.facts, addresses, self._exclude, eth0)
+
+    def digest(self, facts: dict[str, Json]) -> str:
+        """Digest of facts that `build` made, without the volatile ones."""
+        return registration.digest_facts(facts, self._volatile)
+
+    def changed_names(self, before: dict[str, Json], after: dict[str, Json]) -> list[str]:
+        """Names of the facts whose change led to another digest."""
+        return registration.changed_names(before, after, self._volatile)
+
+    def summary(self) -> plan.Facts:
+        """What decisions need to know."""
+        if not self.present:
+            return plan.Facts()
+        collected_s = self.content.boottime_usec / 1e6 if self.content.complete else 0.0
+        return plan.Facts(
+            present=True,
+            complete=self.content.complete,
+            digest=self.digest(self.build()) if self.content.complete else "",
+            age_s=max(0.0, self._now_s() - (collected_s or self._changed_s)),
+            uevents_unchanged=self._uevents() == self.content.uevent_seqnum,
+        )
+
+    def _uevents(self) -> int:
+        text = read_line(self.paths.sys / "kernel/uevent_seqnum")
+        return int(text) if text.isdigit() else self.content.uevent_seqnum

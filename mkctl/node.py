@@ -1,0 +1,253 @@
+"""Everything that mkctl knows at one moment: configuration, memory, decisions' state, server, facts, and who is told.
+
+The parts each do one thing; here they meet, and here is the translation between them: what is saved, what a decision
+sees, what the status shows. The loop (mkctl/agent.py) and the actions (mkctl/actions.py) work on this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, Optional
+
+from mkcore import events, journal, systemd1
+from mkcore.errors import BadInput, MkError, NotReady
+from mkcore.lifecycle import Notifier
+from mkcore.paths import Paths
+from mkctl import plan
+from mkctl.announce import Announcer
+from mkctl.bus import BusPresence, Controller
+from mkctl.callers import Callers, settle
+from mkctl.contact import Contact, read_tokens
+from mkctl.factsview import FactsView
+from mkctl.hold import Hold
+from mkctl.probation import read_apply
+from mkctl.progress import Progress
+from mkctl.reports import Reporter
+from mkctl.settings import Loaded, config_error, decision_settings, load
+from mkctl.state import Memory, Registration, Saved
+from mkctl.status import Phase, Status, read_start_ticks
+from mkctl.waiting import Wakeup
+
+log = logging.getLogger(__name__)
+
+
+def boottime_s() -> float:
+    """CLOCK_BOOTTIME in seconds, the clock of all decisions."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Node:
+    """The parts of a running mkctl. `next_s` is when the next checkin is due; `outcomes` are what tasks beside the
+    loop found."""
+
+    def __init__(self, paths: Paths, notifier: Notifier, controller: Controller, mkweb_uri: str) -> None:
+        tokens = read_tokens(paths)
+        self.paths = paths
+        self.mkweb_uri = mkweb_uri
+        self.reporter = Reporter()
+        self.loaded: Loaded = load(paths)
+        self.effective = self.loaded.effective()
+        self.memory = Memory(paths)
+        self.saved = Saved()
+        self.state = plan.State()
+        self.contact = Contact(paths, tokens, self.reporter)
+        self.facts = FactsView(paths, tokens, boottime_s)
+        self.wakeup = Wakeup()
+        self.network_changed = Wakeup()
+        self.checkin_callers = Callers(self.wakeup)
+        self.register_callers = Callers(self.wakeup)
+        self.outcomes: deque[plan.Outcome] = deque()
+        self.next_s = 0.0
+        self.collecting = False
+        self._serving: list[asyncio.Future[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.presence = BusPresence(controller)
+        first = Status(pid=os.getpid(), started_ticks=read_start_ticks(os.getpid()))
+        self.announcer = Announcer(paths, first, notifier.status, self.presence.publish)
+        self.progress = Progress(notifier.watchdog, notifier.watchdog_interval_s, time.monotonic)
+        self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
+        self._dialect: str = ""
+
+    def start(self) -> None:
+        """Take configuration and memory into use; nothing here can fail for what they hold."""
+        self._configure()
+        error = config_error(self.loaded, self.effective)
+        if error:
+            self.reporter.report(
+                events.CONFIG_FALLBACK, f"{error}; going on with what can be used", digest=self.effective.digest
+            )
+        else:
+            self.reporter.report(
+                events.CONFIG_IN_USE, f"configuration {self.effective.digest[:12]} in use", digest=self.effective.digest
+            )
+        self._recall()  # before the first status is written, whose presence tells a lost state from a first start
+        self.announcer.update(config_digest=self.effective.digest, config_error=error)
+        self.observe()
+        server = self.contact.server
+        self.announcer.phase(
+            Phase.STARTING, f"configuration in use; {'the server is ' + server if server else 'no server known yet'}"
+        )
+
+    def _configure(self) -> None:
+        journal.set_level(self.effective.config.log_level)
+        self.facts.configure(self.effective.config)
+
+    def _recall(self) -> None:
+        self.saved, problem = self.memory.load()
+        if problem:
+            self.reporter.report(
+                events.STATE_RECOVERED, f"{problem}; going on as on the first start, registering again"
+            )
+        registered = self.saved.registered
+        self.state = plan.State(
+            first_checkin=self.saved.first_checkin,
+            registered_digest=registered.digest if registered else "",
+            registered_server=registered.server if registered else "",
+        )
+        apply = read_apply(self.paths.apply)
+        if apply.is_open_for(self.effective.digest):
+            since_s = apply.boottime_usec / 1e6 or boottime_s()
+            self.state = replace(self.state, probation=plan.Probation(apply.digest, since_s))
+        self.save()
+
+    def observe(self) -> str:
+        """Look at everything that can change outside: identity, server, facts, memory, apply. Returns why there is no
+        server."""
+        self.contact.identify(self.effective.config.identity_interfaces)
+        reason = self.contact.look(self.loaded, self.saved)
+        self.use_dialect()
+        self.facts.refresh()
+        if not self.memory.is_stored():
+            self.reporter.report(
+                events.STATE_RECOVERED, f"{self.paths.state}: the file is gone; written again from memory"
+            )
+            self.save()
+        probation = self.state.probation
+        if probation and not read_apply(self.paths.apply).is_open_for(probation.digest):
+            self.state = replace(self.state, probation=None)
+        self.announce()
+        return reason
+
+    def use_dialect(self) -> None:
+        """Take the defaults of the dialect in use, and remember it for this server."""
+        dialect = self.contact.dialect
+        if dialect is None or dialect.name == self._dialect:
+            return
+        self._dialect = dialect.name
+        self.effective = self.loaded.effective(dialect.name)
+        self._configure()
+        self.reporter.report(
+            events.DIALECT_CHOSEN,
+            f"{self.contact.server} is spoken to as {dialect.name}",
+            dialect=dialect.name,
+            server=self.contact.server,
+        )
+        if self.saved.dialects.get(self.contact.server) != dialect.name:
+            self.saved = self.saved.with_dialect(self.contact.server, dialect.name)
+            self.save()
+
+    def forget_dialect(self) -> None:
+        """The server does not speak what was remembered of it: ask it again next time, where nothing else says it."""
+        if self.contact.candidate is not None and self.contact.candidate.dialect is None:
+            self.contact.dialect = None
+            self._dialect = ""
+
+    def save(self) -> None:
+        """Write state.json from the decisions' state; a file that cannot be written is said once, and memory serves."""
+        state, before = self.state, self.saved.registered
+        registered: Optional[Registration] = None
+        if state.registered_server:
+            same = before is not None and before.digest == state.registered_digest
+            usec = before.boottime_usec if before is not None and same else int(boottime_s() * 1e6)
+            registered = Registration(state.registered_digest, state.registered_server, usec)
+        self.saved = replace(self.saved, first_checkin=state.first_checkin, registered=registered)
+        try:
+            self.memory.store(self.saved)
+        except (OSError, BadInput) as error:
+            self.reporter.report(
+                events.STATE_RECOVERED, f"{self.paths.state}: cannot be written ({error}); kept in memory until it can"
+            )
+
+    def situation(self) -> plan.Situation:
+        """What a decision sees of this moment."""
+        return plan.Situation(
+            now_s=boottime_s(),
+            server=self.contact.server,
+            seed=self.contact.identity.seed,
+            facts=self.facts.summary(),
+            rand=random.random(),
+            hold_registration=self.hold.active,
+            pushed=self.loaded.pushed,
+            refused_digests=read_apply(self.paths.apply).refused_digests,
+        )
+
+    def settings(self) -> plan.Settings:
+        """The configuration values that decisions depend on."""
+        return decision_settings(self.effective)
+
+    def announce(self) -> None:
+        """Bring the status up to date with everything but phase and errors."""
+        contact, state, registered = self.contact, self.state, self.saved.registered
+        has = registered is not None and bool(registered.digest)
+        self.announcer.update(
+            node_uuid=contact.identity.uuid,
+            node_macs=contact.identity.macs,
+            server_uri=contact.server,
+            server_source=contact.candidate.source if contact.candidate else "",
+            dialect=contact.dialect.name if contact.dialect else "",
+            next_checkin_usec=int(self.next_s * 1e6),
+            failed_checkins=state.failures,
+            last_command=state.last_command,
+            first_checkin=state.first_checkin,
+            registered_usec=registered.boottime_usec if registered is not None and has else 0,
+            registered_digest=registered.digest if registered is not None and has else "",
+            registration_pending=state.wanted,
+        )
+
+    def fail(self, error: Optional[MkError]) -> None:
+        """Show an error as the last one, or that there is none."""
+        self.announcer.update(last_error=str(error) if error else "", last_error_name=error.bus_name if error else "")
+
+    def checked_in(self) -> None:
+        """Show that the server answered just now."""
+        self.announcer.update(
+            last_checkin_usec=int(boottime_s() * 1e6), last_checkin_realtime_usec=int(time.time() * 1e6)
+        )
+
+    def serve_callers(self) -> None:
+        """The checkin that begins now is the one that everybody waits for who has called until now."""
+        self._serving += self.checkin_callers.take()
+
+    def checkin_callers_done(self, error: Optional[MkError]) -> None:
+        """Tell those callers how it ended. Called early where what follows ends this process."""
+        settle(self._serving, error)
+        self._serving = []
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the loop; it puts what it found into `outcomes` and sets `wakeup`."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def stop(self) -> None:
+        """Say good-bye: to callers, to readers of the status, to the bus."""
+        error = NotReady("mkctl is being stopped")
+        self.checkin_callers_done(error)
+        self.checkin_callers.settle_all(error)
+        self.register_callers.settle_all(error)
+        for task in self._tasks:
+            task.cancel()
+        self.announcer.phase(Phase.STOPPING, "stopped")
+
+    async def _jobs(self) -> set[str]:
+        """Names of the units that systemd has a job for."""
+        service, path = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
+        reply = await systemd1.call(self.presence.require(), service, path, f"{service}.Manager", "ListJobs")
+        return {str(job[1]) for job in reply.body[0]}

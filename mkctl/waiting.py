@@ -1,0 +1,75 @@
+"""Waiting for the first moment at which a checkin makes sense: a route to the server, and the end of the start skew.
+
+Both waits run beside each other. A route is looked for when networkd says that something changed and on a schedule of
+its own (protocol 1.7), so that neither a missing bus nor another network manager keeps the node silent. After a
+signal the next looks follow quickly, because networkd tells of an address a moment before its routes are in place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Callable
+
+from mkctl.network import delay_s
+
+QUICK_S = 0.1
+"""First look after a signal; the following ones double their distance until they join the schedule."""
+
+
+class Wakeup:
+    """Something happened: whoever waits looks again. Set from signals and calls, cleared by the one who waits."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """Wake who waits now, or the next one who does."""
+        self._event.set()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait until set or for `timeout_s`; True when it was set. It is clear afterwards."""
+        try:
+            await asyncio.wait_for(self._event.wait(), max(0.0, timeout_s))
+        except asyncio.TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class Schedule:
+    """When to look for a route again: 1, 2, 4 ... 64 s; after a signal from 0.1 s on, doubling."""
+
+    def __init__(self) -> None:
+        self._attempt = 0
+        self._quick_s = 0.0
+
+    def next_s(self) -> float:
+        """The delay before the next look."""
+        if 0 < self._quick_s < 1.0:
+            self._quick_s *= 2
+            return self._quick_s / 2
+        self._quick_s = 0.0
+        self._attempt += 1
+        return delay_s(self._attempt - 1)
+
+    def signalled(self) -> None:
+        """The network changed: begin with quick looks again."""
+        self._attempt, self._quick_s = 0, QUICK_S
+
+
+async def wait_for_route(
+    has_route: Callable[[], bool], changed: Wakeup, waiting: Callable[[float], None], given_up: Callable[[], bool]
+) -> bool:
+    """Wait until `has_route()`; True then. False as soon as `given_up()`, which is asked after each wait.
+
+    `changed` is set by networkd's signals. `waiting(delay_s)` is told before each wait, for the status.
+    """
+    schedule = Schedule()
+    while not has_route():
+        delay = schedule.next_s()
+        waiting(delay)
+        if await changed.wait(delay):
+            schedule.signalled()
+        if given_up():
+            return has_route()
+    return True
