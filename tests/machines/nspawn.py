@@ -1,8 +1,9 @@
 """Test machines in containers: systemd as process 1, the real bus, polkit and packages, booted in a second.
 
-``systemd-nspawn --boot`` of a directory tree, not registered with any systemd of the host, because the host may have none; commands go
-into it by its namespaces. Where the host still mounts cgroup v1, nspawn is told to give the container the unified hierarchy. The
-container ends with 133 when its systemd was asked to reboot and with 0 when it powered off.
+``systemd-nspawn --boot`` of a directory tree, not registered with any systemd of the host, because the host may
+have none; commands go into it by its namespaces. Where the host still mounts cgroup v1, nspawn is told to give the
+container the unified hierarchy. The container ends with 133 when its systemd was asked to reboot and with 0 when it
+powered off.
 
 Source: systemd-nspawn(1), its environment variables (systemd's docs/ENVIRONMENT.md), sd_notify(3), nsenter(1).
 """
@@ -34,24 +35,48 @@ CLONE_NEWNET = 0x40000000
 class Machine:
     """A booted container. Made by `boot`; every method works on the running machine."""
 
-    def __init__(self, name: str, root: Path, process: "subprocess.Popen[bytes]", leader: int, place: Path) -> None:
+    def __init__(self, name: str, root: Path, process: subprocess.Popen[bytes], leader: int, place: Path) -> None:
         self.name, self.root, self.place, self.leader = name, root, place, leader
         self.process = process
 
     # --- commands -----------------------------------------------------------------------------------------------------
     def command(self, argv: Sequence[str], user: str = "") -> list[str]:
-        """Return the command line that runs ``argv`` inside, as ``user`` (root when empty) with an empty environment."""
-        inside = ["nsenter", "--target", str(self.leader), "--all", "--", "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+        """Return the command line that runs ``argv`` inside, as ``user`` (root when empty) environment empty."""
+        inside = [
+            "nsenter",
+            "--target",
+            str(self.leader),
+            "--all",
+            "--",
+            "/usr/bin/env",
+            "-i",
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+        ]
         if user:
-            inside += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--inh-caps=-all", "--bounding-set=-all"]
+            inside += [
+                "setpriv",
+                f"--reuid={user}",
+                f"--regid={user}",
+                "--init-groups",
+                "--inh-caps=-all",
+                "--bounding-set=-all",
+            ]
         return [*inside, *argv]
 
-    def run(self, *argv: str, user: str = "", check: bool = True, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        """Run a command inside and return what it said; with ``check`` a status other than 0 fails the test with its words."""
+    def run(self, *argv: str, user: str = "", check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command inside and return what it said; a status other than 0 fails the test if checked."""
         done = subprocess.run(
-            self.command(argv, user), capture_output=True, text=True, timeout=COMMAND_S, check=False, input=stdin, errors="replace"
+            self.command(argv, user),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=False,
+            input=stdin,
+            errors="replace",
         )
-        assert not check or done.returncode == 0, f"{' '.join(argv)}: status {done.returncode}\n{done.stdout}{done.stderr}"
+        assert not check or done.returncode == 0, (
+            f"{' '.join(argv)}: status {done.returncode}\n{done.stdout}{done.stderr}"
+        )
         return done
 
     def output(self, *argv: str, user: str = "") -> str:
@@ -60,7 +85,9 @@ class Machine:
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file inside, with the folders above it."""
-        self.run("/bin/sh", "-c", 'mkdir -p "${1%/*}" && cat > "$1" && chmod "$2" "$1"', "sh", path, f"{mode:o}", stdin=text)
+        self.run(
+            "/bin/sh", "-c", 'mkdir -p "${1%/*}" && cat > "$1" && chmod "$2" "$1"', "sh", path, f"{mode:o}", stdin=text
+        )
 
     def read_json(self, path: str) -> Any:
         """Return the JSON document in a file inside."""
@@ -105,8 +132,10 @@ class Machine:
         assert not done.stderr, done.stderr  # its status says whether there was something to show
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    def wait_event(self, message_id: str, *, after: str = "", timeout_s: float = EVENT_S, **fields: str) -> dict[str, Any]:
-        """Wait for an entry with this MESSAGE_ID and these fields after the cursor, and return it."""
+    def wait_event(
+        self, message_id: str, *, after: str = "", timeout_s: float = EVENT_S, **fields: str
+    ) -> dict[str, Any]:
+        """Wait for an entry with this MESSAGE_ID and these fields after the cursor; return it."""
         since = [f"--after-cursor={after}"] if after else []
         wanted = [f"MESSAGE_ID={message_id}", *(f"{name}={value}" for name, value in fields.items())]
         argv = ["journalctl", "--output=json", "--all", "--follow", "--lines=all", *since, *wanted]
@@ -126,7 +155,7 @@ class Machine:
         return self.run("journalctl", f"--lines={lines}", "--output=short-monotonic", "--no-pager", check=False).stdout
 
     def wait_until(self, condition: Callable[[], Any], what: str, timeout_s: float = EVENT_S) -> Any:
-        """Ask until ``condition`` returns something true, and return that; fail after the deadline with the journal's end."""
+        """Ask until ``condition`` returns something true and return that; fail at the deadline with the journal"""
         deadline = time.monotonic() + timeout_s
         while True:
             found = condition()
@@ -155,7 +184,12 @@ class Machine:
         return made[0]
 
     def http(
-        self, method: str, port: int, path: str, body: Optional[bytes] = None, headers: Optional[Mapping[str, str]] = None
+        self,
+        method: str,
+        port: int,
+        path: str,
+        body: Optional[bytes] = None,
+        headers: Optional[Mapping[str, str]] = None,
     ) -> tuple[int, dict[str, str], bytes]:
         """Make a request to a port of the machine's loopback interface; return status, headers in lower case, body."""
         connection = http.client.HTTPConnection("localhost", port)
@@ -174,7 +208,9 @@ class Machine:
         """End the machine, and keep its journal beside its console."""
         if self.process.poll() is None:
             self.run("journalctl", "--sync", check=False)
-            journal = self.run("journalctl", "--output=short-precise", "--no-hostname", "--no-pager", check=False).stdout
+            journal = self.run(
+                "journalctl", "--output=short-precise", "--no-hostname", "--no-pager", check=False
+            ).stdout
             (self.place / "journal.txt").write_text(journal, encoding="utf-8")
             self.run("systemctl", "poweroff", "--no-block", check=False)
             try:
@@ -185,7 +221,7 @@ class Machine:
 
 
 def _read_line(descriptor: int, deadline: float) -> bytes:
-    """Return the next line of a pipe, or what came of it before the deadline or the end (without a newline: nothing)."""
+    """Return the next line of a pipe, nothing when the deadline or the end comes first."""
     data = b""
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
@@ -199,13 +235,17 @@ def _read_line(descriptor: int, deadline: float) -> bytes:
     return data.partition(b"\n")[0]
 
 
-def _wait_ready(notify: socket.socket, process: "subprocess.Popen[bytes]", console: Path) -> int:
+def _wait_ready(notify: socket.socket, process: subprocess.Popen[bytes], console: Path) -> int:
     """Wait for the container's own READY=1 (its boot is complete) and return its process 1 as the host numbers it."""
     leader, deadline = 0, time.monotonic() + BOOT_S
     notify.settimeout(0.5)
     while True:
-        assert process.poll() is None, f"the container ended with {process.returncode}: {console.read_text(errors='replace')[-4000:]}"
-        assert time.monotonic() < deadline, f"no boot within {BOOT_S:g} s: {console.read_text(errors='replace')[-4000:]}"
+        assert process.poll() is None, (
+            f"the container ended with {process.returncode}: {console.read_text(errors='replace')[-4000:]}"
+        )
+        assert time.monotonic() < deadline, (
+            f"no boot within {BOOT_S:g} s: {console.read_text(errors='replace')[-4000:]}"
+        )
         try:
             words = notify.recv(4096).decode(errors="replace").splitlines()
         except TimeoutError:
@@ -221,7 +261,7 @@ def _wait_ready(notify: socket.socket, process: "subprocess.Popen[bytes]", conso
 
 
 def _drain(notify: socket.socket) -> None:
-    """Take what else is said until the socket is shut down: each reload of systemd says it, and a full socket stops process 1."""
+    """Take what else is said until the socket is shut down: every reload says it, and a full socket stops process 1."""
     while notify.recv(4096):
         pass
 
@@ -236,7 +276,7 @@ def boot(
     environment: Optional[Mapping[str, str]] = None,
     options: Sequence[str] = (),
 ) -> Iterator[Machine]:
-    """Boot a machine from the layers of a tree and yield it when its default target is reached; power it off in the end.
+    """Boot a machine from the layers of a tree and yield it when its boot is complete; power it off in the end.
 
     credentials: system credentials, as firmware or a VMM would pass them. files: path -> text, written before the boot.
     Its writable layer, console and journal stay in build/system/NAME until the next machine of that name.
@@ -248,14 +288,35 @@ def boot(
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
         notify.bind(str(place / "notify"))
-        argv = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--private-network", "--notify-ready=yes"]
-        argv += ["--console=pipe", f"--machine=mk-{os.getpid()}-{name.replace('_', '-')}", f"--directory={root}", "--link-journal=no"]
+        argv = [
+            "systemd-nspawn",
+            "--quiet",
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            "--private-network",
+            "--notify-ready=yes",
+        ]
+        argv += [
+            "--console=pipe",
+            f"--machine=mk-{os.getpid()}-{name.replace('_', '-')}",
+            f"--directory={root}",
+            "--link-journal=no",
+        ]
         argv += [f"--set-credential={key}:{value}" for key, value in (credentials or {}).items()]
-        variables = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "NOTIFY_SOCKET": str(place / "notify"), **(environment or {})}
+        variables = {
+            **os.environ,
+            "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
+            "NOTIFY_SOCKET": str(place / "notify"),
+            **(environment or {}),
+        }
         console = place / "console.log"
-        with console.open("wb") as output, subprocess.Popen(
-            [*argv, *options], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=variables
-        ) as process:
+        with (
+            console.open("wb") as output,
+            subprocess.Popen(
+                [*argv, *options], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=variables
+            ) as process,
+        ):
             try:
                 machine = Machine(name, root, process, _wait_ready(notify, process, console), place)
                 try:

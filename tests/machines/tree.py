@@ -1,8 +1,8 @@
-"""Directory trees that test machines boot from: a Debian 13 with what our packages depend on, and the same with our packages.
+"""Directory trees that test machines boot from: Debian 13 with the dependencies of our packages, and with these.
 
-The tree below everything is made once and kept for as long as its list of packages stays the same; that list is read from the control
-fields of the packages under test, so that a forgotten dependency shows as a package that cannot be configured. Whoever boots a tree
-lays an overlay on it: no test writes into what the next one reads.
+The tree below everything is made once and kept for as long as its list of packages stays the same; that list is
+read from the control fields of the packages under test, so that a forgotten dependency shows as a package that
+cannot be configured. Whoever boots a tree lays an overlay on it: no test writes into what the next one reads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ def read_depends(debs: list[Path]) -> list[str]:
     own, wanted = set(), set()
     for deb in debs:
         fields = subprocess.run(
-            ["dpkg-deb", "--show", "--showformat=${Package}\n${Depends}", str(deb)], capture_output=True, text=True, check=True
+            ["dpkg-deb", "--show", "--showformat=${Package}\n${Depends}", str(deb)],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         name, _, depends = fields.stdout.partition("\n")
         own.add(name)
@@ -60,20 +63,24 @@ def locked(name: str) -> Iterator[None]:
 
 
 def make_base() -> Path:
-    """Return the tree with the dependencies alone; about a minute when it has to be made, and as little as possible otherwise."""
+    """Return the tree with the dependencies alone; a minute when it has to be made, else no time."""
     packages = sorted({*read_depends(read_debs()), *NEEDED_TO_BOOT})
     key = hashlib.sha256("\n".join([RELEASE, *packages]).encode()).hexdigest()[:12]
     tree = BUILD / "tree" / f"base-{key}"
     with locked("base"):
         if tree.is_dir():
             return tree
-        sources = subprocess.run([str(ROOT / "packaging/mirror"), "sources", RELEASE], capture_output=True, text=True, check=True)
+        sources = subprocess.run(
+            [str(ROOT / "packaging/mirror"), "sources", RELEASE], capture_output=True, text=True, check=True
+        )
         list_file = BUILD / "tree" / "debian.sources"
         list_file.write_text(sources.stdout, encoding="utf-8")
         fresh = tree.with_suffix(".new")
         shutil.rmtree(fresh, ignore_errors=True)
         command = ["mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", f"--include={','.join(packages)}"]
-        made = subprocess.run([*command, RELEASE, str(fresh), str(list_file)], capture_output=True, text=True, timeout=1200, check=False)
+        made = subprocess.run(
+            [*command, RELEASE, str(fresh), str(list_file)], capture_output=True, text=True, timeout=1200, check=False
+        )
         assert made.returncode == 0, made.stderr
         for old in (BUILD / "tree").glob("base-*"):
             if old.is_dir() and old != fresh:
@@ -84,7 +91,7 @@ def make_base() -> Path:
 
 @contextlib.contextmanager
 def overlay(lower: list[Path], place: Path) -> Iterator[Path]:
-    """Mount an overlay on the trees ``lower`` (uppermost first) with its writable part below ``place``; yield the mount point.
+    """Mount an overlay on the trees ``lower`` (uppermost first) writable below ``place``; yield the mount point.
 
     What was written stays in ``place / "upper"`` until the next overlay there.
     """
@@ -100,7 +107,7 @@ def overlay(lower: list[Path], place: Path) -> Iterator[Path]:
 
 
 def make_installed() -> list[Path]:
-    """Return the layers of a tree in which our packages are installed, uppermost first. Made again when a package changed."""
+    """Return the layers of a tree in which our packages are installed, uppermost first; made when one changed."""
     debs, base = read_debs(), make_base()
     state = "\n".join([base.name, *(f"{deb.name} {hashlib.sha256(deb.read_bytes()).hexdigest()}" for deb in debs)])
     place = BUILD / "tree" / "installed"

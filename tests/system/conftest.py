@@ -1,6 +1,7 @@
 """Machines for the system tier: real packages on a real systemd, D-Bus and polkit, booted in a container.
 
-A boot takes about a second, so each module has a machine of its own; within one, tests follow each other on the same machine.
+A boot takes about a second, so each module has a machine of its own; within one, tests follow each other on the
+same machine.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The table of rights: every grant works, and its neighbours (another verb, unit, user) are refused.
 
-Asked for as the services ask: over the system bus, as their users, without capabilities. polkitd, systemd and the rule are the real ones.
+Asked for as the services ask: over the system bus, as their users, without capabilities. polkitd, systemd and the
+rule are the real ones.
 """
 
 from __future__ import annotations
@@ -13,16 +14,28 @@ from tests.machines import nspawn, tree
 
 RULES = tree.ROOT / "units/polkit/50-mksuite.rules"
 MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
-REFUSED = re.compile(r"interactive authentication|Access denied|access denied|AccessDenied|InteractiveAuthorizationRequired", re.IGNORECASE)
+REFUSED = re.compile(
+    r"interactive authentication|Access denied|access denied|AccessDenied|InteractiveAuthorizationRequired",
+    re.IGNORECASE,
+)
 
 GRANTS = [("mkweb", "Restart", "mkctl.service"), ("mkctl", "Start", "mk-facts.service")]
 POWER_GRANTS = [("mkctl", "Start", "reboot.target"), ("mkctl", "Start", "poweroff.target")]
 USERS = ("mkctl", "mkweb", "mkmirror", "mkserver", "daemon")
 VERBS = ("Start", "Stop", "Restart", "Reload", "TryRestart")
-UNITS = ("mkctl.service", "mkweb.service", "mk-facts.service", "mk.target", "reboot.target", "poweroff.target", "rescue.target", "dbus.service")
+UNITS = (
+    "mkctl.service",
+    "mkweb.service",
+    "mk-facts.service",
+    "mk.target",
+    "reboot.target",
+    "poweroff.target",
+    "rescue.target",
+    "dbus.service",
+)
 
 
-def ask(machine: nspawn.Machine, user: str, verb: str, unit: str) -> "tuple[int, str]":
+def ask(machine: nspawn.Machine, user: str, verb: str, unit: str) -> tuple[int, str]:
     """Ask systemd for a job; return busctl's status and what it said."""
     done = machine.run("busctl", "call", *MANAGER, f"{verb}Unit", "ss", unit, "replace", user=user, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -59,7 +72,7 @@ def test_neighbours_are_refused(quiet: nspawn.Machine, user: str) -> None:
 
 @pytest.mark.parametrize("user", USERS)
 def test_other_ways_are_refused(quiet: nspawn.Machine, user: str) -> None:
-    """A service of one's own, a property, a unit file, a reload, logind's power orders: none is the way around the table."""
+    """A service of one's own, a property, a unit file, a reload, logind: none is a way around the table."""
     ways = [
         ("StartTransientUnit", "ssa(sv)a(sa(sv))", "x.service", "replace", "0", "0"),
         ("SetUnitProperties", "sba(sv)", "mkctl.service", "true", "0"),
@@ -73,12 +86,21 @@ def test_other_ways_are_refused(quiet: nspawn.Machine, user: str) -> None:
         arguments = rest if rest != [""] else []
         done = quiet.run("busctl", "call", *MANAGER, member, *arguments, user=user, check=False)
         assert done.returncode != 0 and REFUSED.search(done.stderr), (user, member, done.stdout + done.stderr)
-    login = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", "PowerOff", "b", "false")
+    login = (
+        "org.freedesktop.login1",
+        "/org/freedesktop/login1",
+        "org.freedesktop.login1.Manager",
+        "PowerOff",
+        "b",
+        "false",
+    )
     done = quiet.run("busctl", "call", *login, user=user, check=False)
     assert done.returncode != 0 and REFUSED.search(done.stderr), (user, done.stdout + done.stderr)
 
 
-@pytest.mark.parametrize(("order", "status"), [("reboot.target", nspawn.REBOOTED), ("poweroff.target", nspawn.POWERED_OFF)])
+@pytest.mark.parametrize(
+    ("order", "status"), [("reboot.target", nspawn.REBOOTED), ("poweroff.target", nspawn.POWERED_OFF)]
+)
 def test_power_grants(installed, order: str, status: int) -> None:  # type: ignore[no-untyped-def]
     """mkctl may reboot the machine and power it off; the container's own status tells which of them it was."""
     with nspawn.boot(f"grant-{order.partition('.')[0]}", installed) as machine:

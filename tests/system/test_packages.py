@@ -1,6 +1,7 @@
 """The packages start nothing, enable nothing, restart only what runs, and leave nothing behind.
 
-Installed into a running machine, as an administrator would; whatever differs before and after is listed, not what we think of.
+Installed into a running machine, as an administrator would; whatever differs before and after is listed, not what
+we think of.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ from tests.machines import nspawn, tree
 
 UNITS = [path.name for path in sorted((tree.ROOT / "units/systemd").iterdir())]
 PACKAGES = ["mk-core", "mkctl", "mkweb", "mkmirror", "mkserver", "mk-suite"]
-LEFT_TO_OTHERS = ("/var/log/", "/var/cache/", "/var/lib/dpkg/", "/var/lib/systemd/catalog/", "/var/lib/apt/", "/var/tmp/", "/run/", "/tmp/")
+LEFT_TO_OTHERS = (
+    "/var/log/",
+    "/var/cache/",
+    "/var/lib/dpkg/",
+    "/var/lib/systemd/catalog/",
+    "/var/lib/apt/",
+    "/var/tmp/",
+    "/run/",
+    "/tmp/",
+)
 """Logs and databases of other packages that name ours: the package manager's, the journal's, the catalog's."""
 
 
@@ -33,7 +43,11 @@ def install(machine: nspawn.Machine) -> None:
 def files(machine: nspawn.Machine) -> set[str]:
     """Return every path of the machine's own file system with its owner, less what other packages keep about ours."""
     listed = machine.output("find", "/", "-xdev", "-printf", "%p\t%u:%g\n").splitlines()
-    return {line for line in listed if not line.startswith(LEFT_TO_OTHERS) and ("/__pycache__" not in line or "-packages/mk" in line)}
+    return {
+        line
+        for line in listed
+        if not line.startswith(LEFT_TO_OTHERS) and ("/__pycache__" not in line or "-packages/mk" in line)
+    }
 
 
 def directory_entries(machine: nspawn.Machine) -> set[str]:
@@ -43,8 +57,14 @@ def directory_entries(machine: nspawn.Machine) -> set[str]:
 
 def running(machine: nspawn.Machine) -> set[str]:
     """Return the active units but for those that come and go by themselves."""
-    lines = machine.output("systemctl", "list-units", "--state=active,activating", "--plain", "--no-legend").splitlines()
-    return {line.split()[0] for line in lines if not line.split()[0].startswith(("run-", "session-", "systemd-tmpfiles-clean"))}
+    lines = machine.output(
+        "systemctl", "list-units", "--state=active,activating", "--plain", "--no-legend"
+    ).splitlines()
+    return {
+        line.split()[0]
+        for line in lines
+        if not line.split()[0].startswith(("run-", "session-", "systemd-tmpfiles-clean"))
+    }
 
 
 def test_install_starts_nothing_and_purge_leaves_nothing(bare: nspawn.Machine) -> None:
@@ -62,11 +82,16 @@ def test_install_starts_nothing_and_purge_leaves_nothing(bare: nspawn.Machine) -
     assert bare.output("ss", "--no-header", "--listening", "--tcp") == ""
     assert not [entry for entry in bare.journal(after=start) if str(entry.get("_SYSTEMD_UNIT", "")).startswith("mk")]
     assert bare.run("systemctl", "--failed", "--no-legend").stdout == ""
-    assert {user for user in ("mkctl", "mkweb", "mkmirror", "mkserver") if bare.run("id", user, check=False).returncode} == set()
+    assert {
+        user for user in ("mkctl", "mkweb", "mkmirror", "mkserver") if bare.run("id", user, check=False).returncode
+    } == set()
 
     # What the preset says to `systemctl preset-all` of a distribution that enables by default.
     bare.run("systemctl", "preset", "mk.target", "mkserver.service")
-    assert bare.run("systemctl", "is-enabled", "mk.target", "mkserver.service", check=False).stdout.split() == ["disabled", "disabled"]
+    assert bare.run("systemctl", "is-enabled", "mk.target", "mkserver.service", check=False).stdout.split() == [
+        "disabled",
+        "disabled",
+    ]
 
     # An administrator enables it, and changes his mind.
     bare.run("systemctl", "enable", "mk.target", "mkserver.service")
@@ -96,6 +121,13 @@ def test_upgrade_restarts_what_runs_alone(bare: nspawn.Machine) -> None:
     install(bare)
     assert bare.property("mkctl.service", "ActiveState") == "active"
     assert bare.property("mkctl.service", "InvocationID") not in ("", first)
-    for unit in ("mk.target", "mkweb.socket", "mkweb.service", "mkmirror.service", "mkserver.service", "mk-facts.timer"):
+    for unit in (
+        "mk.target",
+        "mkweb.socket",
+        "mkweb.service",
+        "mkmirror.service",
+        "mkserver.service",
+        "mk-facts.timer",
+    ):
         assert bare.property(unit, "ActiveState") == "inactive", unit
     bare.run("systemctl", "stop", "mkctl.service")
