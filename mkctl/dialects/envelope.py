@@ -76,7 +76,7 @@ def error_words(body: dict[str, Json]) -> str:
 
 def refuse(answer: Answer, what: str, body: Optional[dict[str, Json]]) -> NoReturn:
     """Raise ServerRefused with the server's own words and its Retry-After."""
-    words = "" if body is None else error_words(body)
+    words = _plain(answer.body) if body is None else error_words(body)
     if not words and body is not None and "errcode" in body:
         words = ", ".join(filter(None, (f"errcode {_text(body['errcode'])[:20]}", clean(_text(body.get("result"))))))
     from mkcore.http import retry_after_s  # who has an answer has loaded it; the verbs for people never come here
@@ -89,6 +89,12 @@ def clean(text: str, limit: int = WORDS_LIMIT) -> str:
     """Make a stranger's text fit for one line of a log: no control characters, single blanks, cut to `limit`."""
     line = " ".join("".join(each if each.isprintable() else " " for each in text[: limit * 4]).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _plain(data: bytes) -> str:
+    """Return a text error's own words; a page of HTML says nothing worth a line."""
+    text = data[:400].decode("utf-8", "replace").strip()
+    return "" if text.startswith(("<", "{", "[")) else clean(text, 100)
 
 
 def _accepted(body: dict[str, Json], answer: Answer, what: str) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Callable, Optional
 
 if TYPE_CHECKING:  # mkcore.http brings requests in; the verbs for people must start without it
     from mkcore.http import Answer
-
     from mkcore.jsonfields import Json
     from mkctl.identity import Identity
 

@@ -1,4 +1,4 @@
-"""Hanlon's dialect: requests, answers, how it is recognised (rows 41, 43, 46, 49 to 53, 55, 60; protocol 3.2 to 3.9)."""
+"""Hanlon's dialect: requests, answers, how it is recognised (rows 41, 43, 46, 49 to 53, 55; protocol 3.2 to 3.9)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def answer(body: bytes, status: int = 200) -> Answer:
 def test_checkin_uri() -> None:
     uri = BASE + HANLON.checkin_path
     identity = "uuid=564D1A2B-3C4D-5E6F-7081-92A3B4C5D6E7&mac_id=000C29C952BA_000C29C952C4"
-    assert HANLON.build_checkin(uri, IDENTITY, True, "idle").uri == f"{uri}?{identity}&last_state=idle&first_checkin=true"
+    first = HANLON.build_checkin(uri, IDENTITY, True, "idle")
+    assert first.uri == f"{uri}?{identity}&last_state=idle&first_checkin=true"
     assert HANLON.build_checkin(uri, IDENTITY, False, "idle").uri == f"{uri}?{identity}&last_state=idle"
 
 
@@ -50,8 +51,8 @@ def test_checkin_answer() -> None:
 
 @pytest.mark.parametrize("command", ["acknowledge", "register", "reboot", "poweroff", "inventory", "x" * 64])
 def test_every_command_is_handed_on(command: str) -> None:
-    body = json.dumps({"errcode": 0, "response": {"command_name": command, "command_param": {"any": ["thing"]}}}).encode()
-    reply = HANLON.parse_checkin(answer(body))
+    response = {"command_name": command, "command_param": {"any": ["thing"]}}
+    reply = HANLON.parse_checkin(answer(json.dumps({"errcode": 0, "response": response}).encode()))
     assert (reply.command, reply.config) == (command, None)
 
 
@@ -114,7 +115,12 @@ def test_probing_asks_each_dialects_path_without_parameters() -> None:
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [("/razor/api/node/checkin", "razor"), ("/razor/api", "razor"), ("/hanlon/api/v1", "hanlon"), ("/x/api/v1/y", "hanlon")],
+    [
+        ("/razor/api/node/checkin", "razor"),
+        ("/razor/api", "razor"),
+        ("/hanlon/api/v1", "hanlon"),
+        ("/x/api/v1/y", "hanlon"),
+    ],
 )
 def test_dialect_of_a_path(path: str, name: str) -> None:
     assert dialect_of_path(path) is DIALECTS[name]

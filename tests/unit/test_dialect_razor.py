@@ -1,4 +1,4 @@
-"""Razor's dialect: requests, form encoding, flat facts, errors (rows 41, 42, 46, 54; protocol 3.2, 3.3, 3.5, 3.9, 6.7)."""
+"""Razor's dialect: requests, form encoding, flat facts, errors (rows 41, 42, 46, 54; protocol 3.2, 3.5, 3.9, 6.7)."""
 
 from __future__ import annotations
 
@@ -109,7 +109,16 @@ def test_an_error_with_status_200_is_an_error() -> None:
         RAZOR.parse_registration(answer(read_wire("protocol/3.9-razor-error.json"), 200))
 
 
-@pytest.mark.parametrize(("status", "body", "words"), [(500, b"exec failed", "no reason given"), (404, b"Bad path", "HTTP 404")])
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (500, b"exec failed\n", r"checkin refused: exec failed \(HTTP 500\)"),
+        (404, b"Bad path", r"checkin refused: Bad path \(HTTP 404\)"),
+        (404, b"<html>no</html>", r"checkin refused: no reason given \(HTTP 404\)"),
+        (502, b'{"cut', r"checkin refused: no reason given \(HTTP 502\)"),
+        (503, b"", r"checkin refused: no reason given \(HTTP 503\)"),
+    ],
+)
 def test_text_errors(status: int, body: bytes, words: str) -> None:
     with pytest.raises(ServerRefused, match=words):
         RAZOR.parse_checkin(answer(body, status))
