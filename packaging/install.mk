@@ -15,7 +15,7 @@ MK_SHARE = $(DESTDIR)$(PREFIX)/share
 # Where the units name programs below /usr, another PREFIX names its own.
 MK_INSTALL_UNIT = sed -e 's|/usr/bin/mk|$(PREFIX)/bin/mk|g' -e 's|/usr/bin/python3|$(MK_PYTHON)|g'
 
-.PHONY: install install-python install-units install-man deb
+.PHONY: install install-python install-units install-man deb build-deb
 
 install: install-python install-units install-man
 
@@ -58,15 +58,18 @@ MK_DEB_INPUTS = $(shell find $(MK_MODULES) units man packaging/debian packaging/
 	-name __pycache__ -prune -o \( -type f -o -type d \) ! -name '*.pyc' -print)
 
 deb: build/deb/.stamp
-
 build/deb/.stamp: $(MK_DEB_INPUTS)
+	mkdir -p build
+	flock build/deb.lock $(MAKE) --no-print-directory -f packaging/install.mk build-deb
+
+build-deb:
 	rm -rf build/deb
 	mkdir -p build/deb/work/mksuite
 	tar -c --exclude=__pycache__ --exclude='*.pyc' $(MK_MODULES) units man packaging/install.mk LICENSE README.md pyproject.toml \
 		| tar -x -C build/deb/work/mksuite
 	cp -r packaging/debian build/deb/work/mksuite/debian
 	cd build/deb/work/mksuite && dpkg-buildpackage --build=binary --unsigned-changes > ../log 2>&1 || { cat ../log; exit 1; }
-	mv build/deb/work/*.deb build/deb/work/*.changes build/deb/work/*.buildinfo build/deb/
-	rm -rf build/deb/work/mksuite
-	touch $@
+	mv build/deb/work/*.deb build/deb/work/*.changes build/deb/work/*.buildinfo build/deb/work/log build/deb/
+	rm -rf build/deb/work
+	touch build/deb/.stamp
 	@ls -1 build/deb/*.deb
