@@ -50,7 +50,7 @@ class ConfigApp:
     `try_pattern` tries a Ruby pattern.
     """
 
-    def __init__(self, worker: Worker, read_site: Callable[[], Site], try_pattern: Callable[[str], None]) -> None:
+    def __init__(self, worker: Worker, read_site: Callable[[], Site], try_pattern: Callable[[str], object]) -> None:
         self._worker = worker
         self._read_site = read_site
         self._try_pattern = try_pattern

@@ -10,6 +10,16 @@ Source: protocol 6.4 to 6.9.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from mkcore.errors import BadInput
+from mkcore.files import read_object
+from mkcore.jsonfields import get_object
+from mkcore.paths import Paths
+
+LIMIT_BYTES = 8 << 20
+MAX_KNOWN = 5000
+
 _PLAIN = """
 architecture augeasversion bios_release_date bios_vendor bios_version blockdevices boardmanufacturer boardproductname
 boardserialnumber dhcp_servers domain facterversion filesystems fqdn gid hardwareisa hardwaremodel hostname id
@@ -33,8 +43,7 @@ _LSCPU = (
 )
 _DISK = "description product physical_id bus_info logical_name version serial size configuration"
 _NIC = (
-    "description physical_id bus_info logical_name version serial size capacity width clock capabilities "
-    "configuration"
+    "description physical_id bus_info logical_name version serial size capacity width clock capabilities configuration"
 )
 _HARDWARE = {
     "mk_hw_lscpu_": _LSCPU,
@@ -74,3 +83,16 @@ def fact_names() -> tuple[str, ...]:
     names.update(f"processor{number}" for number in (0, 7, 255))
     names.update(prefix + key for prefix, keys in _HARDWARE.items() for key in keys.split())
     return tuple(sorted(names))
+
+
+def known_names(paths: Paths) -> tuple[str, ...]:
+    """Return the names of the node's own facts where this process may read them; empty otherwise, which is the rule."""
+    names = _names_in(paths.facts) | _names_in(paths.registered_facts)
+    return tuple(sorted(names))[:MAX_KNOWN]
+
+
+def _names_in(path: Path) -> set[str]:
+    try:
+        return set(get_object(read_object(path, LIMIT_BYTES), "facts", default={}))
+    except (OSError, BadInput):
+        return set()

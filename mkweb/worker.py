@@ -164,8 +164,8 @@ class Worker:
             self._enter(apply)
             self._config = self._restore(apply)
             self._told_of_right = False
-            self._answer_by_usec = now + int(ANSWER_LIMIT_S * 1e6)
             self._order = replace(self._order, owed=False)  # the apply restarts mkctl anyway
+            self._await_answer()
         log_event(
             log, events.CONFIG_STORED, f"configuration {wanted[:12]} stored; mkctl is restarted with it", digest=wanted
         )
@@ -189,9 +189,14 @@ class Worker:
                     self._store.write_apply(apply)
                     self._apply = apply
                     self._wake()
-                return apply.phase.value
-            if apply is not None and apply.digest == about and apply.phase is Phase.REFUSED and report is Report.REFUSED:
-                return apply.phase.value
+                return str(apply.phase.value)
+            if (
+                apply is not None
+                and apply.digest == about
+                and apply.phase is Phase.REFUSED
+                and report is Report.REFUSED
+            ):
+                return str(apply.phase.value)
             if report is Report.CONFIRMED and about == digest(self._config) and not (apply is not None and apply.open):
                 return Phase.CONFIRMED.value
             raise Refused(409, f"no apply of {about[:12] or 'an empty digest'} waits for a verdict")
@@ -211,7 +216,7 @@ class Worker:
             self._store.write_order(order)
             self._order = order
             self._seen, self._attempts, self._told_of_right = Seen(), 0, False
-            self._answer_by_usec = now + int(ANSWER_LIMIT_S * 1e6)
+            self._await_answer()
         log_event(log, events.RESTART_ORDERED, "restart of mkctl ordered through POST /restart")
 
     # the thread
@@ -337,6 +342,11 @@ class Worker:
             self._order = replace(order, owed=False)
             self._store.write_order(self._order)
         return 0.0
+
+    def _await_answer(self) -> None:
+        """Hold the restart back until the answer has left, or until it is clear that nobody will say so."""
+        self._answer_by_usec = self._now_usec() + int(ANSWER_LIMIT_S * 1e6)
+        self._wake()
 
     def _wake(self) -> None:
         self._woken = True

@@ -1,0 +1,108 @@
+"""Command line of mkmirror: takes its two sockets by name and serves the mirror's trees on them.
+
+Under systemd the sockets are inherited (FileDescriptorName= extensions and packages) and the process ends after half
+a minute without requests. Run by hand it binds its own loopback addresses and stays. Exit status: 0 ended in order,
+64 wrong usage, 71 no socket, 78 a socket of an unknown name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Optional
+
+from mkcore import journal
+from mkcore.version import VERSION
+
+if TYPE_CHECKING:
+    from socket import socket
+
+IDLE_S = 30.0
+HUNG_S = 60.0
+SLOW_S = 10.0
+LIMIT_BYTES = 64 << 10
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+KINDS = ("extensions", "packages")
+
+log = logging.getLogger(__name__)
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Parse HOST:PORT, e.g. `127.0.0.1:2157` or `[::1]:0`; argparse shows the error of a host that is no loopback
+    address.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    if host not in LOOPBACK or not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT with HOST one of {', '.join(LOOPBACK)}")
+    return host, int(port)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="mkmirror",
+        description="Serve extensions and packages to this machine, on loopback.",
+        epilog="Started by mkmirror.socket and mkmirror-packages.socket. See mkmirror(8).",
+    )
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", type=parse_listen, help="bind this loopback address for extensions"
+    )
+    parser.add_argument(
+        "--listen-packages", metavar="HOST:PORT", type=parse_listen, help="bind this loopback address for packages"
+    )
+    parser.add_argument(
+        "--idle",
+        metavar="SECONDS",
+        type=float,
+        help=f"end after so long without requests (default {IDLE_S:.0f}, with --listen never)",
+    )
+    parser.add_argument("--root", metavar="DIR", default="", help="take all files from below DIR")
+    parser.add_argument("--version", action="version", version=f"mkmirror {VERSION}")
+    return parser
+
+
+def take_sockets(options: argparse.Namespace) -> list[tuple[str, socket]]:
+    """Return name and socket of each listener: systemd's, or those bound by option; raise OSError when one cannot be
+    bound.
+    """
+    from mkcore import lifecycle, wsgi
+
+    wanted = ((KINDS[0], options.listen), (KINDS[1], options.listen_packages))
+    bound = [(name, wsgi.bind(*address)) for name, address in wanted if address]
+    return bound or lifecycle.inherited_sockets()
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run mkmirror with the arguments `argv` (default: those of the process); return the exit status."""
+    options = build_parser().parse_args(argv)
+    journal.setup("INFO", component="mkmirror")
+    from mkcore import wsgi  # after --help and --version have answered
+    from mkcore.paths import paths_under
+    from mkmirror.app import MirrorApp
+
+    try:
+        named = take_sockets(options)
+    except OSError as error:
+        log.error("cannot listen: %s", error)
+        return 71
+    if not named:
+        log.error("no socket: start mkmirror.socket, or give --listen 127.0.0.1:2157")
+        return 71
+    unknown = sorted({name for name, _ in named} - set(KINDS))
+    if unknown:
+        log.error("no use for a socket of the name %s; the names are %s", unknown[0], " and ".join(KINDS))
+        return 78
+    paths = paths_under(options.root)
+    app = MirrorApp((paths.mirror_admin, paths.mirror), {str(each.getsockname()[1]): name for name, each in named})
+    by_hand = bool(options.listen or options.listen_packages)
+    idle_s = options.idle if options.idle is not None else math.inf if by_hand else IDLE_S
+    wsgi.serve(app, [each for _, each in named], idle_s=idle_s, hung_s=HUNG_S, slow_s=SLOW_S, limit_bytes=LIMIT_BYTES)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
