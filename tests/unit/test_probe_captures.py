@@ -163,8 +163,10 @@ def test_smbios(path: Path) -> None:
 
 
 def unpack(path: Path, folder: Path) -> Path:
-    """Unpack a tree; return its root: the folder that holds `sys` or `proc`. tar(1), as Python's takes ten times as long."""
-    subprocess.run(["tar", "-xJf", str(path), "-C", str(folder), "--exclude=*/cache/*"], check=True, capture_output=True)
+    """Unpack a tree; return its root: the folder that holds `sys` or `proc`. tar(1), as Python's takes ten times as
+    long."""
+    command = ["tar", "-xJf", str(path), "-C", str(folder), "--exclude=*/cache/*"]
+    subprocess.run(command, check=True, capture_output=True)
     for depth in range(4):
         for found in sorted(folder.glob("*/" * depth + "[sp][yr][so]*")):
             if found.name in ("sys", "proc") and found.is_dir():

@@ -1,0 +1,263 @@
+"""Collectors side by side, the growing file, and rounds until the hardware stands still."""
+
+from __future__ import annotations
+
+import logging
+import stat
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from mkcore import events
+from mkcore.errors import BadInput
+from mkcore.jsonfields import Json
+from mkctl.probe.collect import Collected, Collector, run_collectors
+from mkctl.probe.model import FactsFile, Status, parse_facts_file
+from mkctl.probe.rounds import Pace, collect_until_stable, read_seqnum
+from mkctl.probe.store import FactsStore
+
+FAST = Pace(quiet_s=0.02, quiet_limit_s=0.2, poll_s=0.005)
+
+
+def giving(name: str, timeout_s: float = 10.0, **facts: Json) -> Collector:
+    return Collector(name, timeout_s, lambda: Collected(dict(facts)))
+
+
+def failing(name: str, error: Exception) -> Collector:
+    def collect() -> Collected:
+        raise error
+
+    return Collector(name, 10.0, collect)
+
+
+@pytest.fixture
+def hanging() -> Iterable[Collector]:
+    """A collector that hangs until the test is over."""
+    end = threading.Event()
+    yield Collector("hanging", 0.05, lambda: Collected({"late": end.wait(100)}))
+    end.set()
+
+
+def read(path: Path) -> FactsFile:
+    return parse_facts_file(path.read_bytes())
+
+
+def run(path: Path, collectors: list[Collector], seqnums: Iterable[int] = (7, 7), pace: Pace = FAST) -> FactsFile:
+    """One run of the probe with a scripted uevent number; its last value stays."""
+    numbers = list(seqnums)
+    store = FactsStore(path, [collector.name for collector in collectors])
+    store.load(1 << 60)
+    collect_until_stable(
+        collectors, store, lambda: numbers.pop(0) if len(numbers) > 1 else numbers[0], lambda _: None, pace
+    )
+    return read(path)
+
+
+def test_one_bad_collector_never_loses_the_others(tmp_path: Path, hanging: Collector) -> None:
+    """B34."""
+    collectors = [
+        giving("good", a="1"),
+        failing("bad-input", BadInput("odd line", "tool")),
+        failing("gone", FileNotFoundError(2, "No such file", "/sys/x")),
+        failing("defect", KeyError("surprise")),
+        Collector("absent", 10.0, lambda: Collected({}, Status.MISSING, "lshw cannot be started")),
+        hanging,
+        giving("last", b=2),
+    ]
+    content = run(tmp_path / "facts.json", collectors)
+    assert content.complete
+    assert content.facts == {"a": "1", "b": 2}
+    assert {name: state.status for name, state in content.collectors.items()} == {
+        "good": Status.OK,
+        "bad-input": Status.FAILED,
+        "gone": Status.FAILED,
+        "defect": Status.FAILED,
+        "absent": Status.MISSING,
+        "hanging": Status.TIMED_OUT,
+        "last": Status.OK,
+    }
+    errors = {name: state.error for name, state in content.collectors.items()}
+    assert errors["bad-input"] == "tool: odd line"
+    assert errors["defect"] == "unexpected KeyError: 'surprise'"
+    assert errors["hanging"] == "did not end within 0.05 s"
+    assert content.collectors["hanging"].duration_ms >= 50
+
+
+def test_collectors_run_side_by_side() -> None:
+    together = threading.Barrier(3, timeout=10)
+
+    def meet() -> Collected:
+        together.wait()
+        return Collected({})
+
+    ended = list(run_collectors([Collector(str(number), 10.0, meet) for number in range(3)]))
+    assert sorted(one.name for one in ended) == ["0", "1", "2"]
+    assert {one.result.status for one in ended} == {Status.OK}
+
+
+def test_each_ending_rewrites_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    first_written = threading.Event()
+    seen: list[FactsFile] = []
+
+    def slow() -> Collected:
+        assert first_written.wait(10)
+        seen.append(read(path))
+        return Collected({"b": "2"})
+
+    collectors = [giving("quick", a="1"), giving("quick2"), Collector("slow", 10.0, slow)]
+    store = FactsStore(path, [collector.name for collector in collectors])
+
+    def watch() -> None:
+        deadline = time.monotonic() + 10
+        while not (path.exists() and read(path).facts) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        first_written.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    collect_until_stable(collectors, store, lambda: 1, lambda _: None, FAST)
+    assert seen[0].facts == {"a": "1"}
+    assert not seen[0].complete
+    assert seen[0].generation == 0
+    assert seen[0].collectors["slow"].status is Status.RUNNING
+    assert read(path).complete
+    assert read(path).generation == 1
+
+
+def test_the_file_is_for_its_group_alone(tmp_path: Path) -> None:
+    run(tmp_path / "facts.json", [giving("a")])
+    assert stat.S_IMODE((tmp_path / "facts.json").stat().st_mode) == 0o640
+    assert [found.name for found in tmp_path.iterdir()] == ["facts.json"]
+
+
+def test_later_runs_never_make_the_file_poorer(tmp_path: Path, hanging: Collector) -> None:
+    path = tmp_path / "facts.json"
+    first = run(path, [giving("tool", a="1", b="2"), giving("other", c="3")])
+    assert first.generation == 1
+    during: list[FactsFile] = []
+
+    def slow() -> Collected:
+        during.append(read(path))
+        return Collected({"c": "4"})
+
+    hung = Collector("tool", hanging.timeout_s, hanging.collect)
+    second = run(path, [hung, Collector("other", 10.0, slow)])
+    assert during[0].complete
+    assert during[0].facts == {"a": "1", "b": "2", "c": "3"}
+    assert second.complete
+    assert second.generation == 2
+    assert second.facts == {"a": "1", "b": "2", "c": "4"}
+    assert second.collectors["tool"].status is Status.TIMED_OUT
+    assert second.collectors["tool"].facts == ("a", "b")
+    third = run(path, [giving("tool", a="5"), giving("other", c="4")])
+    assert third.facts == {"a": "5", "c": "4"}
+    assert third.collectors["tool"].status is Status.OK
+
+
+def test_facts_of_a_collector_that_is_no_more_are_dropped(tmp_path: Path) -> None:
+    run(tmp_path / "facts.json", [giving("old", a="1"), giving("other", b="2")])
+    assert run(tmp_path / "facts.json", [giving("other", b="2")]).facts == {"b": "2"}
+
+
+def test_a_new_collector_makes_the_others_no_less_complete(tmp_path: Path) -> None:
+    run(tmp_path / "facts.json", [giving("a", a="1")])
+    content = run(tmp_path / "facts.json", [giving("a", a="1"), giving("b", b="2")])
+    assert content.complete
+    assert content.collectors["b"].status is Status.OK
+
+
+@pytest.mark.parametrize("rest", [b"", b"{", b'{"version": 2}', b"\xff\xfe", b"[]"])
+def test_half_a_file_is_collected_anew(tmp_path: Path, rest: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "facts.json"
+    path.write_bytes(rest)
+    content = run(path, [giving("a", a="1")])
+    assert content.generation == 1
+    assert content.facts == {"a": "1"}
+    assert "collecting everything anew" in caplog.text
+
+
+def test_a_file_of_an_earlier_boot_counts_for_nothing(tmp_path: Path) -> None:
+    run(tmp_path / "facts.json", [giving("a", a="1")])
+    store = FactsStore(tmp_path / "facts.json", ["a"])
+    store.load(0)
+    assert store.content.generation == 0
+    assert not store.content.complete
+
+
+def test_names_are_cleaned_and_later_collectors_win(tmp_path: Path) -> None:
+    collectors = [giving("first", **{"mtu_eth0@if3": 1, "same": "1"}), giving("second", same="2")]
+    assert run(tmp_path / "facts.json", collectors).facts == {"mtu_eth0if3": 1, "same": "2"}
+
+
+def test_rounds_until_the_uevent_number_stands_still(tmp_path: Path) -> None:
+    """A disk that comes during a collection is seen by the same run: its start request was merged into the running one."""
+    counted = iter(range(100))
+    collectors = [Collector("count", 10.0, lambda: Collected({"round": next(counted)}))]
+    still = run(tmp_path / "still.json", collectors, [5, 5])
+    assert (still.generation, still.uevent_seqnum, still.facts["round"]) == (1, 5, 0)
+    moved = run(tmp_path / "moved.json", collectors, [5, 6])
+    assert (moved.generation, moved.uevent_seqnum, moved.facts["round"]) == (2, 6, 2)
+
+
+def test_rounds_are_bounded_and_then_the_file_says_that_it_is_old(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    current = iter(range(1, 100000))
+    store = FactsStore(tmp_path / "facts.json", ["a"])
+    rounds = collect_until_stable([giving("a")], store, lambda: next(current), lambda _: None, FAST)
+    assert rounds == FAST.rounds
+    content = read(tmp_path / "facts.json")
+    assert content.generation == FAST.rounds
+    assert content.complete
+    assert content.uevent_seqnum < next(current)
+    assert "hardware still comes and goes" in caplog.text
+
+
+def test_total_time_is_bounded(tmp_path: Path) -> None:
+    """No round is begun that could end beyond the unit's limit."""
+    current = iter(range(1, 100000))
+    store = FactsStore(tmp_path / "facts.json", ["slow"])
+    collectors = [giving("slow", timeout_s=FAST.total_s)]
+    assert collect_until_stable(collectors, store, lambda: next(current), lambda _: None, FAST) == 1
+
+
+def test_the_real_limits_stay_below_the_units_time_limit() -> None:
+    unit = Path(__file__).resolve().parents[2] / "units/systemd/mk-facts.service"
+    limit_s = next(
+        float(line.split("=")[1].rstrip("s\n"))
+        for line in unit.read_text(encoding="utf-8").splitlines()
+        if line.startswith("TimeoutStartSec=")
+    )
+    from mkctl.probe.sources import build_collectors
+
+    longest_s = max(collector.timeout_s for collector in build_collectors())
+    assert longest_s < Pace().total_s < limit_s
+
+
+def test_seqnum(tmp_path: Path) -> None:
+    assert read_seqnum(tmp_path) == 0
+    (tmp_path / "kernel").mkdir()
+    (tmp_path / "kernel/uevent_seqnum").write_text("1840\n", encoding="ascii")
+    assert read_seqnum(tmp_path) == 1840
+
+
+def test_events(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    run(tmp_path / "facts.json", [giving("a", a="1"), failing("b", BadInput("odd"))])
+    fields = [record.journal_fields for record in caplog.records if hasattr(record, "journal_fields")]
+    assert [found["MESSAGE_ID"] for found in fields] == [events.COLLECTOR_FAILED.id, events.FACTS_COLLECTED.id]
+    assert fields[0]["MK_COLLECTOR"] == "b"
+    assert fields[0]["MK_STATUS"] == "failed"
+    assert fields[1]["MK_FACTS"] == 1
+    assert fields[1]["MK_GENERATION"] == 1
+    assert fields[1]["MK_FAILED"] == "b"
+    assert "the others are not affected" in caplog.text
+
+
+def test_a_good_run_warns_of_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    run(tmp_path / "facts.json", [giving("a", a="1")])
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
