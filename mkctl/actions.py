@@ -13,14 +13,13 @@ from collections.abc import Awaitable
 from typing import Any, Callable, Optional
 
 from mkcore import events
-from mkcore.errors import BadInput, BusFailed, MkError, NotReady, ServerRefused, ToolFailed
+from mkcore.errors import BusFailed, MkError, NotReady, ToolFailed
 from mkcore.systemd1 import JobResult, start_unit
 from mkctl import localweb, plan
 from mkctl.callers import settle
 from mkctl.contact import DEADLINE_S
 from mkctl.node import Node, boottime_s
 from mkctl.plan import Action, Outcome
-from mkctl.probation import ApplyPhase, read_apply
 from mkctl.status import Phase
 from mkctl.worker import in_thread
 
@@ -28,8 +27,6 @@ FACTS_UNIT = "mk-facts.service"
 FACTS_TIMEOUT_S = 190.0
 """A little more than TimeoutStartSec= of mk-facts.service: systemd's own verdict comes first."""
 POWER_TIMEOUT_S = 10.0
-VERDICT_WAIT_S = 8.0
-VERDICT_POLL_S = 0.1
 SLACK_S = 15.0
 """What a step may take beyond its own deadline before the watchdog counts it as hanging."""
 
@@ -42,16 +39,22 @@ async def perform(node: Node, action: Action) -> Optional[Outcome]:
 
 
 async def _wait(node: Node, action: plan.Wait) -> None:
-    node.next_s = action.until_s
-    delay_s = max(0.0, action.until_s - boottime_s())
-    state = node.state
+    node.next_s, node.waiting_for = action.until_s, action.reason
+
+
+def rest(node: Node) -> None:
+    """Show that nothing is being done and what is waited for. Power orders stay shown until the next checkin."""
+    state, shown = node.state, Phase(node.announcer.status.state)
+    if shown in (Phase.REBOOTING, Phase.POWERING_OFF):
+        return
+    delay_s = max(0.0, node.next_s - boottime_s())
     if state.in_contact:
-        said = f" ({state.last_command})" if state.last_command else ""
-        sentence = f"checked in with {node.contact.server}{said}; {action.reason} in {delay_s:.0f} s"
-        node.announcer.phase(Phase.IDLE, sentence)
+        so_far = ", registered" if state.registered_digest and not state.wanted else ", not registered yet"
+        sentence = f"checked in with {node.contact.server} ({state.last_command}){so_far}"
+        node.announcer.phase(Phase.IDLE, f"{sentence}; {node.waiting_for} in {delay_s:.0f} s")
     else:
         phase = Phase.SERVER_LOST if state.ever_in_contact else Phase.WAITING_FOR_SERVER
-        node.announcer.phase(phase, f"{action.reason}; next attempt in {delay_s:.0f} s")
+        node.announcer.phase(phase, f"{node.waiting_for}; next attempt in {delay_s:.0f} s")
     node.announce()
 
 
@@ -164,21 +167,11 @@ async def _refuse(node: Node, action: plan.Refuse) -> Outcome:
 
 
 async def _verdict(node: Node, digest: str, reason: str) -> Outcome:
-    """Tell mkweb, which may still be waiting for the result of our restart: it listens once the phase is probation."""
-    node.progress.step("verdict", VERDICT_WAIT_S + localweb.DEADLINE_S + SLACK_S)
-    until_s = boottime_s() + VERDICT_WAIT_S
-    while (apply := read_apply(node.paths.apply)).is_open_for(digest) and apply.phase is not ApplyPhase.PROBATION:
-        if boottime_s() > until_s:
-            return plan.VerdictFailed(NotReady("mkweb has not finished the restart yet"))
-        await asyncio.sleep(VERDICT_POLL_S)
-    if not apply.is_open_for(digest):
-        return plan.VerdictFailed(BadInput("no apply of this configuration is open", str(node.paths.apply)))
+    node.progress.step("verdict", localweb.DEADLINE_S + SLACK_S)
     try:
         await in_thread(lambda: localweb.deliver_verdict(digest, reason, node.mkweb_uri), "mkweb")
-    except ServerRefused as error:
-        log.warning("%s", error)
-        return plan.VerdictFailed(error)
     except MkError as error:
+        log.warning("%s", error)
         return plan.VerdictFailed(error)
     return plan.VerdictDelivered()
 

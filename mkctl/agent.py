@@ -23,7 +23,7 @@ from mkcore.jsonfields import canonical
 from mkcore.lifecycle import Notifier
 from mkcore.paths import Paths
 from mkctl import plan
-from mkctl.actions import SLACK_S, perform
+from mkctl.actions import SLACK_S, perform, rest
 from mkctl.contact import DEADLINE_S
 from mkctl.decide import decide
 from mkctl.decide_config import PROBATION_LIMIT_S
@@ -43,6 +43,7 @@ IDLE_S = 60.0
 REGISTER_WAIT_S = 80.0
 DEFECT_RETRY_S = 30.0
 STOP_S = 1.0
+BUS_WAIT_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -79,35 +80,38 @@ class Agent:
         """Check in for ever."""
         await self._wait_for_first()
         while True:
-            try:
-                await self._cycle()
-                await self._until_next()
-            except Exception:  # the one place: a defect in one iteration must not cost the next ones
-                log.exception(
-                    "this checkin failed by a defect of mkctl; the next one follows in %.0f s", DEFECT_RETRY_S
-                )
-                self.node.checkin_callers_done(NotReady("the checkin failed by a defect of mkctl; see the journal"))
-                self.node.next_s = boottime_s() + DEFECT_RETRY_S
-                await asyncio.sleep(DEFECT_RETRY_S)
+            await self._iteration()
+
+    async def _iteration(self) -> None:
+        node = self.node
+        try:
+            await self._cycle()
+            await self._until_next()
+        except Exception:  # the one place: a defect in one iteration must not cost the next ones
+            log.exception("this checkin failed by a defect of mkctl; the next one follows in %.0f s", DEFECT_RETRY_S)
+            node.checkin_callers_done(NotReady("the checkin failed by a defect of mkctl; see the journal"))
+            node.progress.step("waiting after a defect", DEFECT_RETRY_S + SLACK_S)
+            await asyncio.sleep(DEFECT_RETRY_S)
 
     async def _wait_for_first(self) -> None:
         """Start skew and route, side by side; a call over the bus ends both."""
         skew_s = random.uniform(0.0, float(self.node.effective.config.checkin_skew_s))
-        await asyncio.gather(self._skew(skew_s), self._route())
-
-    async def _skew(self, skew_s: float) -> None:
         log.info("start skew %.1f s", skew_s)
         until_s = boottime_s() + skew_s
+        self.node.progress.step("start skew", skew_s + SLACK_S)
+        await asyncio.gather(self._skew(until_s), self._route(until_s))
+
+    async def _skew(self, until_s: float) -> None:
         while (left_s := until_s - boottime_s()) > 0 and not self.node.checkin_callers:
             await self.node.wakeup.wait(left_s)
 
-    async def _route(self) -> None:
+    async def _route(self, skew_until_s: float) -> None:
         node = self.node
         if not node.contact.server or is_loopback(host_of(node.contact.server)):
             return
 
         def waiting(delay_s: float) -> None:
-            node.progress.step("waiting for a route", delay_s + SLACK_S)
+            node.progress.step("waiting for a route", max(delay_s, skew_until_s - boottime_s()) + SLACK_S)
             node.announcer.phase(Phase.WAITING_FOR_NETWORK, f"waiting for a route to {node.contact.server}")
 
         def given_up() -> bool:
@@ -162,7 +166,7 @@ class Agent:
             node.state = decision.state
             found: list[Optional[Outcome]] = [await perform(node, action) for action in decision.actions]
             queue += [each for each in found if each is not None]
-        node.announce()
+        rest(node)
 
     async def _until_next(self) -> None:
         """Wait for the next checkin's time, and meanwhile for what cannot wait that long."""
@@ -189,6 +193,15 @@ class Agent:
         return FACTS_POLL_S if boottime_s() < self._eager_until_s else FACTS_POLL_LATER_S
 
 
+async def _ready(node: Node, notifier: Notifier) -> None:
+    """Say READY=1: a configuration is in use, and whoever looks for us on the bus finds us there, if there is a bus."""
+    try:
+        await asyncio.wait_for(node.presence.attempted.wait(), BUS_WAIT_S)
+    except asyncio.TimeoutError:
+        log.warning("the system bus has not answered within %.0f s; going on without it", BUS_WAIT_S)
+    notifier.ready(node.announcer.status.sentence)
+
+
 async def _stopped(stop: asyncio.Event) -> None:
     await stop.wait()
 
@@ -202,8 +215,6 @@ async def serve(paths: Paths, mkweb_uri: str = "") -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     node.start()
-    notifier.ready(node.announcer.status.sentence)
-
     async def connected(bus: Any) -> None:
         try:
             await systemd1.watch_network(bus, lambda _changed: node.network_changed.set())
@@ -212,6 +223,7 @@ async def serve(paths: Paths, mkweb_uri: str = "") -> None:
 
     parts: list[Coroutine[Any, Any, None]] = [node.presence.run(connected), node.progress.run(), agent.work()]
     tasks = [asyncio.ensure_future(part) for part in parts]
+    node.spawn(_ready(node, notifier))
     stopper = asyncio.ensure_future(_stopped(stop))
     done, _ = await asyncio.wait({*tasks, stopper}, return_when=asyncio.FIRST_COMPLETED)
     notifier.stopping("stopping")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Union
 
-from mkcore.errors import BadAnswer, BadInput, MkError, ServerRefused
+from mkcore.errors import BadAnswer, BadInput, MkError
 from mkcore.http import Answer, exchange, retry_after_s
 from mkcore.jsonfields import Json, canonical, get_str, parse_object
 from mkctl.plan import ConfigNotTaken, ConfigStored, ConfigUnchanged
@@ -54,12 +54,15 @@ def post_config(config: dict[str, Json], base_uri: str = BASE_URI) -> Posted:
 
 
 def deliver_verdict(digest: str, reason: str, base_uri: str = BASE_URI) -> None:
-    """Confirm the configuration `digest`, or refuse it when there is a reason. Raises Unreachable, BadAnswer or
-    ServerRefused."""
+    """Confirm the configuration `digest`, or refuse it when there is a reason.
+
+    Raises Unreachable or BadAnswer, after which trying again can help, and BadInput when mkweb waits for no such
+    verdict.
+    """
     path = "/refuse" if reason else "/confirm"
     body: dict[str, Json] = {"digest": digest, "reason": reason} if reason else {"digest": digest}
     answer = _post(base_uri, path, body)
     if answer.status >= 500:
         raise BadAnswer(f"mkweb{path}: {error_text(answer)}")
     if answer.status >= 300:
-        raise ServerRefused(f"mkweb{path}: {error_text(answer)}", status=answer.status)
+        raise BadInput(f"mkweb{path}: {error_text(answer)}")

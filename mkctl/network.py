@@ -84,11 +84,15 @@ def read_routes(proc_root: str = "/proc") -> list[Route]:
     """Read both tables; a kernel without IPv6 has only one, a root without either has no route."""
     routes: list[Route] = []
     for name, parse in (("route", parse_ipv4_routes), ("ipv6_route", parse_ipv6_routes)):
-        try:
-            routes += parse(read_text(Path(proc_root, "net", name)))
-        except OSError:
-            continue
+        routes += parse(_table(Path(proc_root, "net", name)))
     return routes
+
+
+def _table(path: Path) -> str:
+    try:
+        return read_text(path)
+    except OSError:
+        return ""
 
 
 def reaches(routes: Iterable[Route], host: str) -> bool:

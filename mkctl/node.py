@@ -65,6 +65,7 @@ class Node:
         self.register_callers = Callers(self.wakeup)
         self.outcomes: deque[plan.Outcome] = deque()
         self.next_s = 0.0
+        self.waiting_for = "next checkin"
         self.collecting = False
         self._serving: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()

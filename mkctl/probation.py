@@ -4,8 +4,8 @@ mkweb writes apply.json before each step of an apply; mkctl reads it to learn wh
 with is on probation, and which ones were refused. A file that cannot be read is no apply: mkweb owns it and repairs
 it, and mkctl's verdict would only be late.
 
-    {"version": 1, "digest": "9f86...", "previous": "44136f...", "phase": "probation", "verdict": "", "boottime_usec": 81230000,
-     "boot_id": "...", "spacing_s": 60, "refused_digests": ["2c26..."]}
+    {"version": 1, "digest": "9f86...", "previous": "44136f...", "phase": "probation", "verdict": "",
+     "boottime_usec": 81230000, "boot_id": "...", "spacing_s": 60, "refused_digests": ["2c26..."]}
 """
 
 from __future__ import annotations

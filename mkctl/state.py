@@ -6,7 +6,8 @@ that is damaged is no reason to stop (protocol B16, a missing flag file stopped 
 make the node register once more, which every server takes, and one problem for the caller to report.
 
     state.json             {"version": 1, "first_checkin": false, "dialects": {"http://10.0.0.1:8026": "hanlon"},
-                            "registered": {"digest": "9f86...", "server": "http://10.0.0.1:8026", "boottime_usec": 81230000}}
+                            "registered": {"digest": "9f86...", "server": "http://10.0.0.1:8026",
+                                           "boottime_usec": 81230000}}
     registered-facts.json  {"server": "http://10.0.0.1:8026", "facts": {"hostname": "mk0123456789ab", ...}}
 """
 
@@ -100,7 +101,7 @@ class Memory:
         try:
             return parse_saved(read_object(path, STATE_LIMIT_BYTES), str(path)), ""
         except FileNotFoundError:
-            # Without any file this is the node's first start; with status.json there was one, and the state has been lost.
+            # Without any file this is the node's first start; with status.json there was one, and its state is lost.
             lost = self.paths.status.exists()
             return Saved(), f"{path}: the file is gone" if lost else ""
         except (BadInput, OSError) as error:

@@ -68,11 +68,7 @@ class Status:
 
 def build_status(status: Status) -> dict[str, Json]:
     """Build the JSON value of status.json."""
-    body: dict[str, Json] = {"version": VERSION}
-    for name, value in dataclasses.asdict(status).items():
-        body[name] = value
-    body["node_macs"] = list(status.node_macs)
-    return body
+    return {**dataclasses.asdict(status), "node_macs": list(status.node_macs), "version": VERSION}
 
 
 def parse_status(body: dict[str, Json], where: str = "status.json") -> Status:

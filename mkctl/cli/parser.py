@@ -40,7 +40,7 @@ def build_parser() -> Parser:
     common.add_argument("--root", default="", metavar="DIR", help=argparse.SUPPRESS)
     parser = Parser(
         prog="mkctl",
-        description="Controller of the discovery microkernel: shows and drives this node's conversation with its server.",
+        description="Controller of the discovery microkernel: shows and drives this node's talk with its server.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -131,4 +131,5 @@ def _facts(facts: FactsFile, now_usec: int) -> str:
     states: dict[str, Json] = {name: each.status.value for name, each in sorted(facts.collectors.items())}
     wrong = [f"{name} {state}" for name, state in states.items() if state != "ok"]
     age = _ago(facts.boottime_usec, now_usec) if facts.boottime_usec else "being collected"
-    return f"{len(facts.facts)}, collected {age}{'' if facts.complete else ', not complete'}{'; ' + ', '.join(wrong) if wrong else ''}"
+    partial = "" if facts.complete else ", not complete"
+    return f"{len(facts.facts)}, collected {age}{partial}{'; ' + ', '.join(wrong) if wrong else ''}"
