@@ -38,9 +38,8 @@ def write_atomic(path: StrPath, data: bytes, *, mode: int = 0o644, group: str = 
             os.fchmod(stream.fileno(), mode)  # after fchown, which clears bits; and untouched by the umask
             os.fsync(stream.fileno())
         temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)  # there only if something failed
     _sync_directory(target.parent)
 
 

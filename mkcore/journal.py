@@ -157,8 +157,9 @@ class JournalHandler(logging.Handler):
 
         descriptor = os.memfd_create("mk-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            with open(os.dup(descriptor), "wb") as stream:
-                stream.write(datagram)
+            rest = memoryview(datagram)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
             fcntl.fcntl(descriptor, 1033, 0xF)  # F_ADD_SEALS: seal, shrink, grow, write; journald refuses others
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
             self.socket.sendmsg([b""], [rights], 0, self.path)

@@ -84,16 +84,16 @@ class _Progress:
             if self.active == 0:
                 self.moved = time.monotonic()  # time without requests is no hang
             self.active += 1
+        streamed: Optional[_Streamed] = None
         try:
             body = self.app(environ, start_response)
-        except BaseException:
-            self.end()
-            raise
-        # a plain file is sent by the server's own loop; wrapping it would keep a worker busy for a slow reader
-        if isinstance(body, (ReadOnlyFileBasedBuffer, list, tuple)):
-            self.end()
-            return body
-        return _Streamed(body, self)
+            # a plain file is sent by the server's own loop; wrapping it would keep a worker busy for a slow reader
+            if not isinstance(body, (ReadOnlyFileBasedBuffer, list, tuple)):
+                streamed = _Streamed(body, self)
+            return streamed or body
+        finally:
+            if streamed is None:
+                self.end()
 
     def end(self) -> None:
         """Count a request as ended."""
