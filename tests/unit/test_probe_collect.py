@@ -193,7 +193,7 @@ def test_names_are_cleaned_and_later_collectors_win(tmp_path: Path) -> None:
 
 
 def test_rounds_until_the_uevent_number_stands_still(tmp_path: Path) -> None:
-    """A disk that comes during a collection is seen by the same run: its start request was merged into the running one."""
+    """A disk that comes during a collection is seen by the same run; its start request was merged into that one."""
     counted = iter(range(100))
     collectors = [Collector("count", 10.0, lambda: Collected({"round": next(counted)}))]
     still = run(tmp_path / "still.json", collectors, [5, 5])
