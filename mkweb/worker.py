@@ -16,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Optional
 
-from mkcore import events, retry
+from mkcore import retry
 from mkcore.errors import BusFailed, NotAuthorized
-from mkcore.journal import log_event
 from mkcore.jsonfields import Json, digest
+from mkweb import announce
 from mkweb.apply import Apply, Do, Phase, Report, Seen, Step, begin_apply, enter, next_step, spacing_left_s
 from mkweb.controller import UNIT, Controller
 from mkweb.store import Order, Store
@@ -33,10 +33,6 @@ DISK_RETRY_S = 5.0
 LONGEST_WAIT_S = 30.0
 BACKOFF_BASE_S = 2.0
 BACKOFF_CEILING_S = 60.0
-REMEDY = (
-    "polkit does not let mkweb restart {unit} ({error}); check that polkit runs and that the rule of package mk-core "
-    "is installed; the old configuration stays in use and the restart is tried again"
-)
 
 log = logging.getLogger(__name__)
 
@@ -166,9 +162,7 @@ class Worker:
             self._told_of_right = False
             self._order = replace(self._order, owed=False)  # the apply restarts mkctl anyway
             self._await_answer()
-        log_event(
-            log, events.CONFIG_STORED, f"configuration {wanted[:12]} stored; mkctl is restarted with it", digest=wanted
-        )
+        announce.tell_stored(apply)
         return apply
 
     def answered(self) -> None:
@@ -217,7 +211,7 @@ class Worker:
             self._order = order
             self._seen, self._attempts, self._told_of_right = Seen(), 0, False
             self._await_answer()
-        log_event(log, events.RESTART_ORDERED, "restart of mkctl ordered through POST /restart")
+        announce.tell_ordered()
 
     # the thread
 
@@ -274,36 +268,12 @@ class Worker:
             self._store.write_apply(apply)
             self._enter(apply)
             self._config = self._store.put_files(apply)
-        self._tell(step, apply)
+        announce.tell_step(step, apply)
 
     def _enter(self, apply: Apply) -> None:
         if self._apply is None or self._apply.phase is not apply.phase:
             self._seen, self._attempts = Seen(), 0
         self._apply, self._doing = apply, ""
-
-    def _tell(self, step: Step, apply: Apply) -> None:
-        name = apply.digest[:12]
-        if step.do is Do.CONFIRM:
-            log_event(
-                log, events.CONFIG_CONFIRMED, f"configuration {name} confirmed: {apply.verdict}", digest=apply.digest
-            )
-        elif step.do is Do.REFUSE:
-            log.warning("configuration %s is taken back: %s", name, apply.verdict)
-        elif step.do is Do.CLOSE:
-            message = (
-                f"configuration {name} rolled back to {apply.previous[:12]}: {apply.verdict}; "
-                "it is not taken again until it changes"
-            )
-            log_event(
-                log,
-                events.CONFIG_ROLLED_BACK,
-                message,
-                digest=apply.digest,
-                previous=apply.previous,
-                verdict=apply.verdict,
-            )
-        else:
-            log.info("configuration %s: %s (%s)", name, apply.phase.value, step.why or "next")
 
     def _restart(self) -> None:
         """Restart mkctl and remember what came of it."""
@@ -327,7 +297,7 @@ class Worker:
             log.warning("mkctl could not be restarted (%s); tried again in %.0f s", error, wait_s)
         elif not self._told_of_right:
             self._told_of_right = True
-            log_event(log, events.RIGHT_MISSING, REMEDY.format(unit=UNIT, error=error), unit=UNIT)
+            announce.tell_right_missing(UNIT, error)
 
     def _turn_order(self, order: Order) -> float:
         now = self._now_usec()

@@ -1,6 +1,6 @@
 """The worker over real files: whole applies, each moment at which mkweb can die, missing rights, ordered restarts.
 
-The other side is a systemd with mkctl made of a few lines, declared as such: the real ones are met by the bus and system tiers.
+The other side is a systemd with mkctl made of a few lines, declared as such: the bus and system tiers meet real ones.
 """
 
 from __future__ import annotations
