@@ -1,0 +1,31 @@
+"""``python -m bench [--only GROUP]``: runs the groups, writes build/bench.json and prints the table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench import image
+from bench.rows import merge, table
+
+ROOT = Path(__file__).resolve().parent.parent
+GROUPS = {"size": image.size, "cli": image.cli, "boot": image.boot}
+
+
+def main() -> int:
+    """Run the benchmark groups that were asked for (all by default)."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--only", choices=sorted(GROUPS), help="run one group and replace its rows alone")
+    asked = parser.parse_args().only
+    rows = []
+    for name, measure in GROUPS.items():
+        if asked in (None, name):
+            print(f"bench: {name} …", file=sys.stderr, flush=True)
+            rows += measure(ROOT)
+    print(table(merge(ROOT / "build/bench.json", rows)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

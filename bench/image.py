@@ -1,0 +1,162 @@
+"""The image: its size, how long a node takes from the kernel to its registration, what the suite holds in memory.
+
+The node is the shipped image in a VM that boots the kernel directly; the server is mkserver on the host's loopback,
+reached through QEMU's user network. The denominator of the boot is the same image with mk.target masked, up to
+network-online.target. Boots alternate, and the medians are compared: these machines are noisy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.rows import Row, against
+from mkcore import events
+from tests.machines.journal import CHANNELS, Channel, build_credentials
+from tests.machines.qemu import Machine, Nic, VirtualMachine
+
+BOOTS = 3
+CLI_RUNS = 15
+IDLE_S = 60.0
+DEADLINE_S = 600.0
+ONLINE = "systemd.mask=mk.target systemd.wants=network-online.target systemd.wants=systemd-networkd-wait-online.service"
+
+# Sums the proportional set size of every process below mk.slice, in kB, one line a process.
+PSS = """
+import pathlib, re
+for procs in pathlib.Path("/sys/fs/cgroup/mk.slice").rglob("cgroup.procs"):
+    for pid in procs.read_text().split():
+        rollup = pathlib.Path("/proc", pid, "smaps_rollup").read_text()
+        comm = pathlib.Path("/proc", pid, "comm").read_text().strip()
+        print(re.search(r"^Pss:\\s+(\\d+)", rollup, re.M)[1], comm, procs.parent.name)
+"""
+BARE = """
+import asyncio, requests
+from dbus_next.aio import MessageBus
+
+print(re.search(r"^Pss:\\s+(\\d+)", open("/proc/self/smaps_rollup").read(), re.M)[1])
+"""
+
+
+def size(root: Path) -> list[Row]:
+    """Kernel and initrd together."""
+    folder = root / "build/image"
+    total = sum((folder / name).stat().st_size for name in ("vmlinuz", "initrd"))
+    return [Row("image.kernel_plus_initrd_mb", round(total / 1e6, 2), "MB")]
+
+
+def cli(root: Path) -> list[Row]:
+    """``mkctl status`` as a person waits for it, on this host with the system's Python; beside it bare Python."""
+
+    def median_ms(argv: list[str]) -> float:
+        took = []
+        for _ in range(CLI_RUNS):
+            began = time.perf_counter()
+            subprocess.run(argv, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            took.append((time.perf_counter() - began) * 1e3)
+        return statistics.median(took)
+
+    path = f"import sys; sys.path.insert(0, {str(root)!r}); sys.argv = ['mkctl', 'status']; "
+    ours = median_ms(["/usr/bin/python3", "-I", "-c", path + "from mkctl.__main__ import main; sys.exit(main())"])
+    bare = median_ms(["/usr/bin/python3", "-I", "-c", "pass"])
+    return [against("cli.status_ms", ours, "ms", "python3 -I -c pass", bare)]
+
+
+def boot(root: Path) -> list[Row]:
+    """Kernel to registration against kernel to network-online, and the memory after it."""
+    registered: list[float] = []
+    online: list[float] = []
+    held, bare = {}, 0
+    for number in range(BOOTS):
+        with server(root) as port, node(root, f"node{number}", f"hanlon.ip=10.0.2.2 hanlon.port={port}") as channel:
+            entry = channel.wait_event(events.REGISTERED, DEADLINE_S)
+            registered.append(int(entry["__MONOTONIC_TIMESTAMP"]) / 1e6)
+            if number == BOOTS - 1:
+                held, bare = memory(channel)
+        with node(root, f"bare{number}", ONLINE) as channel:
+            online.append(online_s(channel))
+    ours, theirs = statistics.median(registered), statistics.median(online)
+    return [
+        against("boot.kernel_to_registered_over_online", ours, "s", "network-online without mk.target", theirs),
+        Row("boot.kernel_to_registered_s", round(ours, 2), "s"),
+        Row("boot.kernel_to_online_s", round(theirs, 2), "s"),
+        Row("memory.suite_idle_pss_mb", round(sum(held.values()) / 1e6, 2), "MB"),
+        against("memory.mkctl_over_bare_imports", held["mkctl.service"] / 1e6, "MB", "the imports alone", bare / 1e6),
+    ]
+
+
+def online_s(channel: Channel) -> float:
+    """Seconds from the kernel's start to network-online.target."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        shown = channel.run("systemctl", "show", "-P", "ActiveEnterTimestampMonotonic", "network-online.target")
+        if int(shown.stdout or 0):
+            return int(shown.stdout) / 1e6
+        time.sleep(1)
+    raise TimeoutError("network-online.target was not reached")
+
+
+def memory(channel: Channel) -> tuple[dict[str, float], float]:
+    """Bytes of PSS per unit below mk.slice, 60 s after the registration with only mkctl left; and a bare process's."""
+    time.sleep(IDLE_S)  # the figure is defined so: 60 s after the registration
+    held: dict[str, float] = {}
+    for line in channel.run("/usr/bin/python3", "-I", "-c", PSS, timeout_s=120).stdout.splitlines():
+        kib, _, unit = line.split(maxsplit=2)
+        held[unit] = held.get(unit, 0) + int(kib) * 1024
+    bare = int(channel.run("/usr/bin/python3", "-I", "-c", BARE, timeout_s=120).stdout) * 1024
+    print(f"bench: memory {json.dumps({unit: round(value / 1e6, 2) for unit, value in held.items()})}", file=sys.stderr)
+    return held, bare
+
+
+@contextlib.contextmanager
+def server(root: Path) -> Iterator[int]:
+    """A fresh mkserver on a free port of the loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data = root / "build/bench/server"
+    subprocess.run(["rm", "-rf", str(data)], check=True)
+    data.mkdir(parents=True)
+    argv = [sys.executable, "-m", "mkserver", "run", "--listen", f"127.0.0.1:{port}", "--data", str(data)]
+    with (data / "log").open("wb") as log:
+        process = subprocess.Popen(argv, cwd=root, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/version", timeout=5):
+                    break
+            except OSError:
+                if time.monotonic() > deadline or process.poll() is not None:
+                    raise RuntimeError(f"mkserver did not start: {(data / 'log').read_text()}") from None
+                time.sleep(0.1)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextlib.contextmanager
+def node(root: Path, name: str, words: str) -> Iterator[Channel]:
+    """A VM that boots the shipped image directly, with the test channel open."""
+    folder = root / "build/image"
+    machine = Machine(
+        uuid=f"00000000-0000-4000-8000-{sum(name.encode()):012d}",
+        nics=(Nic("52:54:00:be:4c:01", "user"),),
+        kernel=folder / "vmlinuz",
+        initrd=folder / "initrd",
+        cmdline=f"console=ttyS0 quiet {words}",
+        credentials=build_credentials(),
+        channels=CHANNELS,
+        memory_mib=2048,
+    )
+    with VirtualMachine(machine, root / "build/bench" / name) as vm:
+        yield Channel(vm)

@@ -1,0 +1,65 @@
+"""Rows of the benchmark: one measured value each, with its peer of the same run.
+
+``build/bench.json`` is a list of ``{"name", "value", "unit", "peer", "peer_value", "ratio"}``. Names with ``_over_``
+are judged by their ratio (ours / the peer's of the same run; ``value`` repeats it), the others by their value; without
+a peer the peer's fields are null. ``_mb`` is 10^6 bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Optional
+
+LIMITS = {
+    "boot.kernel_to_registered_over_online": 1.4,
+    "memory.suite_idle_pss_mb": 38.0,
+    "memory.mkctl_over_bare_imports": 1.2,
+    "image.kernel_plus_initrd_mb": 110.0,
+}
+"""The largest value that is asked for; a row without an entry is only reported."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure. ``value`` in ``unit``; ``peer`` names what was measured beside it."""
+
+    name: str
+    value: float
+    unit: str
+    peer: Optional[str] = None
+    peer_value: Optional[float] = None
+    ratio: Optional[float] = None
+
+
+def against(name: str, ours: float, unit: str, peer: str, theirs: float) -> Row:
+    """A row judged by its ratio when the name says ``_over_``, else a value with its peer's beside it."""
+    ratio = round(ours / theirs, 3)
+    if "_over_" in name:
+        return Row(name, ratio, "ratio", peer, round(theirs, 3), ratio)
+    return Row(name, round(ours, 3), unit, peer, round(theirs, 3), ratio)
+
+
+def merge(path: Path, rows: Iterable[Row]) -> list[Row]:
+    """Write ``rows`` into the JSON file at ``path``, replacing rows of the same name; return all."""
+    kept = {}
+    if path.exists():
+        kept = {entry["name"]: Row(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))}
+    kept.update({row.name: row for row in rows})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([asdict(row) for row in kept.values()], indent=1) + "\n", encoding="utf-8")
+    return list(kept.values())
+
+
+def table(rows: Iterable[Row]) -> str:
+    """The rows as text for people: name, value, limit and verdict, peer."""
+    lines = [f"{'name':44} {'value':>10} {'unit':6} {'asked':>8}  beside"]
+    for row in rows:
+        limit = LIMITS.get(row.name)
+        asked = "" if limit is None else f"<= {limit:g}"
+        verdict = "" if limit is None else ("  ok" if row.value <= limit else "  MISSED")
+        beside = "" if row.peer is None else f"{row.peer}: {row.peer_value:g}"
+        lines.append(f"{row.name:44} {row.value:>10.3f} {row.unit:6} {asked:>8}  {beside}{verdict}")
+    return "\n".join(lines)
