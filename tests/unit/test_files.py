@@ -1,0 +1,130 @@
+"""mkcore.files and mkcore.paths: writing is all or nothing, reading is bounded."""
+
+from __future__ import annotations
+
+import grp
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from mkcore import files
+from mkcore.errors import BadInput
+from mkcore.paths import Paths, paths_under
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(each.name for each in directory.iterdir())
+
+
+def test_a_write_replaces_the_content_and_sets_exactly_the_mode(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    old_umask = os.umask(0o077)
+    try:
+        files.write_atomic(path, b"one", mode=0o644)
+        assert path.stat().st_mode & 0o7777 == 0o644
+        files.write_atomic(str(path), b"two", mode=0o640, group=grp.getgrgid(os.getgid()).gr_name)
+    finally:
+        os.umask(old_umask)
+    assert path.read_bytes() == b"two"
+    assert path.stat().st_mode & 0o7777 == 0o640
+    assert path.stat().st_gid == os.getgid()
+    assert names(tmp_path) == ["x.json"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    files.write_atomic(path, b"old")
+    with pytest.raises(BadInput, match="no group"):
+        files.write_atomic(path, b"new", group="no-such-group")
+    with pytest.raises(FileNotFoundError):
+        files.write_atomic(tmp_path / "absent" / "x", b"new")
+    (tmp_path / "d").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        files.write_atomic(tmp_path / "d", b"new")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["d", "x"]
+
+
+def test_readers_see_the_old_or_the_new_content_never_a_part(tmp_path: Path) -> None:
+    path, size = tmp_path / "x", 200_000
+    files.write_atomic(path, b"0" * size)
+    done = threading.Event()
+    torn: list[bytes] = []
+
+    def read() -> None:
+        while not done.is_set():
+            data = files.read_bytes(path)
+            if len(data) != size or len(set(data)) != 1:
+                torn.append(data)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for number in range(50):
+        files.write_atomic(path, b"%d" % (number % 10) * size)
+    done.set()
+    thread.join(30)
+    assert not torn
+
+
+def test_json_round_trip_and_bad_content(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    files.write_json(path, {"b": "ü", "a": [1]})
+    assert path.read_text(encoding="utf-8") == '{\n "a": [\n  1\n ],\n "b": "ü"\n}\n'
+    assert files.read_object(path) == {"a": [1], "b": "ü"}
+    path.write_bytes(b'{"a": 1')
+    with pytest.raises(BadInput, match=f"^{path}: not JSON"):
+        files.read_object(path)
+    with pytest.raises(FileNotFoundError):
+        files.read_object(tmp_path / "absent")
+
+
+def test_reads_are_bounded_and_survive_other_encodings(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"a" * 10)
+    assert files.read_bytes(path, 10) == b"a" * 10
+    with pytest.raises(BadInput, match=f"^{path}: larger than 9 bytes$"):
+        files.read_bytes(path, 9)
+    path.write_bytes(b"caf\xe9\n")
+    assert files.read_text(path) == "caf\ufffd\n"
+
+
+def test_kernel_files_read_as_a_line_or_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"  52:54:00:00:00:01 \nsecond\n")
+    (tmp_path / "b").write_bytes(b"dt-string\0")
+    assert files.read_line(tmp_path / "a") == "52:54:00:00:00:01"
+    assert files.read_line(tmp_path / "b") == "dt-string"
+    assert files.read_line(tmp_path / "absent") == ""
+    assert files.read_line(tmp_path) == ""
+
+
+def test_remove_and_make_dir(tmp_path: Path) -> None:
+    path = tmp_path / "d" / "e"
+    files.make_dir(path, 0o750)
+    files.make_dir(path, 0o700)
+    assert path.stat().st_mode & 0o777 == 0o750
+    files.write_atomic(path / "x", b"")
+    files.remove(path / "x")
+    files.remove(path / "x")
+    files.remove(tmp_path / "absent" / "x")
+    assert names(path) == []
+    with pytest.raises(FileExistsError):
+        files.write_atomic(tmp_path / "f", b"")
+        files.make_dir(tmp_path / "f")
+
+
+def test_a_root_moves_every_path(tmp_path: Path) -> None:
+    moved = paths_under(str(tmp_path))
+    for name, value in vars(moved).items():
+        assert tmp_path in value.parents, name
+    assert moved.pushed == tmp_path / "run/mkweb/config.json"
+    assert paths_under().state == Path("/run/mkctl/state.json") == Paths().state
+
+
+def test_credentials_are_where_systemd_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert paths_under().credentials == Path()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/mkctl.service")
+    assert paths_under().credentials == Path("/run/credentials/mkctl.service")
+    assert paths_under(str(tmp_path)).credentials == tmp_path / "run/credentials"
