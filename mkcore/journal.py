@@ -10,6 +10,7 @@ Source: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/, systemd.exec(5) on $JOURNAL
 from __future__ import annotations
 
 import array
+import inspect
 import logging
 import os
 import re
@@ -84,10 +85,11 @@ def log_event(log: logging.Logger, event: Event, message: str, **fields: object)
     extra: dict[str, object] = {"MESSAGE_ID": event.id, "MK_EVENT": event.name, "PRIORITY": event.priority}
     for name, value in fields.items():
         extra["MK_" + _FIELD_NAME.sub("_", name.upper())] = value
-    # one frame up is the caller, whose place goes into CODE_FILE and CODE_LINE
-    filename, line, function, _ = log.findCaller(stacklevel=2)
-    number = _PYTHON_LEVELS[event.priority]
-    record = log.makeRecord(log.name, number, filename, line, message, (), None, function, {"journal_fields": extra})
+    here = inspect.currentframe()
+    caller = here.f_back if here else None  # whose place goes into CODE_FILE and CODE_LINE
+    place = (caller.f_code.co_filename, caller.f_lineno, caller.f_code.co_name) if caller else ("", 0, "")
+    record = logging.LogRecord(log.name, _PYTHON_LEVELS[event.priority], *place[:2], message, (), None, place[2])
+    record.journal_fields = extra
     log.handle(record)
 
 

@@ -128,7 +128,7 @@ def get_int(
 ) -> int:
     """Return the integer under `key`, which must lie in low..high."""
     value = _get(obj, key, int, default, where)
-    if not low <= value <= high:
+    if key in obj and not low <= value <= high:
         raise BadInput(f"{value} is not in {low}..{high}", f"{where}.{key}" if where else key)
     return value
 
