@@ -1,4 +1,4 @@
-"""The server's address from kernel line, push, credential, configuration (rows 9, 10, 14; B04, B05; protocol 1.2, 9.6)."""
+"""The server's address from kernel line, push, credential, configuration (rows 9, 10, 14; B04, B05; protocol 1.2)."""
 
 from __future__ import annotations
 
