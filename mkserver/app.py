@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from mkcore.errors import MkError
 
-from . import api
+from . import api, page
 from .auth import Gate
 from .boot import build_bootstrap
 from .desk import Desk
@@ -46,8 +46,10 @@ def _render_http_error(error: HTTPException) -> Any:
         response = hanlon.render_http_error(code, text)
     elif request.path.startswith("/razor/"):
         response = razor.render_http_error(code, text)
-    else:
+    elif request.path.startswith("/api/") or not request.accept_mimetypes.accept_html:
         response = api.error_response(code, text)
+    else:
+        response = Response(*page.render_problem(code, text))
     for name, value in error.get_headers():
         if name in ("Retry-After", "Allow", "Content-Range"):
             response.headers[name] = value
@@ -82,4 +84,5 @@ def build_app(parts: Services) -> Flask:
     app.register_blueprint(hanlon.build_blueprint())
     app.register_blueprint(razor.build_blueprint())
     app.register_blueprint(api.build_blueprint())
+    app.register_blueprint(page.build_blueprint())
     return app

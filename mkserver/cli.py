@@ -93,7 +93,7 @@ def parse_assignment(text: str) -> dict[str, Json]:
 
 def _config(options: argparse.Namespace) -> None:
     client = _client(options)
-    if options.action == "get":
+    if options.action in ("get", None):
         made = client.get("/api/config", {"node": options.node} if options.node else None)
         if options.items:
             _show(options, made, "\n".join(_one_setting(made, key) for key in options.items))
@@ -141,19 +141,24 @@ def _version(options: argparse.Namespace) -> None:
     _show(options, {"name": "mkserver", "version": VERSION}, f"mkserver {VERSION}")
 
 
-def _talks(parser: argparse.ArgumentParser) -> None:
-    """Options of all verbs that talk to a running server."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+def _talks(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
+    """Options of all verbs that talk to a running server; `inner` leaves the defaults to the parser around it."""
+
+    def default(value: Any) -> Any:
+        return argparse.SUPPRESS if inner else value
+
+    parser.add_argument("--json", action="store_true", default=default(False), help="print JSON")
     group = parser.add_argument_group("server")
-    default = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
-    group.add_argument("--server", default=default, metavar="URL", help=f"where it runs ({default})")
-    group.add_argument("--password-file", type=Path, metavar="FILE", help="file that holds the server's password")
-    _data(group)
+    url = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+    group.add_argument("--server", default=default(url), metavar="URL", help=f"where it runs ({url})")
+    text = "file that holds the server's password"
+    group.add_argument("--password-file", type=Path, default=default(None), metavar="FILE", help=text)
+    _data(group, default(DEFAULT_DATA))
 
 
-def _data(parser: Any) -> None:
+def _data(parser: Any, default: Any = DEFAULT_DATA) -> None:
     text = f"data directory ({DEFAULT_DATA})"
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help=text)
+    parser.add_argument("--data", type=Path, default=default, metavar="DIR", help=text)
 
 
 def _add_run(verbs: Any) -> None:
@@ -216,7 +221,11 @@ def _add_config(verbs: Any) -> None:
         description="Settings whose names begin with mk_ are pushed to nodes at their next checkin; boot_kernel_args "
         "and boot_debug_level go into boot scripts; register_timeout and node_expire_timeout are the server's own.",
     )
-    actions = parser.add_subparsers(metavar="get|set|unset", dest="action", required=True)
+    alone = "for this node alone"
+    parser.add_argument("--node", default="", metavar="NODE", help=alone)
+    parser.set_defaults(verb=_config, items=[])
+    _talks(parser)
+    actions = parser.add_subparsers(metavar="get|set|unset", dest="action")
     texts = {
         "get": ("show all settings, or the values of some", "*", "KEY"),
         "set": ("change settings; KEY:=JSON sets a value of any type", "+", "KEY=VALUE"),
@@ -225,11 +234,10 @@ def _add_config(verbs: Any) -> None:
     for name, (text, count, shown) in texts.items():
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("items", nargs=count, metavar=shown)
-        action.add_argument("--node", default="", metavar="NODE", help="for this node alone")
+        action.add_argument("--node", default=argparse.SUPPRESS, metavar="NODE", help=alone)
         if name == "set":
             action.add_argument("--force", action="store_true", help="push a value that nodes will refuse")
-        action.set_defaults(verb=_config)
-        _talks(action)
+        _talks(action, inner=True)
 
 
 def build_parser() -> argparse.ArgumentParser:

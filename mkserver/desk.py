@@ -53,6 +53,7 @@ def node_json(node: Node, state: State) -> dict[str, Json]:
     """One node as the API lists it; times in milliseconds since the epoch."""
     return {
         "id": node.id,
+        "version": node.version,
         "state": state.value,
         "dialect": node.dialect,
         "hw_ids": list(node.hw_ids),

@@ -1,0 +1,104 @@
+"""Machines to show on the page: plausible facts of a small lab, and one whose facts attack whoever shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+HOSTILE = '"><script>document.title="owned"</script><img src=x onerror="document.title=1">{{7*7}}\u202e'
+
+
+def uuid(number: int) -> str:
+    """Hardware UUID of machine `number`."""
+    return f"4C4C4544-0042-3510-8052-{number:012X}"
+
+
+def server(number: int, **changes: Any) -> dict[str, Any]:
+    """Facts of a two-socket server."""
+    mac = f"3c:ec:ef:10:{number:02x}:"
+    facts: dict[str, Any] = {
+        "hostname": f"mk3CECEF10{number:02X}00",
+        "architecture": "x86_64",
+        "interfaces": "eno1,eno2,lo",
+        "ipaddress": f"192.0.2.{10 + number}",
+        "ipaddress_eno1": f"192.0.2.{10 + number}",
+        "netmask_eno1": "255.255.255.0",
+        "macaddress_eno1": mac + "00",
+        "macaddress_eno2": mac + "01",
+        "is_virtual": "false",
+        "virtual": "physical",
+        "manufacturer": "Supermicro",
+        "productname": "X9DBL-3F/X9DBL-iF",
+        "serialnumber": f"S1645{number:05d}",
+        "uuid": uuid(number),
+        "memorysize": "62.79 GiB",
+        "memorysize_mb": "64297.23",
+        "processorcount": 24,
+        "physicalprocessorcount": 2,
+        "mk_hw_cpu_count": "2",
+        "mk_hw_cpu0_product": "Intel(R) Xeon(R) CPU E5-2430 0 @ 2.20GHz",
+        "mk_hw_cpu0_slot": "P1",
+        "mk_hw_lscpu_Architecture": "x86_64",
+        "mk_hw_lscpu_L3_cache": "15 MiB",
+        "mk_hw_mem_size": "64GiB",
+        "mk_hw_mem_slot_count": "8",
+        "mk_hw_bus_vendor": "Supermicro",
+        "mk_hw_bus_product": "X9DBL-3F/X9DBL-iF",
+        "mk_hw_fw_version": "3.3",
+        "mk_hw_fw_date": "07/12/2018",
+        "mk_hw_disk_count": "2",
+        "mk_hw_nic_count": "2",
+        "mk_ipmi_IP_Address": f"198.51.100.{10 + number}",
+        "mk_ipmi_Firmware_Revision": "3.48",
+        "blockdevices": "sda,sdb",
+        "dhcp_servers": {"system": "192.0.2.1", "eno1": "192.0.2.1"},
+        "kernelversion_of_the_microkernel": "6.12.48",
+    }
+    for disk, name in enumerate(("sda", "sdb")):
+        facts[f"mk_hw_disk{disk}_logical_name"] = f"/dev/{name}"
+        facts[f"mk_hw_disk{disk}_product"] = "INTEL SSDSC2BB48"
+        facts[f"mk_hw_disk{disk}_serial"] = f"PHWL5{number:03d}00{disk}A480QGN"
+        facts[f"mk_hw_disk{disk}_size"] = "447GiB (480GB)"
+    for nic, name in enumerate(("eno1", "eno2")):
+        facts[f"mk_hw_nic{nic}_logical_name"] = name
+        facts[f"mk_hw_nic{nic}_serial"] = f"{mac}{nic:02x}"
+        facts[f"mk_hw_nic{nic}_size"] = "1Gbit/s"
+    facts.update(changes)
+    return facts
+
+
+def guest(number: int) -> dict[str, Any]:
+    """Facts of a QEMU guest."""
+    return server(
+        number,
+        hostname=f"mk5254000A00{number:02X}",
+        manufacturer="QEMU",
+        productname="Standard PC (Q35 + ICH9, 2009)",
+        serialnumber="Not Specified",
+        is_virtual="true",
+        virtual="kvm",
+        mk_hw_cpu_count="1",
+        mk_hw_cpu0_product="QEMU Virtual CPU version 2.5+",
+        mk_hw_mem_size="2GiB",
+        mk_hw_disk_count="1",
+        mk_hw_nic_count="1",
+        mk_hw_nic0_logical_name="enp0s2",
+    )
+
+
+def hostile() -> dict[str, Any]:
+    """Facts made to break out of a page, and to burst its layout."""
+    return {
+        "hostname": HOSTILE,
+        "manufacturer": HOSTILE,
+        "productname": "W" * 180,
+        "mk_hw_cpu_count": "9" * 60,
+        "mk_hw_mem_size": "M" * 120,
+        "mk_hw_disk_count": "1",
+        "mk_hw_disk0_serial": "D" * 150,
+        "mk_hw_disk0_logical_name": HOSTILE,
+        "mk_hw_nic_count": "1",
+        "mk_hw_nic0_serial": HOSTILE,
+        HOSTILE[:200]: HOSTILE,
+        "long_" + "n" * 200: "v" * 4000,
+        "nested": {"a": [HOSTILE, {"b": None}]},
+    }
