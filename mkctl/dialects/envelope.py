@@ -29,8 +29,8 @@ COMMAND = re.compile(r"[!-~]{1,64}")
 def parse_checkin(answer: Answer) -> Reply:
     """Parse the answer to a checkin.
 
-    Raises ServerRefused for an error in either form, for an errcode other than 0 and for an HTTP error without a JSON
-    body; BadAnswer for everything that is not the envelope.
+    Raises ServerRefused for an error in either form, for an errcode other than 0 and for an HTTP error without the
+    envelope; BadAnswer for everything that is not the envelope.
     """
     body = _body(answer, "checkin")
     try:
@@ -38,6 +38,8 @@ def parse_checkin(answer: Answer) -> Reply:
         command = get_str(get_object(body, "response"), "command_name", where="response")
         config = None if body.get("client_config") is None else get_object(body, "client_config")
     except BadInput as error:
+        if answer.status >= 400:
+            refuse(answer, "checkin", body)
         raise BadAnswer(f"checkin: {error}") from error
     if not COMMAND.fullmatch(command):
         raise BadAnswer(f"checkin: response.command_name: no command: {clean(command, 40)}")
@@ -78,7 +80,7 @@ def refuse(answer: Answer, what: str, body: Optional[dict[str, Json]]) -> NoRetu
     """Raise ServerRefused with the server's own words and its Retry-After."""
     words = _plain(answer.body) if body is None else error_words(body)
     if not words and body is not None and "errcode" in body:
-        words = ", ".join(filter(None, (f"errcode {_text(body['errcode'])[:20]}", clean(_text(body.get("result"))))))
+        words = ", ".join(filter(None, (f"errcode {clean(_text(body['errcode']), 20)}", clean(_text(body.get("result"))))))
     from mkcore.http import retry_after_s  # who has an answer has loaded it; the verbs for people never come here
 
     text = f"{what} refused: {words or 'no reason given'} (HTTP {answer.status})"

@@ -73,6 +73,7 @@ def test_bad_checkin_answers(dialect: Dialect, body: bytes, words: str) -> None:
     "body",
     [
         b'{"std_err_code":114}',
+        b'{"errcode":"\\u001b[31m"}',
         b'{"std_err_code":[1],"result":{"a":"b"}}',
         b'{"response":{"result":{"type":null}}}',
         b'{"response":{"result":{"type":5,"description":["x"]}}}',
@@ -85,6 +86,13 @@ def test_odd_errors_are_still_one_line(dialect: Dialect, body: bytes) -> None:
             parse(Answer(400, {}, body))
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 400
+
+
+@DIALECT
+def test_an_http_error_in_other_words_is_a_refusal_with_its_retry_after(dialect: Dialect) -> None:
+    with pytest.raises(ServerRefused, match="HTTP 503") as caught:
+        dialect.parse_checkin(Answer(503, {"retry-after": "9"}, b'{"message":"overloaded"}'))
+    assert caught.value.retry_after_s == 9.0
 
 
 JSON = st.recursive(
