@@ -28,7 +28,9 @@ _POSIX = {
 }
 _CONTROLS = {"t": r"\t", "n": r"\n", "r": r"\r", "f": r"\f", "v": r"\v", "a": r"\a", "e": r"\x1b"}
 _SETS = {"d": r"\d", "D": r"\D", "w": r"\w", "W": r"\W", "s": r"\s", "S": r"\S"}
-_CODE = re.compile(r"\\(?:x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|(0[0-7]{0,2})|c([@-_a-z]))")
+_CODE = re.compile(
+    r"\\(?:x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|([0-3][0-7]{2}|[0-7]{2}|0)|c([@-_a-z]))"
+)
 _POSIX_ITEM = re.compile(r"\[:(\^?)([a-z]+):\]")
 _LINE_BREAK = r"(?:\r\n|[\n-\r\x85\u2028\u2029])"
 

@@ -26,6 +26,9 @@ _DEPTH_LIMIT = 60
 _QUANTIFIER = re.compile(r"[*+?]|\{(?:\d+(?:,\d*)?|,\d+)\}")
 _OPTIONS = re.compile(r"\?([imx]*)(?:-([imx]*))?([:)])")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NUMBER = re.compile(r"\\([1-9][0-9]{0,2})")
+_OCTAL = re.compile(r"\\[0-7]{2}")
+_NAMED = re.compile(r"\\k(?:<([^>]*)>|'([^']*)')")
 _ASSERTIONS = {"A": r"\A", "z": r"\Z", "Z": r"(?=\n?\Z)", "b": r"\b", "B": r"\B"}
 _REFUSED = {
     "G": "the search position \\G",
@@ -180,21 +183,20 @@ class _Parser:
             return _ASSERTIONS[following], True
         if following == "k":
             return self.named_reference(), True
-        if following and following in "123456789":
-            return self.numbered_reference(), True
+        number = _NUMBER.match(self.pattern, self.at)
+        if number and (int(number.group(1)) in self.numbers or not _OCTAL.match(self.pattern, self.at)):
+            return self.numbered_reference(int(number.group(1)), number.end()), True
         text, self.at = simple_escape(self.pattern, self.at, in_class=False)
         return text, True
 
-    def numbered_reference(self) -> str:
-        match = re.compile(r"\\(\d+)").match(self.pattern, self.at)
-        number = int(match.group(1)) if match else 0
+    def numbered_reference(self, number: int, end: int) -> str:
         if self.has_names or number not in self.numbers:
             raise self.error(f"the back reference \\{number} has no group before it")
-        self.at += len(str(number)) + 1
+        self.at = end
         return f"(?P=mk_group_{number})"
 
     def named_reference(self) -> str:
-        match = re.compile(r"\\k(?:<([^>]*)>|'([^']*)')").match(self.pattern, self.at)
+        match = _NAMED.match(self.pattern, self.at)
         name = (match.group(1) or match.group(2) or "") if match else ""
         if match is None or name not in self.names:
             raise self.error(f"the back reference to {name[:40]!r} has no group before it")

@@ -77,6 +77,7 @@ print(sorted(key for key in os.environ if key.startswith("LISTEN")))
 def run_child(names: str, own_pid: str, count: int) -> list[str]:
     """Run CHILD with listening sockets on 3, 4, …, where systemd puts them; ports are written as port0, port1, …"""
     environment = {**os.environ, "LISTEN_FDS": str(count), "LISTEN_PID": "1", "LISTEN_FDNAMES": names}
+    environment["OWN_PID"] = own_pid
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         high = [fcntl.fcntl(each.fileno(), fcntl.F_DUPFD, 50) for each in listeners]
@@ -85,7 +86,7 @@ def run_child(names: str, own_pid: str, count: int) -> list[str]:
         moves = " ".join(f"{3 + place}<&{descriptor}" for place, descriptor in enumerate(high))
         done = subprocess.run(
             ["bash", "-c", f'exec "$0" -c "$1" {moves}', sys.executable, CHILD],
-            cwd=ROOT, env={**environment, "OWN_PID": own_pid}, pass_fds=high, capture_output=True, text=True, check=True,
+            cwd=ROOT, env=environment, pass_fds=high, capture_output=True, text=True, check=True,
         )  # fmt: skip
         text = done.stdout
         for place, each in enumerate(listeners):
