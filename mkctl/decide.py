@@ -65,7 +65,8 @@ def _failure_event(state: State, error: MkError) -> Event:
     if isinstance(error, ServerRefused):
         return events.CHECKIN_REFUSED
     if isinstance(error, Unreachable):
-        return events.SERVER_LOST if state.ever_in_contact else events.WAITING
+        lost = state.ever_in_contact and not state.last_failure.startswith(Unreachable.bus_name)
+        return events.SERVER_LOST if lost else events.WAITING  # lost once an outage, however its reasons vary
     return events.BAD_ANSWER
 
 

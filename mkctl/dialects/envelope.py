@@ -80,7 +80,8 @@ def refuse(answer: Answer, what: str, body: Optional[dict[str, Json]]) -> NoRetu
     """Raise ServerRefused with the server's own words and its Retry-After."""
     words = _plain(answer.body) if body is None else error_words(body)
     if not words and body is not None and "errcode" in body:
-        words = ", ".join(filter(None, (f"errcode {clean(_text(body['errcode']), 20)}", clean(_text(body.get("result"))))))
+        errcode, result = clean(_text(body["errcode"]), 20), clean(_text(body.get("result")))
+        words = f"errcode {errcode}, {result}" if result else f"errcode {errcode}"
     from mkcore.http import retry_after_s  # who has an answer has loaded it; the verbs for people never come here
 
     text = f"{what} refused: {words or 'no reason given'} (HTTP {answer.status})"
