@@ -22,7 +22,8 @@ class MkError(Exception):
     bus_name: str = "Failed"
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        # Foreign bytes end up here: one line, without control characters, which a D-Bus string or a terminal suffers from.
+        super().__init__(" ".join("".join(c if c.isprintable() else " " for c in message).split()))
 
 
 class BadInput(MkError):

@@ -27,22 +27,26 @@ class Notifier:
     def ready(self, status: str) -> None:
         """Say that the service is up, with a first status of one sentence."""
         self._status = _one_line(status)
-        self._notify(f"READY=1\nSTATUS={self._status}")
+        self._send(f"READY=1\nSTATUS={self._status}")
 
     def status(self, text: str) -> None:
         """Replace the status that `systemctl status` shows; the same text again sends nothing."""
         line = _one_line(text)
         if line != self._status:
             self._status = line
-            self._notify(f"STATUS={line}")
+            self._send(f"STATUS={line}")
 
     def watchdog(self) -> None:
         """Say that the service made progress."""
-        self._notify("WATCHDOG=1")
+        self._send("WATCHDOG=1")
 
     def stopping(self, text: str) -> None:
         """Say that the service is about to end, and why."""
-        self._notify(f"STOPPING=1\nSTATUS={_one_line(text)}")
+        self._send(f"STOPPING=1\nSTATUS={_one_line(text)}")
+
+    def _send(self, state: str) -> None:
+        # sdnotify writes Latin-1 and drops what that cannot hold, READY=1 beside it included; systemd wants UTF-8
+        self._notify(state.encode("utf-8", "replace").decode("latin-1"))
 
 
 def _one_line(text: str) -> str:
