@@ -22,7 +22,7 @@ class MkError(Exception):
     bus_name: str = "Failed"
 
     def __init__(self, message: str) -> None:
-        # Foreign bytes end up here: one line, without control characters, which a D-Bus string or a terminal suffers from.
+        # Foreign bytes end up here: one line, without the control characters that a D-Bus string or a terminal refuses.
         super().__init__(" ".join("".join(c if c.isprintable() else " " for c in message).split()))
 
 
