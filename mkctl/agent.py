@@ -24,6 +24,7 @@ from mkcore.lifecycle import Notifier
 from mkcore.paths import Paths
 from mkctl import plan
 from mkctl.actions import SLACK_S, perform, rest
+from mkctl.bus import drop_sent_errors
 from mkctl.contact import DEADLINE_S
 from mkctl.decide import decide
 from mkctl.decide_config import PROBATION_LIMIT_S
@@ -94,12 +95,12 @@ class Agent:
             await asyncio.sleep(DEFECT_RETRY_S)
 
     async def _wait_for_first(self) -> None:
-        """Start skew and route, side by side; a call over the bus ends both."""
+        """Start skew, route and bus, side by side; a call over the bus ends the first two."""
         skew_s = random.uniform(0.0, float(self.node.effective.config.checkin_skew_s))
         log.info("start skew %.1f s", skew_s)
         until_s = boottime_s() + skew_s
         self.node.progress.step("start skew", skew_s + SLACK_S)
-        await asyncio.gather(self._skew(until_s), self._route(until_s))
+        await asyncio.gather(self._skew(until_s), self._route(until_s), self.node.presence.wait_attempted(BUS_WAIT_S))
 
     async def _skew(self, until_s: float) -> None:
         while (left_s := until_s - boottime_s()) > 0 and not self.node.checkin_callers:
@@ -195,9 +196,7 @@ class Agent:
 
 async def _ready(node: Node, notifier: Notifier) -> None:
     """Say READY=1: a configuration is in use, and whoever looks for us on the bus finds us there, if there is a bus."""
-    try:
-        await asyncio.wait_for(node.presence.attempted.wait(), BUS_WAIT_S)
-    except asyncio.TimeoutError:
+    if not await node.presence.wait_attempted(BUS_WAIT_S):
         log.warning("the system bus has not answered within %.0f s; going on without it", BUS_WAIT_S)
     notifier.ready(node.announcer.status.sentence)
 
@@ -212,8 +211,10 @@ async def serve(paths: Paths, mkweb_uri: str = "") -> None:
     agent = Agent(paths, notifier, mkweb_uri)
     node = agent.node
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(drop_sent_errors)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
     node.start()
     async def connected(bus: Any) -> None:
         try:

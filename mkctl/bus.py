@@ -204,15 +204,29 @@ def log_target() -> str:
     )
 
 
+def drop_sent_errors(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Handle the loop's exceptions: dbus-next sends the error of a method as a reply, and then raises it once more."""
+    if not isinstance(context.get("exception"), DBusError):
+        loop.default_exception_handler(context)
+
+
 class BusPresence:
     """Keeps mkctl on the bus. `bus` is the live connection or None; calls to systemd go over it too."""
 
     def __init__(self, controller: Controller, address: str = "") -> None:
         self.bus: Optional[MessageBus] = None
-        self.attempted = asyncio.Event()  # one attempt to connect has ended, well or not
+        self._attempted = asyncio.Event()
         self._address = address
         self._controller = ControllerInterface(controller)
         self._log_control = LogControlInterface("mkctl")
+
+    async def wait_attempted(self, timeout_s: float) -> bool:
+        """Wait until one attempt to connect has ended, well or not; False when that takes longer."""
+        try:
+            await asyncio.wait_for(self._attempted.wait(), timeout_s)
+        except asyncio.TimeoutError:
+            return False
+        return True
 
     def publish(self, status: Status) -> None:
         """Show `status` in the properties, with PropertiesChanged for what changed."""
@@ -241,7 +255,7 @@ class BusPresence:
                 bus = await systemd1.connect(self._address)
                 await self._appear(bus)
             except BusFailed as error:
-                self.attempted.set()
+                self._attempted.set()
                 if str(error) != said:
                     said = str(error)
                     log.warning("system bus: %s; going on without it, trying again", error)
@@ -249,7 +263,7 @@ class BusPresence:
                 delay_s = min(LAST_RETRY_S, delay_s * 2)
                 continue
             self.bus = bus
-            self.attempted.set()
+            self._attempted.set()
             began_s = asyncio.get_running_loop().time()
             watcher = asyncio.ensure_future(on_connected(bus))
             gone = asyncio.ensure_future(bus.wait_for_disconnect())

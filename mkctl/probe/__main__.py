@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from pathlib import Path
 from typing import Optional
 
 from mkcore import journal
@@ -12,7 +13,7 @@ from mkcore.errors import MkError
 from mkcore.lifecycle import Notifier
 from mkcore.paths import paths_under
 from mkctl.probe.model import build_facts_file
-from mkctl.probe.rounds import Pace, collect_until_stable, read_seqnum
+from mkctl.probe.rounds import Pace, collect_until_stable, watch_kernel
 from mkctl.probe.sources import build_collectors
 from mkctl.probe.store import FactsStore
 
@@ -30,8 +31,9 @@ def main(argv: Optional[list[str]] = None) -> int:
     try:
         if not only_print:
             store.load(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
-        pace = Pace(rounds=1) if only_print else Pace()
-        collect_until_stable(collectors, store, lambda: read_seqnum(paths.sys), Notifier().status, pace)
+        pace = Pace(rounds=1, first_quiet_s=0.0) if only_print else Pace()
+        kernel = watch_kernel(Path(root or "/"), paths.sys)
+        collect_until_stable(collectors, store, kernel, Notifier().status, pace)
     except (MkError, OSError) as error:
         log.error("%s; the facts of the last good run stay in use", error)
         return error.exit_status if isinstance(error, MkError) else 74

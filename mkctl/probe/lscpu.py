@@ -29,7 +29,14 @@ KEYS = (
     "L2_cache",
     "L3_cache",
 )
-_NEW_NAMES = {"Sockets": "CPU_sockets"}
+_NEW_NAMES = {
+    "Sockets": "CPU_sockets",
+    # below "Caches (sum of all)", in the nested form
+    "L1d": "L1d_cache",
+    "L1i": "L1i_cache",
+    "L2": "L2_cache",
+    "L3": "L3_cache",
+}
 
 
 def parse_lscpu(output: bytes) -> dict[str, str]:

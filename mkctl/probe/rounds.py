@@ -3,9 +3,10 @@
 A start request that arrives while the unit is starting merges into that start and is gone, so that a disk which appears
 during a collection would be noticed only by the next timer. Therefore a run compares the kernel's uevent number before
 and after a collection and collects again until it is the same, within bounds: rounds are counted and the total time
-leaves room below the unit's TimeoutStartSec=. Between two rounds it waits for one quiet second, as one device makes
-many events. The number that stands in the file is the one from before the collection: whoever compares it with the
-kernel's can err towards "old" only.
+leaves room below the unit's TimeoutStartSec=. Before a round it waits, for some seconds at most, until udev has nothing
+to do and the number stood still for a moment: one device makes many events, and at boot, while drivers are loaded, a
+collection would be half the machine, be registered, and slow the boot down. The number that stands in the file is the
+one from before the collection: whoever compares it with the kernel's can err towards "old" only.
 """
 
 from __future__ import annotations
@@ -29,13 +30,33 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pace:
-    """Bounds of one run. total_s: no new round that might end later; below TimeoutStartSec=180 of the unit."""
+    """Bounds of one run.
+
+    total_s: no new round that might end later; below TimeoutStartSec=180 of the unit. first_quiet_s, quiet_s: how long
+    no event may have come before the first and the next rounds; quiet_limit_s: what is waited for that at most.
+    """
 
     rounds: int = 5
     total_s: float = 165.0
+    first_quiet_s: float = 0.3
     quiet_s: float = 1.0
-    quiet_limit_s: float = 5.0
-    poll_s: float = 0.1
+    quiet_limit_s: float = 8.0
+    poll_s: float = 0.05
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Where hardware changes show: the kernel's uevent number, and whether udev is still working on events."""
+
+    seqnum: Callable[[], int]
+    busy: Callable[[], bool] = lambda: False
+
+
+def watch_kernel(top: Path, sys_root: Path) -> Kernel:
+    """Return the view of the machine, or of a tree: /sys/kernel/uevent_seqnum, and udev's mark that its queue is not
+    empty."""
+    queue = top / "run/udev/queue"
+    return Kernel(lambda: read_seqnum(sys_root), queue.exists)
 
 
 def read_seqnum(sys_root: Path) -> int:
@@ -47,25 +68,27 @@ def read_seqnum(sys_root: Path) -> int:
 def collect_until_stable(
     collectors: Sequence[Collector],
     store: FactsStore,
-    seqnum: Callable[[], int],
+    kernel: Kernel,
     status: Callable[[str], None],
     pace: Pace = Pace(),
 ) -> int:
-    """Collect into the store; return the number of rounds. seqnum gives the uevent number, status takes a sentence."""
+    """Collect into the store; return the number of rounds. `status` takes a sentence on how it goes."""
     began = time.monotonic()
     longest_s = max((collector.timeout_s for collector in collectors), default=0.0)
     store.begin()
+    if pace.first_quiet_s > 0 and (not store.content.complete or store.content.uevent_seqnum != kernel.seqnum()):
+        _wait_quiet(kernel, pace.first_quiet_s, pace)
     number = 0
     while True:
         number += 1
-        before = seqnum()
+        before = kernel.seqnum()
         _collect_once(collectors, store, before, status)
-        if seqnum() == before:
+        if kernel.seqnum() == before:
             return number
         if number >= pace.rounds or time.monotonic() - began + pace.quiet_limit_s + longest_s > pace.total_s:
-            log.warning("hardware still comes and goes after %d collections; the next start looks again", number)
+            log.info("hardware still comes and goes after %d collections; the next start looks again", number)
             return number
-        _wait_quiet(seqnum, pace)
+        _wait_quiet(kernel, pace.quiet_s, pace)
 
 
 def _collect_once(
@@ -114,12 +137,12 @@ def _report(ended: Ended, store: FactsStore) -> None:
     )
 
 
-def _wait_quiet(seqnum: Callable[[], int], pace: Pace) -> None:
-    """Wait until no uevent came for quiet_s, at most quiet_limit_s."""
+def _wait_quiet(kernel: Kernel, quiet_s: float, pace: Pace) -> None:
+    """Wait until no uevent came for quiet_s and udev is idle, at most for pace.quiet_limit_s."""
     began = since = time.monotonic()
-    last = seqnum()
-    while time.monotonic() - since < pace.quiet_s and time.monotonic() - began < pace.quiet_limit_s:
+    last = kernel.seqnum()
+    while time.monotonic() - since < quiet_s and time.monotonic() - began < pace.quiet_limit_s:
         time.sleep(pace.poll_s)
-        current = seqnum()
-        if current != last:
+        current = kernel.seqnum()
+        if current != last or kernel.busy():
             last, since = current, time.monotonic()

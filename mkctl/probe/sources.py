@@ -3,9 +3,9 @@
 Each reads below one root directory, so that tests and `--root` give them a tree. Tools come from PATH.
 
 lshw runs once, with SMBIOS. The historic agents gave it `-disable dmi` wherever the fact `virtual` was kvm, because the
-lshw of that time crashed or hung there (protocol 6.2); that costs a virtual machine its vendor, its memory modules and
-the round size of its memory ("2GiB" becomes "1967MiB"), of which servers make tags. Here the tool gets SMBIOS
-everywhere and is run again without it, on any machine, when it did crash or hang. The result then carries a remark.
+lshw of that time crashed or hung there (protocol 6.2); that costs a virtual machine its vendor, of which servers make a
+tag, firmware, memory modules and CPU sockets. Here the tool gets SMBIOS everywhere and is run again without it, on any
+machine, when it did crash or hang. The result then carries a remark.
 """
 
 from __future__ import annotations

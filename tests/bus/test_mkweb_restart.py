@@ -44,7 +44,7 @@ LAUNCH = (  # what systemd does between fork and exec of a socket-activated serv
 
 
 class Machine:
-    """systemd's Manager with the one unit mkctl.service, whose mkctl owns its name and reads config.json at each start."""
+    """systemd with the one unit mkctl.service, whose mkctl owns its bus name and reads config.json at each start."""
 
     def __init__(self, address: str, directory: Path) -> None:
         self.calls: list[tuple[str, ...]] = []
