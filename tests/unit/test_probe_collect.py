@@ -10,16 +10,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from probe_tree import make_tree
 
 from mkcore import events
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json
 from mkctl.probe.collect import Collected, Collector, run_collectors
 from mkctl.probe.model import FactsFile, Status, parse_facts_file
-from mkctl.probe.rounds import Pace, collect_until_stable, read_seqnum
+from mkctl.probe.rounds import Kernel, Pace, collect_until_stable, read_seqnum, watch_kernel
 from mkctl.probe.store import FactsStore
 
-FAST = Pace(quiet_s=0.02, quiet_limit_s=0.2, poll_s=0.005)
+FAST = Pace(first_quiet_s=0.0, quiet_s=0.02, quiet_limit_s=0.2, poll_s=0.005)
 
 
 def giving(name: str, timeout_s: float = 10.0, **facts: Json) -> Collector:
@@ -50,9 +51,8 @@ def run(path: Path, collectors: list[Collector], seqnums: Iterable[int] = (7, 7)
     numbers = list(seqnums)
     store = FactsStore(path, [collector.name for collector in collectors])
     store.load(1 << 60)
-    collect_until_stable(
-        collectors, store, lambda: numbers.pop(0) if len(numbers) > 1 else numbers[0], lambda _: None, pace
-    )
+    kernel = Kernel(lambda: numbers.pop(0) if len(numbers) > 1 else numbers[0])
+    collect_until_stable(collectors, store, kernel, lambda _: None, pace)
     return read(path)
 
 
@@ -118,7 +118,7 @@ def test_each_ending_rewrites_the_file(tmp_path: Path) -> None:
         first_written.set()
 
     threading.Thread(target=watch, daemon=True).start()
-    collect_until_stable(collectors, store, lambda: 1, lambda _: None, FAST)
+    collect_until_stable(collectors, store, Kernel(lambda: 1), lambda _: None, FAST)
     assert seen[0].facts == {"a": "1"}
     assert not seen[0].complete
     assert seen[0].generation == 0
@@ -205,15 +205,67 @@ def test_rounds_until_the_uevent_number_stands_still(tmp_path: Path) -> None:
 def test_rounds_are_bounded_and_then_the_file_says_that_it_is_old(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     current = iter(range(1, 100000))
     store = FactsStore(tmp_path / "facts.json", ["a"])
-    rounds = collect_until_stable([giving("a")], store, lambda: next(current), lambda _: None, FAST)
+    rounds = collect_until_stable([giving("a")], store, Kernel(lambda: next(current)), lambda _: None, FAST)
     assert rounds == FAST.rounds
     content = read(tmp_path / "facts.json")
     assert content.generation == FAST.rounds
     assert content.complete
     assert content.uevent_seqnum < next(current)
     assert "hardware still comes and goes" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def first_start(path: Path, kernel: Kernel) -> list[int]:
+    """Run with a short wait before the first round; return the uevent numbers that the collector saw."""
+    seen: list[int] = []
+
+    def collect() -> Collected:
+        seen.append(kernel.seqnum())
+        return Collected({})
+
+    store = FactsStore(path, ["a"])
+    pace = Pace(first_quiet_s=0.03, quiet_s=0.02, quiet_limit_s=0.5, poll_s=0.005)
+    store.load(1 << 60)
+    collect_until_stable([Collector("a", 10.0, collect)], store, kernel, lambda _: None, pace)
+    return seen
+
+
+def test_the_first_round_waits_for_udev_but_not_for_ever(tmp_path: Path) -> None:
+    """At boot, drivers are still being loaded: one collection afterwards, not three meanwhile."""
+    numbers = iter([*range(20), *[20] * 1000])
+    assert first_start(tmp_path / "boot.json", Kernel(lambda: next(numbers))) == [20]
+    busy = iter([True] * 20 + [False] * 1000)
+    began = time.monotonic()
+    assert first_start(tmp_path / "busy.json", Kernel(lambda: 5, lambda: next(busy))) == [5]
+    assert time.monotonic() - began >= 20 * 0.005
+    began = time.monotonic()
+    assert first_start(tmp_path / "always.json", Kernel(lambda: 5, lambda: True)) == [5]
+    assert 0.5 <= time.monotonic() - began < 5
+
+
+def test_a_later_start_waits_only_when_something_changed(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    first_start(path, Kernel(lambda: 5))
+    asked: list[bool] = []
+
+    def busy() -> bool:
+        asked.append(True)
+        return False
+
+    first_start(path, Kernel(lambda: 5, busy))
+    assert not asked
+    first_start(path, Kernel(lambda: 6, busy))
+    assert asked
+
+
+def test_the_kernels_view_of_a_tree(tmp_path: Path) -> None:
+    kernel = watch_kernel(tmp_path, tmp_path / "sys")
+    assert (kernel.seqnum(), kernel.busy()) == (0, False)
+    make_tree(tmp_path, {"sys/kernel/uevent_seqnum": "1840\n", "run/udev/queue": ""})
+    assert (kernel.seqnum(), kernel.busy()) == (1840, True)
 
 
 def test_total_time_is_bounded(tmp_path: Path) -> None:
@@ -221,7 +273,7 @@ def test_total_time_is_bounded(tmp_path: Path) -> None:
     current = iter(range(1, 100000))
     store = FactsStore(tmp_path / "facts.json", ["slow"])
     collectors = [giving("slow", timeout_s=FAST.total_s)]
-    assert collect_until_stable(collectors, store, lambda: next(current), lambda _: None, FAST) == 1
+    assert collect_until_stable(collectors, store, Kernel(lambda: next(current)), lambda _: None, FAST) == 1
 
 
 def test_the_real_limits_stay_below_the_units_time_limit() -> None:

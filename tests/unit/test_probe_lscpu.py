@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from mkcore.errors import BadInput
 from mkctl.probe.lscpu import flatten_lscpu, parse_lscpu
 from mkctl.probe.names import clean_key, clean_name
 
+DATA = Path(__file__).resolve().parent.parent / "data" / "captures"
 EXAMPLE = b"""\
 Architecture:          x86_64
 CPU op-mode(s):        32-bit, 64-bit
@@ -97,6 +99,14 @@ def test_nested_json_of_newer_versions() -> None:
     assert pairs["Model name"] == "A510"
     assert pairs["Socket(s)"] == "1"
     assert pairs["L2"] == "1 MiB"
+
+
+def test_a_real_guest() -> None:
+    facts = flatten_lscpu(parse_lscpu((DATA / "qemu-vm-lscpu.json").read_bytes()), "")
+    assert facts["mk_hw_lscpu_CPU_op-modes"] == "32-bit, 64-bit"
+    assert facts["mk_hw_lscpu_CPU_sockets"] == "2"
+    assert facts["mk_hw_lscpu_L1d_cache"] == "256 KiB (4 instances)"
+    assert set(FACTS) - set(facts) == {"mk_hw_lscpu_CPU_MHz"}
 
 
 def test_a_line_without_colon_costs_itself_alone() -> None:
