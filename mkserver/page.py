@@ -159,8 +159,13 @@ def nodes_fragment() -> AnyResponse:
 def _node_context(name: str) -> dict[str, Any]:
     node = services().desk.show(name)
     shown = view.node_sheet(node)
-    etag = digest([shown["id"], shown["version"], shown["state"]])[:32]
-    return {"node": shown, "title": shown["name"], "now_ms": services().registry.now_ms(), "etag": etag}
+    history = node["history"][:1] if isinstance(node["history"], list) else []
+    etags = {
+        "head": digest([shown["id"], shown["version"], shown["state"]])[:32],
+        "history": digest([shown["id"], history])[:32],
+        "facts": digest([shown["id"], shown["facts_digest"], shown["registered_ms"]])[:32],
+    }
+    return {"node": shown, "title": shown["name"], "now_ms": services().registry.now_ms(), "etags": etags}
 
 
 def node_page(name: str) -> Page:
@@ -170,9 +175,15 @@ def node_page(name: str) -> Page:
     return _render("node.html", form=form, problem="", **context)
 
 
-def node_fragment(name: str) -> AnyResponse:
-    """GET /fragment/nodes/NODE: the live part of one node's page."""
-    return _live("_node.html", **_node_context(name))
+_PARTS = {"head": "_node.html", "history": "_history.html", "facts": "_facts.html"}
+
+
+def node_fragment(name: str, part: str) -> AnyResponse:
+    """GET /fragment/nodes/NODE/PART: a live part of one node's page."""
+    if part not in _PARTS:
+        raise BadInput(f"{part[:40]}: no such part")
+    context = _node_context(name)
+    return _live(_PARTS[part], etag=context["etags"][part], **context)
 
 
 def _perform(name: str, what: str) -> str:
@@ -269,7 +280,7 @@ _ROUTES: list[tuple[str, list[str], Callable[..., Any]]] = [
     ("/", ["GET"], nodes),
     ("/fragment/nodes", ["GET"], nodes_fragment),
     ("/nodes/<name>", ["GET"], node_page),
-    ("/fragment/nodes/<name>", ["GET"], node_fragment),
+    ("/fragment/nodes/<name>/<part>", ["GET"], node_fragment),
     ("/nodes/<name>/ask/<what>", ["GET", "POST"], ask),
     ("/nodes/<name>/config", ["POST"], node_config),
     ("/config", ["GET", "POST"], config),
@@ -286,5 +297,6 @@ def build_blueprint() -> Blueprint:
     blueprint.add_app_template_filter(view.ago, "ago")
     blueprint.add_app_template_filter(view.stamp, "stamp")
     blueprint.add_app_template_filter(view.node_url, "node_url")
+    blueprint.add_app_template_filter(view.diff_line, "diff_line")
     blueprint.add_app_template_filter(view.capitalize_first, "capitalize_first")
     return blueprint

@@ -77,6 +77,13 @@ def capitalize_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def diff_line(detail: Mapping[str, Any]) -> str:
+    """What a difference holds, in numbers: `2 changed, 1 new`."""
+    counts = [(len(detail["changed"]), "changed"), (len(detail["added"]), "new"), (len(detail["removed"]), "gone")]
+    parts = [f"{count} {word}" for count, word in counts if count]
+    return ", ".join(parts) + (f", {detail['more']} more not shown" if detail["more"] else "")
+
+
 def node_url(name: str) -> str:
     """Address of a node's page."""
     return "/nodes/" + quote(name, safe="")
@@ -98,7 +105,7 @@ def node_row(node: Node, state: State) -> dict[str, Any]:
         "version": node.version,
         "state": state.value,
         "name": _name(has, node.hw_ids, node.id),
-        "hw_ids": list(node.hw_ids),
+        "label": node.hw_ids[0] if node.hw_ids else node.id,
         "order": node.order_name,
         "seen_ms": node.seen_ms,
         "address": node.address,

@@ -35,6 +35,9 @@ function replace(part, html) {
   const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
   const open = [...part.querySelectorAll("details[open]")].map((each) => each.id);
   part.innerHTML = html;
+  for (const box of document.querySelectorAll("[data-filter]")) {
+    if (box.dataset.filter === part.id) filterFacts(box.querySelector("input"), part);
+  }
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   tellTimes();
@@ -108,8 +111,9 @@ function filterFacts(input, list) {
     if (!fact.hidden) shown += 1;
   }
   for (const group of list.querySelectorAll(".group")) group.hidden = !group.querySelector(".fact:not([hidden])");
-  document.getElementById("filter-count").textContent = words.length
-    ? `${shown} of ${all.length} facts` : `${all.length} facts`;
+  const count = document.getElementById("filter-count");
+  count.textContent = `${shown} of ${all.length} facts`;
+  count.hidden = !words.length;
 }
 
 for (const box of document.querySelectorAll("[data-filter]")) {

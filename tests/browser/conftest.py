@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from machines import guest, hostile, server, uuid
+from machines import fill
 from mkserver_live import Live
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
@@ -41,35 +41,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
         driver.quit()
 
 
-def _fill(live: Live) -> None:
-    """Nodes in every state, at the times a visitor would see them."""
-    clock = live.clock
-    clock.now_s -= 900
-    live.register(uuid(7), server(7))
-    clock.now_s += 900 - 200
-    live.register(uuid(5), server(5))
-    clock.now_s += 140
-    for number in (1, 2, 3):
-        live.checkin(uuid(number), first=True)
-        live.register(uuid(number), server(number))
-    live.register(uuid(4), guest(4))
-    live.register(uuid(6), hostile())
-    live.send("PUT", f"/api/nodes/{uuid(3)}/binding", {"binding": "local"})
-    clock.now_s += 48
-    live.get(f"/hanlon/api/v1/boot?uuid={uuid(8)}&mac_id=52:54:00:0a:00:08&dhcp_mac=01-52-54-00-0a-00-08")
-    live.register(uuid(1), server(1, memorysize_mb="64301.00", lldp_neighbor_portid_eno1="ge-0/0/12"))
-    live.send("PATCH", "/api/config", {"node": uuid(1), "set": {"mk_checkin_interval": 30}})
-    clock.now_s += 9
-    live.checkin(uuid(1))
-    live.send("POST", f"/api/nodes/{uuid(1)}/orders", {"order": "reboot"})
-    clock.now_s += 3
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A server with eight machines, one of them hostile."""
     with Live(tmp_path_factory.mktemp("lab")) as live:
-        _fill(live)
+        fill(live)
         yield live
 
 

@@ -41,6 +41,13 @@ for (const each of document.body.querySelectorAll('*')) {
 return found;
 """
 
+SQUEEZED = """
+return [...document.querySelectorAll('a, button, .badge, .cut, h1, h2, label, dd, time')]
+  .filter(each => each.checkVisibility() && each.textContent.trim().length > 3 && !each.closest('.skip, .hidden'))
+  .map(each => [each.textContent.trim().slice(0, 30), each.getBoundingClientRect().width])
+  .filter(([, width]) => width < 22);
+"""
+
 CONTRAST = """
 const canvas = document.createElement('canvas'); canvas.width = canvas.height = 1;
 const pen = canvas.getContext('2d', {willReadFrequently: true});
@@ -105,6 +112,7 @@ def test_nothing_overflows_and_all_text_is_readable(
         if width in (360, 768, 1280):
             _shoot(browser, artifacts / f"{page}-{width}-{scheme}.png")
         assert browser.execute_script(OVERFLOW) == [], (page, width)
+        assert browser.execute_script(SQUEEZED) == [], (page, width)
         texts, poor = browser.execute_script(CONTRAST)
         assert texts > 5
         assert poor == [], (page, width, scheme)
