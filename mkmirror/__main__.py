@@ -2,7 +2,7 @@
 
 Under systemd the sockets are inherited (FileDescriptorName= extensions and packages) and the process ends after half
 a minute without requests. Run by hand it binds its own loopback addresses and stays. Exit status: 0 ended in order,
-64 wrong usage, 71 no socket, 78 a socket of an unknown name.
+2 wrong usage, 71 no socket, 78 a socket of an unknown name.
 """
 
 from __future__ import annotations

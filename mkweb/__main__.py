@@ -1,7 +1,7 @@
 """Command line of mkweb: takes its socket, wires worker, application and server, and serves.
 
 Under systemd the socket is inherited and the process ends after half a minute without requests, unless an apply is
-open. Run by hand it binds its own loopback address and stays. Exit status: 0 ended in order, 64 wrong usage, 70 a
+open. Run by hand it binds its own loopback address and stays. Exit status: 0 ended in order, 2 wrong usage, 70 a
 defect (systemd starts it again, and the open apply is finished), 71 no socket, 73 the state directory cannot be made.
 """
 
