@@ -17,6 +17,8 @@ import threading
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Optional
 from urllib.parse import urlsplit
 
@@ -24,6 +26,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
 
 from mkcore.errors import BadAnswer, MkError, Unreachable
 from mkcore.version import VERSION
@@ -111,6 +114,7 @@ def _build_request(
         standard = {"http": 80, "https": 443}.get(parts.scheme)
         if not host or standard is None:
             raise ValueError("not an http:// or https:// address")
+        host.encode("idna")  # what the resolver will do; a ValueError for labels that are too long
         shown = host if port in (None, standard) else f"{host}:{port}"
         sent = {"Host": shown, "Accept": "*/*", "User-Agent": user_agent(component), **headers}
         return requests.Request(method, uri, headers=sent, data=body).prepare()
@@ -123,7 +127,7 @@ class _Exchange:
 
     def __init__(self, request: requests.PreparedRequest, deadline_s: float, limit_bytes: int) -> None:
         self.request = request
-        self.place = (request.url or "").split("?", 1)[0]
+        self.place = (request.url or "").split("?", 1)[0][:200]
         self.deadline = time.monotonic() + deadline_s
         self.limit_bytes = limit_bytes
         self.done = threading.Event()
@@ -139,7 +143,7 @@ class _Exchange:
             self.answer = self._exchange()
         except MkError as error:
             self.failure = error
-        except (requests.RequestException, OSError, ValueError) as error:  # urllib3 lets a few of its own through
+        except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
             self.failure = _translate(error, self.place)
         finally:
             self._close()
@@ -236,31 +240,42 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make connections of the kinds below; everything else stays as requests has it."""
         super().init_poolmanager(*args, **kwargs)
-        plain, secure = _connection_classes(self._work)
-        self.poolmanager.pool_classes_by_scheme = {
-            "http": type("Pool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-            "https": type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+        pools: Any = {
+            "http": partial(_build_pool, self._work, HTTPConnectionPool, _Plain),
+            "https": partial(_build_pool, self._work, HTTPSConnectionPool, _Secure),
         }
+        self.poolmanager.pool_classes_by_scheme = pools
 
 
-def _connection_classes(work: _Exchange) -> tuple[type[HTTPConnection], type[HTTPSConnection]]:
-    """Build the two kinds of connection that report to `work` and add no Accept-Encoding of their own."""
+def _build_pool(work: _Exchange, kind: Any, connection: Any, *args: Any, **kwargs: Any) -> Any:
+    """Build a pool of the library's kind whose connections report to `work`."""
+    pool = kind(*args, **kwargs)
+    pool.ConnectionCls = partial(connection, work)
+    return pool
 
-    class Plain(HTTPConnection):
-        def _new_conn(self) -> socket:
-            return work.adopt(super()._new_conn())
 
-        def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = True) -> None:
-            super().putrequest(method, url, skip_host=skip_host, skip_accept_encoding=True)
+class _Reporting:
+    """Part of both kinds of connection: reports to its exchange, and adds no Accept-Encoding of its own."""
 
-    class Secure(HTTPSConnection):
-        def _new_conn(self) -> socket:
-            return work.adopt(super()._new_conn())
+    def __init__(self, work: _Exchange, *args: Any, **kwargs: Any) -> None:
+        self.work = work
+        super().__init__(*args, **kwargs)
 
-        def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = True) -> None:
-            super().putrequest(method, url, skip_host=skip_host, skip_accept_encoding=True)
+    def _new_conn(self) -> socket:
+        connection: Any = super()._new_conn()  # type: ignore[misc]  # pyright: ignore
+        return self.work.adopt(connection)
 
-    return Plain, Secure
+    def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = True) -> None:
+        """Begin the request."""
+        super().putrequest(method, url, skip_host, True)  # type: ignore[misc]  # pyright: ignore
+
+
+class _Plain(_Reporting, HTTPConnection):
+    """A plain connection that reports."""
+
+
+class _Secure(_Reporting, HTTPSConnection):
+    """A TLS connection that reports."""
 
 
 def _translate(error: BaseException, place: str) -> MkError:
