@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -37,6 +38,8 @@ _REFUSALS = (
     "org.freedesktop.PolicyKit1.Error.NotAuthorized",
     "org.freedesktop.PolicyKit1.Error.Failed",
 )
+# systemd passes on, under whatever name it has, the error of not reaching polkitd: "Unit polkit.service is masked."
+_POLKIT = re.compile("polkit|PolicyKit")
 T = TypeVar("T")
 
 
@@ -103,7 +106,8 @@ async def call(
     if reply.message_type is MessageType.ERROR:
         name = str(reply.error_name)
         text = f"{member} of {destination} failed: {reply.body[0] if reply.body else name}"
-        raise NotAuthorized(f"{text} ({name})", name) if name in _REFUSALS else BusFailed(f"{text} ({name})", name)
+        refused = name in _REFUSALS or _POLKIT.search(text)
+        raise NotAuthorized(f"{text} ({name})", name) if refused else BusFailed(f"{text} ({name})", name)
     return reply
 
 
