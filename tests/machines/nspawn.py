@@ -30,6 +30,7 @@ REBOOTED, POWERED_OFF = 133, 0
 BOOT_S, STOP_S, COMMAND_S, EVENT_S = 60.0, 60.0, 60.0, 30.0
 """Deadlines that bound hanging, about ten times of what is typical."""
 CLONE_NEWNET = 0x40000000
+FIRMWARE = Path(__file__).parent / "firmware.service"
 
 
 class Machine:
@@ -273,17 +274,23 @@ def boot(
     *,
     credentials: Optional[Mapping[str, str]] = None,
     files: Optional[Mapping[str, str]] = None,
+    uuid: str = "",
     environment: Optional[Mapping[str, str]] = None,
     options: Sequence[str] = (),
 ) -> Iterator[Machine]:
     """Boot a machine from the layers of a tree and yield it when its boot is complete; power it off in the end.
 
     credentials: system credentials, as firmware or a VMM would pass them. files: path -> text, written before the boot.
+    uuid: the SMBIOS UUID of the machine; empty for a machine without.
     Its writable layer, console and journal stay in build/system/NAME until the next machine of that name.
     """
     place = BUILD / "system" / name
     with overlay(layers, place) as root, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        for path, text in (files or {}).items():
+        firmware = {
+            "/etc/systemd/system/test-firmware.service": FIRMWARE.read_text(encoding="utf-8").replace("@UUID@", uuid),
+            "/etc/systemd/system/sysinit.target.d/test.conf": "[Unit]\nWants=test-firmware.service\n",
+        }
+        for path, text in {**(firmware if uuid else {}), **(files or {})}.items():
             file = root / path.lstrip("/")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
