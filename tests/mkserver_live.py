@@ -1,13 +1,14 @@
-"""A running mkserver for tests: the shipped application behind the shipped HTTP server, with a clock that tests move."""
+"""A running mkserver for tests: the shipped application behind the shipped HTTP server, and a clock to move."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any, Optional
 
 from mkcore import wsgi
 from mkserver.app import build_app, build_services

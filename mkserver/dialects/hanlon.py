@@ -253,7 +253,7 @@ def config() -> Response:
         "@api_version": "v1",
         "@base_path": "/hanlon/api",
         "@hanlon_server": host or port,
-        "@hnl_mk_boot_debug_level": values["boot_debug_level"],
+        "@hnl_mk_boot_debug_level": values["boot_debug_level"] or "Logger::ERROR",
         "@hnl_mk_boot_kernel_args": values["boot_kernel_args"],
         "@node_expire_timeout": values["node_expire_timeout"],
         "@register_timeout": values["register_timeout"],
