@@ -46,6 +46,8 @@ LAUNCH = (  # what systemd does between fork and exec of a socket-activated serv
 class Machine:
     """systemd with the one unit mkctl.service, whose mkctl owns its bus name and reads config.json at each start."""
 
+    names: tuple[str, ...] = (SYSTEMD, NAME)
+
     def __init__(self, address: str, directory: Path) -> None:
         self.calls: list[tuple[str, ...]] = []
         self.results: list[str] = []
@@ -77,7 +79,7 @@ class Machine:
     async def _run(self) -> None:
         bus = await MessageBus(bus_address=self._address).connect()
         bus.add_message_handler(lambda message: self._handle(bus, message))
-        for name in (SYSTEMD, NAME):
+        for name in self.names:
             await bus.request_name(name)
         self._ready.set()
         while not self._stop.is_set():
@@ -107,6 +109,10 @@ class Machine:
             return True
         return None
 
+    def start_mkctl(self) -> None:
+        """What a start of mkctl does, as far as mkweb sees it."""
+        self.in_use, self.config_error = digest(json.loads((self._directory / "config.json").read_text())), ""
+
     def _properties(self) -> dict[str, Variant]:
         text = {"LoadState": "loaded", "ActiveState": self.active, "SubState": "running", "Result": "success"}
         text["StatusText"] = "Reading the configuration."
@@ -120,10 +126,8 @@ class Machine:
             await asyncio.sleep(0.02)
         result = self.results.pop(0) if self.results else "done"
         if result == "done":
-            stored = json.loads((self._directory / "config.json").read_text())
-            self.active, self.in_use, self.config_error = "active", digest(stored), ""
-        else:
-            self.active = "activating"
+            await asyncio.get_running_loop().run_in_executor(None, self.start_mkctl)
+        self.active = "active" if result == "done" else "activating"
         body = [self.restarts, job, message.body[0], result]
         bus.send(Message.new_signal("/org/freedesktop/systemd1", MANAGER, "JobRemoved", "uoss", body))
 
