@@ -1,0 +1,130 @@
+"""A network of its own for test machines: bridge, DHCP, TFTP, one tap for each; nothing of it leaves its namespace.
+
+Needs root. Programs are put into the namespace by ``ip netns exec``; a function of the test's own process is run there
+by a thread that has entered it, since setns(2) concerns the calling thread alone.
+
+Source: ip-netns(8), setns(2), dnsmasq(8).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Callable, Optional, TypeVar
+
+_CLONE_NEWNET = 0x40000000
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+T = TypeVar("T")
+
+
+class Lab:
+    """A started network: namespace, bridge with ``address``, dnsmasq that sends PXE clients to ``boot.ipxe`` in
+    ``folder``.
+
+    Leaving its `with` block takes all of it down, programs that still run in the namespace included.
+    """
+
+    address = "192.168.88.1"
+
+    def __init__(self, name: str, folder: Path) -> None:
+        """Make the namespace ``name``; one of that name that an earlier run left is removed first."""
+        self.name, self.folder = name, folder
+        self.prefix = ("ip", "netns", "exec", name)
+        self._taps = 0
+        self._dnsmasq: Optional[subprocess.Popen[bytes]] = None
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "tftp").mkdir(parents=True)
+
+    def __enter__(self) -> Lab:
+        self._remove()
+        _ip("netns", "add", self.name)
+        try:
+            self._in("link", "set", "lo", "up")
+            self._in("link", "add", "br0", "type", "bridge", "forward_delay", "0")
+            self._in("addr", "add", f"{self.address}/24", "dev", "br0")
+            self._in("link", "set", "br0", "up")
+            self._start_dnsmasq()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._dnsmasq and self._dnsmasq.poll() is None:
+            self._dnsmasq.terminate()
+            self._dnsmasq.wait(10)
+        self._remove()
+
+    def _remove(self) -> None:
+        if not Path("/run/netns", self.name).exists():
+            return
+        for pid in subprocess.run(
+            ["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True
+        ).stdout.split():
+            subprocess.run(["kill", "-9", pid], capture_output=True, check=False)
+        _ip("netns", "delete", self.name)
+
+    def _in(self, *arguments: str) -> None:
+        _ip("-n", self.name, *arguments)
+
+    def _start_dnsmasq(self) -> None:
+        network = self.address.rpartition(".")[0]
+        command = [*self.prefix, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"]
+        command += ["--interface=br0", "--bind-interfaces", "--dhcp-authoritative", "--no-ping", "--log-dhcp"]
+        command += [f"--dhcp-range={network}.100,{network}.199,255.255.255.0,1h", f"--dhcp-option=3,{self.address}"]
+        command += ["--enable-tftp", f"--tftp-root={self.folder / 'tftp'}", "--dhcp-boot=boot.ipxe"]
+        command += [
+            f"--dhcp-leasefile={self.folder / 'leases'}",
+            "--log-facility=-",
+            f"--pid-file={self.folder / 'pid'}",
+        ]
+        with (self.folder / "dnsmasq.log").open("wb") as log:
+            self._dnsmasq = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + 20
+        while not (self.folder / "pid").exists():  # written when its sockets are open
+            if self._dnsmasq.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"dnsmasq did not start: {(self.folder / 'dnsmasq.log').read_text()}")
+            time.sleep(0.02)
+
+    def offer(self, script: str) -> None:
+        """Put the iPXE script that the machines of this network boot into its TFTP server."""
+        (self.folder / "tftp/boot.ipxe").write_text(script, encoding="ascii")
+
+    def add_tap(self) -> str:
+        """Make a tap on the bridge and return QEMU's option text for it."""
+        self._taps += 1
+        name = f"mk{self._taps}"
+        self._in("tuntap", "add", name, "mode", "tap")
+        self._in("link", "set", name, "master", "br0", "up")
+        return f"tap,ifname={name},script=no,downscript=no"
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run a function inside the namespace and return its result or raise its error."""
+
+        def enter() -> T:
+            _enter(Path("/run/netns", self.name))
+            return function()
+
+        with ThreadPoolExecutor(1) as thread:  # its one thread ends with it, and never leaves the namespace
+            return thread.submit(enter).result()
+
+
+def _enter(namespace: Path) -> None:
+    descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _LIBC.setns(descriptor, _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"cannot enter {namespace}")
+    finally:
+        os.close(descriptor)
+
+
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode:
+        raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")

@@ -1,0 +1,123 @@
+"""A machine under test as its tests speak of it:
+
+over D-Bus, systemd and mkweb from inside, over the server from outside.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from .journal import Channel
+from .qemu import VirtualMachine
+from .server import Server
+from .wire import Wire
+
+BUS_NAME = "org.mksuite.Controller1"
+BUS_PATH = "/org/mksuite/Controller1"
+
+_REQUEST = """\
+import http.client, sys
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
+body = sys.stdin.buffer.read()
+connection.request(sys.argv[2], sys.argv[3], body or None, {"Content-Type": "application/json"} if body else {})
+answer = connection.getresponse()
+print(answer.status)
+print(answer.read().decode(), end="")
+"""
+
+_KILL_IN_PHASE = """\
+import json, os, signal, sys
+phase, pid = sys.argv[1], int(sys.argv[2])
+while True:
+    try:
+        with open("/run/mkweb/apply.json", "rb") as file:
+            found = json.load(file)
+    except (FileNotFoundError, ValueError):
+        continue
+    if found["phase"] == phase:
+        os.kill(pid, signal.SIGKILL)
+        with open("/run/mkweb/apply.json", "rb") as file:
+            print("killed in", json.load(file)["phase"])
+        sys.exit(0)
+"""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A running machine with all that a test looks at."""
+
+    vm: VirtualMachine
+    channel: Channel
+    server: Server
+    wire: Wire
+
+    def check_in(self) -> None:
+        """Have mkctl check in now, and return when the server's answer was obeyed."""
+        self.channel.run("busctl", "call", "--timeout=60", BUS_NAME, BUS_PATH, BUS_NAME, "CheckIn", timeout_s=90)
+
+    def property(self, name: str) -> Any:
+        """Return a property of mkctl's interface."""
+        said = self.channel.run("busctl", "get-property", "--json=short", BUS_NAME, BUS_PATH, BUS_NAME, name)
+        return json.loads(said.stdout)["data"]
+
+    def show(self, unit: str, *names: str) -> list[str]:
+        """Return properties of a unit, in the order of their names."""
+        said = self.channel.run("systemctl", "show", unit, *(f"--property={name}" for name in names))
+        found = dict(line.partition("=")[::2] for line in said.stdout.splitlines())
+        return [found[name] for name in names]
+
+    def invocation(self, unit: str = "mkctl.service") -> str:
+        """Return the id of a unit's present run."""
+        return self.show(unit, "InvocationID")[0]
+
+    def request(self, method: str, path: str, body: object = None, port: int = 2156) -> tuple[int, str]:
+        """Send a request to a loopback server of the machine (mkweb is 2156); returns status and body."""
+        data = "" if body is None else json.dumps(body)
+        said = self.channel.run("python3", "-I", "-c", _REQUEST, str(port), method, path, stdin=data)
+        status, _, text = said.stdout.partition("\n")
+        return int(status), text
+
+    def config(self) -> dict[str, Any]:
+        """Return what mkweb says of the configuration (GET /config)."""
+        status, text = self.request("GET", "/config")
+        assert status == 200, text
+        return dict(json.loads(text))
+
+    def known(self) -> dict[str, Any]:
+        """Return what the server's API says of the machine."""
+        found: Optional[dict[str, Any]] = self.server.node(self.vm.machine.uuid)
+        assert found is not None, "the server does not know the machine"
+        return found
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file in the machine, with the directories above it."""
+        self.channel.run("mkdir", "-p", path.rpartition("/")[0])
+        self.channel.run("tee", path, stdin=text)
+
+    def kill_mkweb_in(self, phase: str) -> None:
+        """Have mkweb killed at the moment when the next apply stands in ``phase``; returns when this is prepared."""
+        self.config()
+        pid = self.show("mkweb.service", "MainPID")[0]
+        watcher = ["python3", "-I", "-c", _KILL_IN_PHASE, phase, pid]
+        self.channel.run("systemd-run", "--quiet", f"--unit=mk-test-kill-{phase}", "--remain-after-exit", *watcher)
+
+    def wait_killed(self, phase: str, timeout_s: float) -> None:
+        """Return when mkweb was killed in that phase. Raises AssertionError when it was not."""
+        unit = f"mk-test-kill-{phase}.service"
+        deadline = time.monotonic() + timeout_s
+        while self.show(unit, "SubState")[0] == "running":
+            assert time.monotonic() < deadline, f"mkweb was never seen in phase {phase}"
+        said = self.channel.run("journalctl", "--unit", unit, "--output=cat").stdout
+        assert f"killed in {phase}" in said, said
+
+    def failed_units(self) -> str:
+        """Return what `systemctl --failed` lists."""
+        return self.channel.run("systemctl", "--failed", "--no-legend", "--plain").stdout
+
+    def warnings(self) -> str:
+        """Return what our services wrote at warning or above in this boot."""
+        said = self.channel.run("journalctl", "--boot", "--unit=mk*", "--priority=warning", "--output=short", "--quiet")
+        return said.stdout
