@@ -120,7 +120,10 @@ async def _collect_facts(node: Node) -> None:
         node.outcomes.append(plan.FactsArrived())
     except MkError as error:
         node.outcomes.append(plan.FactsFailed(error))
-        node.register_callers.settle_all(NotReady(f"facts cannot be collected: {error}"))
+        if node.register_callers:
+            failure = NotReady(f"facts cannot be collected: {error}")
+            node.fail(failure)
+            node.register_callers.settle_all(failure)
     finally:
         node.collecting = False
         node.wakeup.set()

@@ -49,8 +49,7 @@ class Announcer:
             write_json(self._path, build_status(self.status), mode=MODE)
             self._write_problem = ""
         except OSError as error:
-            if (
-                str(error) != self._write_problem
-            ):  # a full or missing /run/mkctl blinds `mkctl status`, and nothing else
-                self._write_problem = str(error)
-                log.error("%s: cannot be written (%s); mkctl status shows old values until it can", self._path, error)
+            reason = error.strerror or str(error)
+            if reason != self._write_problem:  # a full or missing /run/mkctl blinds `mkctl status`, and nothing else
+                self._write_problem = reason
+                log.error("%s: cannot be written (%s); mkctl status shows old values until it can", self._path, reason)

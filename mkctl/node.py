@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from mkcore import events, journal, systemd1
-from mkcore.errors import BadInput, MkError, NotReady
+from mkcore.errors import MkError, NotReady
 from mkcore.lifecycle import Notifier
 from mkcore.paths import Paths
 from mkctl import plan
@@ -75,6 +75,7 @@ class Node:
         self.progress = Progress(notifier.watchdog, notifier.watchdog_interval_s, time.monotonic)
         self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
         self._dialect: str = ""
+        self._store_problem: str = ""
 
     def start(self) -> None:
         """Take configuration and memory into use; nothing here can fail for what they hold."""
@@ -125,7 +126,7 @@ class Node:
         reason = self.contact.look(self.loaded, self.saved)
         self.use_dialect()
         self.facts.refresh()
-        if not self.memory.is_stored():
+        if not self.memory.is_stored() and not self._store_problem:
             self.reporter.report(
                 events.STATE_RECOVERED, f"{self.paths.state}: the file is gone; written again from memory"
             )
@@ -171,10 +172,13 @@ class Node:
         self.saved = replace(self.saved, first_checkin=state.first_checkin, registered=registered)
         try:
             self.memory.store(self.saved)
-        except (OSError, BadInput) as error:
-            self.reporter.report(
-                events.STATE_RECOVERED, f"{self.paths.state}: cannot be written ({error}); kept in memory until it can"
-            )
+            self._store_problem = ""
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if reason != self._store_problem:
+                self._store_problem = reason
+                text = f"{self.paths.state}: cannot be written ({reason}); kept in memory until it can"
+                self.reporter.report(events.STATE_RECOVERED, text)
 
     def situation(self) -> plan.Situation:
         """What a decision sees of this moment."""

@@ -39,7 +39,7 @@ class Reporter:
         # The server is lost once, whatever the later attempts die of; those go to the diagnostics.
         key = "" if event is events.SERVER_LOST else NUMBERS.sub("#", message)
         if event.priority <= events.WARNING and self._said.get(event.name) == key:
-            log.info("%s", message)
+            log.debug("again: %s", message)
             return
         self._said[event.name] = key
         log_event(log, event, message, node=self.node, **fields)

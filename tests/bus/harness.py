@@ -67,7 +67,7 @@ def wait_until(condition: Callable[[], Any], what: str, deadline_s: float = DEAD
 
 
 class PrivateBus:
-    """A dbus-daemon with the rules of a system bus and our policy file, its user mkctl being the one who runs the tests."""
+    """A dbus-daemon with a system bus's rules and our policy file, whose user mkctl is the one who runs the tests."""
 
     def __init__(self, directory: Path) -> None:
         self.socket = directory / "bus"
@@ -106,7 +106,7 @@ class PrivateBus:
 
 
 class FakeSystemd:
-    """org.freedesktop.systemd1 on the private bus: takes StartUnit, tells of the job's end, lists the jobs it is given."""
+    """org.freedesktop.systemd1 on the private bus: takes StartUnit, tells of the job's end, lists the given jobs."""
 
     def __init__(self, address: str) -> None:
         self.started: list[str] = []
@@ -258,8 +258,8 @@ class Node:
         (self.root / base / "device").mkdir()
 
     def configure(self, server: str, more: str = "", interval_s: int = 3600) -> None:
-        """The site's configuration: this server, no skew, a checkin only when asked, diagnostics on."""
-        text = f'[server]\nuri = "{server}"\n[checkin]\nskew_s = 0\ninterval_s = {interval_s}\n[log]\nlevel = "DEBUG"\n'
+        """The site's configuration: this server, no skew, a checkin only when asked, with diagnostics."""
+        text = f'[server]\nuri = "{server}"\n[checkin]\nskew_s = 0\ninterval_s = {interval_s}\n[log]\nlevel = "INFO"\n'
         self.write("etc/mk/mk.toml", text + more)
 
     def facts(self, generation: int = 1, complete: bool = True, **facts: Any) -> None:

@@ -1,4 +1,4 @@
-"""The server of the bus tests: a WireServer whose answers are changed while it runs, with the two originals' envelopes."""
+"""The server of the bus tests: a WireServer with the originals' envelopes, whose answers are changed while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon's face on the bus: the contract's XML, properties, signals, errors, policy, LogControl1, a bus that restarts."""
+"""The daemon's face on the bus: the contract, properties, signals, errors, policy, LogControl1, a bus that restarts."""
 
 from __future__ import annotations
 
@@ -178,7 +178,8 @@ def test_log_control(node: Node) -> None:
         node.wait_status(state="idle")
         assert get("SyslogIdentifier") == 's "mkctl"'
         assert get("LogTarget") == 's "console"'
-        assert get("LogLevel") == 's "debug"'
+        assert get("LogLevel") == 's "info"'
+        assert level("debug") == 0 and get("LogLevel") == 's "debug"'
         assert level("err") == 0 and get("LogLevel") == 's "err"'
         before = len(daemon.lines)
         assert node.call("CheckIn").returncode == 0
