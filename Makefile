@@ -23,9 +23,15 @@ help:
 	@echo 'make clean        remove build/'
 
 setup-check:
-	packaging/setup check
+	@packaging/setup check
 setup-test:
-	packaging/setup test
+	@packaging/setup test
+
+# The packages' recipe calls no package manager; this adds what a fresh Debian needs before it.
+build/deb/.stamp: | setup-deb
+.PHONY: setup-deb
+setup-deb:
+	@packaging/setup deb
 
 check: setup-check
 	$(PYTEST) tests/unit tests/bus tests/units

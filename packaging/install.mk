@@ -59,17 +59,20 @@ MK_DEB_INPUTS = $(shell find $(MK_MODULES) units man packaging/debian packaging/
 
 deb: build/deb/.stamp
 build/deb/.stamp: $(MK_DEB_INPUTS)
-	mkdir -p build
-	flock build/deb.lock $(MAKE) --no-print-directory -f packaging/install.mk build-deb
+	@mkdir -p build
+	@flock build/deb.lock $(MAKE) --no-print-directory -f packaging/install.mk build-deb
 
+# -d: everything is architecture-independent, so the compiler that build-essential would bring has nothing to compile;
+# what debian/control asks for beside it, packaging/setup installs.
 build-deb:
-	rm -rf build/deb
-	mkdir -p build/deb/work/mksuite
-	tar -c --exclude=__pycache__ --exclude='*.pyc' $(MK_MODULES) units man packaging/install.mk LICENSE README.md pyproject.toml \
+	@echo 'deb: building the packages'
+	@rm -rf build/deb
+	@mkdir -p build/deb/work/mksuite
+	@tar -c --exclude=__pycache__ --exclude='*.pyc' $(MK_MODULES) units man packaging/install.mk LICENSE README.md pyproject.toml \
 		| tar -x -C build/deb/work/mksuite
-	cp -r packaging/debian build/deb/work/mksuite/debian
-	cd build/deb/work/mksuite && dpkg-buildpackage --build=binary --unsigned-changes > ../log 2>&1 || { cat ../log; exit 1; }
-	mv build/deb/work/*.deb build/deb/work/*.changes build/deb/work/*.buildinfo build/deb/work/log build/deb/
-	rm -rf build/deb/work
-	touch build/deb/.stamp
+	@cp -r packaging/debian build/deb/work/mksuite/debian
+	@cd build/deb/work/mksuite && dpkg-buildpackage -d --build=binary --unsigned-changes > ../log 2>&1 || { cat ../log; exit 1; }
+	@mv build/deb/work/*.deb build/deb/work/*.changes build/deb/work/*.buildinfo build/deb/work/log build/deb/
+	@rm -rf build/deb/work
+	@touch build/deb/.stamp
 	@ls -1 build/deb/*.deb

@@ -3,13 +3,11 @@
 .PHONY: image run
 
 image: deb
-	packaging/setup image
-	packaging/image/build
+	@packaging/setup image
+	@packaging/image/build
 
 # Everything that a fresh Debian lacks comes first; then it is built; then a machine boots it.
 run:
-	packaging/setup deb
-	packaging/setup image
-	packaging/setup run
-	$(MAKE) --no-print-directory image
-	$(PYTHON) -m tests.machines.run
+	@packaging/setup run
+	@$(MAKE) --no-print-directory image
+	@$(PYTHON) -m tests.machines.run
