@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from flask import Response, abort, request
 from werkzeug.exceptions import TooManyRequests
 
-from .services import peer_address, services
+from .services import form_pairs, peer_address, services
 
 _NODE_PREFIXES = ("/hanlon/", "/razor/", "/ipxe/")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -91,7 +91,7 @@ def _guard_change() -> None:
             abort(415, description="send application/json")
         if origin is None and "Referer" in request.headers:
             abort(403, description="sent from a page without saying which")
-    elif not services().gate.accepts_form(request.form.get("token"), authorization()):
+    elif not services().gate.accepts_form(form_pairs(request.get_data()).get("token"), authorization()):
         abort(403, description="this form is too old or not from here: load the page again")
 
 

@@ -25,7 +25,7 @@ from .guard import authorization
 from .image import read_image
 from .policy import Binding, State
 from .pushed import parse_value
-from .services import parse_pairs, query_pairs, request_base, services
+from .services import form_pairs, query_pairs, request_base, services
 
 Page = Union[str, AnyResponse, tuple[str, int]]
 _ROWS = 50
@@ -232,7 +232,7 @@ def _changes(fields: Mapping[str, str], before: Mapping[str, Json]) -> tuple[dic
 
 def _save(name: str, back: str) -> tuple[Optional[AnyResponse], str, dict[str, str]]:
     """Store a submitted form: a redirect, or the problem and the fields to show again."""
-    fields = dict(parse_pairs(request.get_data(), "form"))
+    fields = form_pairs(request.get_data())
     try:
         known = services().desk.config(name)["set"]
         wanted, unset = _changes(fields, known if isinstance(known, dict) else {})

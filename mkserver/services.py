@@ -60,16 +60,12 @@ def caller(dialect: str) -> Caller:
 
 def query_pairs() -> dict[str, str]:
     """Query parameters, the last of a repeated one. Raises BadInput for bytes that are not UTF-8 or hold a NUL."""
-    return _to_dict(parse_pairs(request.query_string, "query"))
+    return dict(parse_pairs(request.query_string, "query"))
 
 
 def form_pairs(body: bytes) -> dict[str, str]:
     """Fields of a form body, percent-encoded in either case. Raises BadInput."""
-    return _to_dict(parse_pairs(body, "form"))
-
-
-def _to_dict(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    return dict(pairs)
+    return dict(parse_pairs(body, "form"))
 
 
 def parse_pairs(data: bytes, where: str) -> list[tuple[str, str]]:
