@@ -19,7 +19,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -262,8 +262,7 @@ class _Reporting:
         super().__init__(*args, **kwargs)
 
     def _new_conn(self) -> socket:
-        connection: Any = super()._new_conn()  # type: ignore[misc]  # pyright: ignore
-        return self.work.adopt(connection)
+        return self.work.adopt(cast("socket", super()._new_conn()))  # type: ignore[misc]  # pyright: ignore
 
     def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = True) -> None:
         """Begin the request."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _POLL_S = 1.0
-_DRAIN_S = 5.0
+_DRAIN_S = 3.0
 _CONNECTIONS = 64
 _SLOWEST_BYTES_PER_S = 1000
 
@@ -59,15 +59,17 @@ def serve(
     busy: Callable[[], bool] = lambda: False,
     status: Callable[[], str] = lambda: "Waiting for requests.",
     threads: int = 4,
+    connections: int = _CONNECTIONS,
     stop: Optional[threading.Event] = None,
 ) -> str:
     """Serve `app` on listening sockets until SIGTERM, `stop`, or `idle_s` without a request; return why it ended.
 
     A request must be complete within `slow_s` and an answer must be taken at 1 kB/s over each `slow_s`, or the
     connection is closed. No progress of any request for `hung_s`, or a worker pool that runs nothing, ends WATCHDOG=1.
-    Bodies above `limit_bytes` get 413. No idle exit while `busy()`. `status()` is shown as the unit's status.
+    Bodies above `limit_bytes` get 413; more than `connections` peers at once wait in the socket. No idle exit while
+    `busy()`. `status()` is shown as the unit's status.
     """
-    return _Service(app, sockets, slow_s, limit_bytes, threads).run(idle_s, hung_s, busy, status, stop)
+    return _Service(app, sockets, slow_s, limit_bytes, threads, connections).run(idle_s, hung_s, busy, status, stop)
 
 
 class _Progress:
@@ -179,7 +181,13 @@ class _Service:
     """One run of the server."""
 
     def __init__(
-        self, app: WSGIApplication, sockets: Sequence[socket.socket], slow_s: float, limit_bytes: int, threads: int
+        self,
+        app: WSGIApplication,
+        sockets: Sequence[socket.socket],
+        slow_s: float,
+        limit_bytes: int,
+        threads: int,
+        connections: int,
     ) -> None:
         self.progress = _Progress(app)
         self.slow_s = slow_s
@@ -194,7 +202,7 @@ class _Service:
             threads=threads,
             max_request_body_size=limit_bytes,
             max_request_header_size=32 << 10,
-            connection_limit=_CONNECTIONS,
+            connection_limit=connections,
             channel_timeout=max(1, math.ceil(slow_s)),
             cleanup_interval=max(1, math.ceil(slow_s / 4)),
             asyncore_use_poll=True,
