@@ -30,6 +30,7 @@ REBOOTED, POWERED_OFF = 133, 0
 BOOT_S, STOP_S, COMMAND_S, EVENT_S = 60.0, 60.0, 60.0, 30.0
 """Deadlines that bound hanging, about ten times of what is typical."""
 CLONE_NEWNET = 0x40000000
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 FIRMWARE = Path(__file__).parent / "firmware.service"
 
 
@@ -43,25 +44,10 @@ class Machine:
     # --- commands -----------------------------------------------------------------------------------------------------
     def command(self, argv: Sequence[str], user: str = "") -> list[str]:
         """Return the command line that runs ``argv`` inside, as ``user`` (root when empty) environment empty."""
-        inside = [
-            "nsenter",
-            "--target",
-            str(self.leader),
-            "--all",
-            "--",
-            "/usr/bin/env",
-            "-i",
-            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-        ]
+        inside = ["nsenter", "--target", str(self.leader), "--all", "--", "/usr/bin/env", "-i", f"PATH={PATH}"]
+        inside += ["setpriv", "--pdeathsig", "KILL"]  # nsenter forks, and a killed nsenter would leave its child behind
         if user:
-            inside += [
-                "setpriv",
-                f"--reuid={user}",
-                f"--regid={user}",
-                "--init-groups",
-                "--inh-caps=-all",
-                "--bounding-set=-all",
-            ]
+            inside += [f"--reuid={user}", f"--regid={user}", "--init-groups", "--inh-caps=-all", "--bounding-set=-all"]
         return [*inside, *argv]
 
     def run(self, *argv: str, user: str = "", check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
