@@ -6,7 +6,6 @@ loop, the HTTP client and the bus.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -14,14 +13,14 @@ from typing import Optional
 
 from mkcore.errors import MkError
 from mkcore.paths import paths_under
-from mkctl.cli.parser import build_parser
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one verb; returns the exit status. An expected failure is one line on standard error."""
-    options = build_parser().parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return run_verb(options)
+        service = run_options(arguments)
+        return run_verb(arguments) if service is None else run_service(**service)
     except MkError as error:
         print(f"mkctl: {error}", file=sys.stderr)
         return error.exit_status
@@ -30,13 +29,32 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 0
 
 
-def run_verb(options: argparse.Namespace) -> int:
-    """Load the module of the verb and call it. Raises MkError."""
+def run_options(arguments: list[str]) -> Optional[dict[str, str]]:
+    """The options of `run`, None for every other command line and for an unusual one.
+
+    The service stays in memory and so does what it imports: it goes without argparse, which would cost 0.6 MB.
+    """
+    names = [each[2:] for each in arguments[1::2] if each in ("--root", "--mkweb")]
+    if arguments[:1] != ["run"] or len(arguments) != 1 + 2 * len(names):
+        return None
+    return dict(zip(names, arguments[2::2]))
+
+
+def run_service(root: str = "", mkweb: str = "") -> int:
+    """Be the service."""
+    from mkctl.service import run
+
+    return run(paths_under(root), mkweb)
+
+
+def run_verb(arguments: list[str]) -> int:
+    """Parse the command line, load the module of the verb and call it. Raises MkError."""
+    from mkctl.cli.parser import build_parser
+
+    options = build_parser().parse_args(arguments)
     paths, verb = paths_under(options.root), options.verb
     if verb == "run":
-        from mkctl.service import run
-
-        return run(paths, options.mkweb)
+        return run_service(options.root, options.mkweb)
     if verb == "status":
         from mkctl.cli.status import show_status
 

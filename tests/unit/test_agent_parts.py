@@ -1,0 +1,229 @@
+"""The small parts of the agent, each alone: watchdog, threads, callers, hold, reports, probation, patterns of facts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from pathlib import Path
+
+import pytest
+
+from mkcore import events
+from mkcore.errors import BadInput, BusFailed, NotReady, Unreachable
+from mkcore.http import Answer
+from mkcore.keys import VOLATILE
+from mkctl.callers import Callers
+from mkctl.factsview import compile_volatile
+from mkctl.hold import Hold
+from mkctl.localweb import parse_posted
+from mkctl.plan import ConfigNotTaken, ConfigStored, ConfigUnchanged
+from mkctl.probation import Apply, ApplyPhase, parse_apply, read_apply
+from mkctl.progress import Progress
+from mkctl.reports import Reporter
+from mkctl.waiting import Wakeup
+from mkctl.worker import BrokenCall, in_thread
+
+# A thread that fails on purpose; pytest tells of it in whichever test comes next.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_the_watchdog_beats_within_the_step_s_limit_only() -> None:
+    async def run() -> tuple[int, int]:
+        beats: list[int] = []
+        clock = Clock()
+        progress = Progress(lambda: beats.append(1), 0.001, clock)
+        progress.step("exchange", 20.0)
+        task = asyncio.ensure_future(progress.run())
+        while len(beats) < 3:
+            await asyncio.sleep(0.001)
+        clock.now_s += 20.1
+        assert progress.is_overdue()
+        silent = len(beats)
+        await asyncio.sleep(0.02)
+        late = len(beats)
+        progress.step("waiting", 75.0)
+        while len(beats) == late:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        return silent, late
+
+    silent, late = asyncio.run(asyncio.wait_for(run(), 20))
+    assert silent == late
+
+
+def test_without_a_watchdog_it_only_waits() -> None:
+    async def run() -> bool:
+        task = asyncio.ensure_future(Progress(lambda: None, None, Clock()).run())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        done = task.done()
+        task.cancel()
+        return done
+
+    assert asyncio.run(run()) is False
+
+
+def test_a_thread_s_result_and_errors_reach_the_caller() -> None:
+    def fail() -> None:
+        raise Unreachable("gone")
+
+    async def run() -> str:
+        with pytest.raises(Unreachable, match="gone"):
+            await in_thread(fail, "test")
+        return await in_thread(lambda: "fine", "test")
+
+    assert asyncio.run(run()) == "fine"
+
+
+def test_a_defect_in_a_thread_is_an_error_and_no_hang() -> None:
+    async def run() -> None:
+        await in_thread(lambda: 1 // 0, "exchange")
+
+    with pytest.raises(BrokenCall, match="exchange ended by an unexpected error"):
+        asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_a_blocked_thread_does_not_hold_the_end() -> None:
+    async def run() -> None:
+        task = asyncio.ensure_future(in_thread(lambda: time.sleep(30), "blocked"))
+        await asyncio.sleep(0.01)
+        task.cancel()
+
+    began = time.monotonic()
+    asyncio.run(run())
+    assert time.monotonic() - began < 3
+
+
+def test_callers_share_work_that_begins_after_their_call() -> None:
+    async def run() -> list[object]:
+        callers = Callers(Wakeup())
+        early = [asyncio.ensure_future(callers.join()) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert callers and callers.news() and not callers.news()
+        serving = callers.take()
+        late = asyncio.ensure_future(callers.join())
+        await asyncio.sleep(0)
+        early[0].cancel()
+        await asyncio.sleep(0)
+        from mkctl.callers import settle
+
+        settle(serving, None)
+        await asyncio.sleep(0)
+        assert not late.done()
+        callers.settle_all(NotReady("stopping"))
+        return await asyncio.gather(*early, late, return_exceptions=True)
+
+    cancelled, second, third, late = asyncio.run(run())
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert (second, third) == (None, None)
+    assert isinstance(late, NotReady)
+
+
+def test_a_hold_ends_once_and_for_all() -> None:
+    jobs: set[str] = {"mk-fetch.service"}
+    clock = Clock()
+
+    async def ask() -> set[str]:
+        return jobs
+
+    async def run() -> list[bool]:
+        hold = Hold(ask, 10.0, clock)
+        seen = [await hold.look()]
+        jobs.clear()
+        jobs.add("ssh.service")
+        seen.append(await hold.look())
+        jobs.add("mk-extensions.service")
+        seen.append(await hold.look())
+        late = Hold(ask, 10.0, clock)
+        seen.append(await late.look())
+        clock.now_s += 10.0
+        return [*seen, await late.look(), await Hold(ask, 0.0, clock).look()]
+
+    assert asyncio.run(run()) == [True, False, False, True, False, False]
+
+
+def test_a_bus_that_does_not_answer_holds_nothing() -> None:
+    async def ask() -> set[str]:
+        raise BusFailed("no bus")
+
+    assert asyncio.run(Hold(ask, 10.0, Clock()).look()) is False
+
+
+def test_reports_are_said_once_per_change(caplog: pytest.LogCaptureFixture) -> None:
+    reporter = Reporter()
+    caplog.set_level(logging.INFO)
+    reporter.report(events.SERVER_LOST, "refused; trying again in 3 s")
+    reporter.report(events.SERVER_LOST, "timed out; trying again in 5 s")
+    reporter.report(events.REGISTRATION_FAILED, "500; tried again after 3 s")
+    reporter.report(events.REGISTRATION_FAILED, "500; tried again after 9 s")
+    reporter.report(events.SERVER_BACK, "back")
+    reporter.report(events.SERVER_LOST, "refused; trying again in 3 s")
+    reporter.report(events.REGISTERED, "registered")
+    reporter.report(events.REGISTERED, "registered")
+    reporter.report(events.REGISTRATION_FAILED, "500; tried again after 1 s")
+    names = [record.journal_fields["MK_EVENT"] for record in caplog.records]  # type: ignore[attr-defined]
+    lost, failed = "SERVER_LOST", "REGISTRATION_FAILED"
+    assert names == [lost, failed, "SERVER_BACK", lost, "REGISTERED", "REGISTERED", failed]
+
+
+APPLY = {"version": 1, "digest": "9f86", "previous": "44", "phase": "probation", "boottime_usec": 5, "verdict": ""}
+
+
+def test_an_apply_that_is_open_for_us(tmp_path: Path) -> None:
+    path = tmp_path / "apply.json"
+    assert read_apply(path) == Apply()
+    path.write_text(json.dumps({**APPLY, "refused_digests": ["a"]}))
+    apply = read_apply(path)
+    assert apply.is_open_for("9f86") and not apply.is_open_for("44")
+    assert apply.refused_digests == frozenset({"a"})
+    path.write_text("{")
+    assert read_apply(path) == Apply()
+
+
+@pytest.mark.parametrize("phase", [each.value for each in ApplyPhase])
+def test_only_undecided_phases_are_open(phase: str) -> None:
+    is_open = phase in ("stored", "restarting", "probation")
+    assert parse_apply({**APPLY, "phase": phase}).is_open_for("9f86") is is_open
+
+
+def test_an_unknown_phase_is_bad_input() -> None:
+    with pytest.raises(BadInput, match=r"apply\.json\.phase"):
+        parse_apply({**APPLY, "phase": "later"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "posted"),
+    [
+        (Answer(200, {"content-type": "text/plain"}, b"New configuration saved"), ConfigStored()),
+        (Answer(200, {"content-type": "application/json"}, b"{}"), ConfigUnchanged()),
+        (Answer(422, {}, b'{"error": "no\\nway"}'), ConfigNotTaken("no way", True)),
+        (Answer(400, {}, b"<html>"), ConfigNotTaken("status 400", True)),
+        (Answer(409, {}, b'{"error": "busy"}'), ConfigNotTaken("busy", False)),
+        (Answer(429, {"retry-after": "17"}, b'{"error": "later"}'), ConfigNotTaken("later", False, 17.0)),
+        (Answer(503, {}, b""), ConfigNotTaken("status 503", False)),
+    ],
+)
+def test_what_mkweb_s_answers_mean(answer: Answer, posted: object) -> None:
+    assert parse_posted(answer) == posted
+
+
+def test_volatile_facts_are_names_and_patterns() -> None:
+    volatile = compile_volatile(VOLATILE)
+    assert volatile is not None
+    for name in ("memoryfree_mb", "mk_hw_lscpu_CPU_MHz", "mk_hw_cpu0_size", "uptime_seconds", "load_averages"):
+        assert volatile.search(name), name
+    for name in ("memorysize", "memoryfree_mb_total", "mk_hw_cpu0_sizes", "mk_hw_nic_count"):
+        assert not volatile.search(name), name
+    assert compile_volatile(()) is None
