@@ -16,6 +16,7 @@ import http.client
 import json
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import threading
@@ -45,9 +46,15 @@ class Machine:
     def command(self, argv: Sequence[str], user: str = "") -> list[str]:
         """Return the command line that runs ``argv`` inside, as ``user`` (root when empty) environment empty."""
         inside = ["nsenter", "--target", str(self.leader), "--all", "--", "/usr/bin/env", "-i", f"PATH={PATH}"]
-        inside += ["setpriv", "--pdeathsig", "KILL"]  # nsenter forks, and a killed nsenter would leave its child behind
         if user:
-            inside += [f"--reuid={user}", f"--regid={user}", "--init-groups", "--inh-caps=-all", "--bounding-set=-all"]
+            inside += [
+                "setpriv",
+                f"--reuid={user}",
+                f"--regid={user}",
+                "--init-groups",
+                "--inh-caps=-all",
+                "--bounding-set=-all",
+            ]
         return [*inside, *argv]
 
     def run(self, *argv: str, user: str = "", check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -132,7 +139,7 @@ class Machine:
             try:
                 line = _read_line(follow.stdout.fileno(), deadline)
             finally:
-                follow.kill()
+                _end(follow.pid)
         assert line, f"no event {' '.join(wanted)} within {timeout_s:g} s; the journal's end:\n{self.tail()}"
         found: dict[str, Any] = json.loads(line)
         return found
@@ -205,6 +212,12 @@ class Machine:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+def _end(nsenter: int) -> None:
+    """End the command that a running nsenter waits for, and so nsenter: its own end would leave the command behind."""
+    for child in Path(f"/proc/{nsenter}/task/{nsenter}/children").read_text(encoding="ascii").split():
+        os.kill(int(child), signal.SIGKILL)
 
 
 def _read_line(descriptor: int, deadline: float) -> bytes:
