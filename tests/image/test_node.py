@@ -52,6 +52,7 @@ def test_boots_from_the_network_and_registers(node: Node) -> None:
     """PXE, iPXE and HTTP bring the image; systemd starts the suite; the node registers by itself."""
     node.channel.wait_event(events.REGISTERED, BOOT_S)
     assert node.known()["state"] == "active"
+    assert node.channel.run("systemctl", "is-system-running", "--wait", timeout_s=BOOT_S).stdout == "running\n"
     assert node.show("mk.target", "ActiveState") == ["active"]
 
 
