@@ -13,6 +13,8 @@ from typing import Optional, cast
 
 import sdnotify
 
+Listener = socket.socket
+"""A listening socket, so that who only passes one on need not import socket."""
 _FIRST_SOCKET = 3  # SD_LISTEN_FDS_START
 
 
