@@ -18,7 +18,7 @@ from mkcore import journal
 from mkcore.version import VERSION
 
 if TYPE_CHECKING:
-    from socket import socket
+    from mkcore.lifecycle import Listener
 
 IDLE_S = 30.0
 HUNG_S = 60.0
@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def take_sockets(options: argparse.Namespace) -> list[tuple[str, socket]]:
+def take_sockets(options: argparse.Namespace) -> list[tuple[str, Listener]]:
     """Return name and socket of each listener: systemd's, or those bound by option; raise OSError when one cannot be
     bound.
     """

@@ -20,8 +20,7 @@ from mkcore import journal
 from mkcore.version import VERSION
 
 if TYPE_CHECKING:
-    from socket import socket
-
+    from mkcore.lifecycle import Listener
     from mkcore.paths import Paths
     from mkweb.worker import Worker
 
@@ -69,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def take_sockets(listen: Optional[tuple[str, int]]) -> list[socket]:
+def take_sockets(listen: Optional[tuple[str, int]]) -> list[Listener]:
     """Return the listening sockets: systemd's, or one bound to `listen`; raise OSError when it cannot be bound."""
     from mkcore import lifecycle, wsgi
 
@@ -94,7 +93,7 @@ def build_worker(paths: Paths) -> Worker:
     )
 
 
-def serve(sockets: Sequence[socket], paths: Paths, idle_s: float) -> int:
+def serve(sockets: Sequence[Listener], paths: Paths, idle_s: float) -> int:
     """Serve until idle or told to end; return the exit status."""
     from mkcore import rubyregex, wsgi
     from mkcore.config import read_site

@@ -67,7 +67,6 @@ class ConfigApp:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         request = Request(environ)
-        request.max_content_length = LIMIT_BYTES
         try:
             response = check_origin(request) or self._dispatch(request)
         except Refused as refused:
@@ -180,13 +179,14 @@ def check_origin(request: Request) -> Optional[Response]:
 
 
 def read_body(request: Request) -> bytes:
-    """Return the body of a request of any content type, at most LIMIT_BYTES; Werkzeug raises 413 for more, 415 is
-    raised for a coded one.
-    """
+    """Return the body of a request of any content type; raise Refused when it is coded (415) or too large (413)."""
     coding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in ("", "identity"):
         raise Refused(415, f"Content-Encoding {coding[:40]} is not understood")
-    return request.get_data(cache=False)
+    body = request.stream.read(LIMIT_BYTES + 1)
+    if len(body) > LIMIT_BYTES:
+        raise Refused(413, f"the body has more than {LIMIT_BYTES} bytes")
+    return body
 
 
 def answer(body: Mapping[str, Json]) -> Response:

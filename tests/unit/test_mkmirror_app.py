@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import socket
 import tempfile
@@ -70,6 +71,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     thread.start()
     yield Site(tmp_path, ports)
     stop.set()
+    socket.create_connection(("127.0.0.1", ports[EXTENSIONS])).close()  # wakes the loop
     thread.join(20)
     assert not thread.is_alive()
 
@@ -283,6 +285,7 @@ def nobodys_tree() -> Iterator[Path]:
 
 
 def test_what_may_not_be_read_is_said_and_told(nobodys_tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     client = Client(MirrorApp((nobodys_tree,), {"2157": EXTENSIONS, "2158": PACKAGES}))
     for path, port, status in (
         ("/gem-mirror/file", 2158, 403),

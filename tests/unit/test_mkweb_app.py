@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Optional
 import pytest
 from werkzeug.test import Client
 
-from mkcore import wsgi
+from mkcore import journal, wsgi
 from mkcore.config import read_site
 from mkcore.errors import BadInput
 from mkcore.jsonfields import digest
@@ -100,6 +100,7 @@ def build(root: Path, clock: list[int]) -> tuple[ConfigApp, Worker]:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     (tmp_path / "run/mkweb").mkdir(parents=True)
+    level = journal.level_name()  # a push sets that of the process
     clock = [1000 * 10**6]
     app, worker = build(tmp_path, clock)
     listener, stop = wsgi.bind("127.0.0.1", 0), threading.Event()
@@ -108,8 +109,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
     thread.start()
     yield Site(tmp_path, worker, port, clock)
     stop.set()
+    socket.create_connection(("127.0.0.1", port)).close()  # wakes the loop
     thread.join(20)
     assert not thread.is_alive()
+    journal.set_level(level)
 
 
 def again(site: Site) -> Client:
