@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mkctl.probe.amounts import format_amount, format_binary
 from mkctl.probe.lshw import Node
+from mkctl.probe.sysfs import BlockDevice
 
 BUS_KEYS = ("description", "product", "vendor", "version", "serial", "physical_id")
 FIRMWARE_KEYS = ("description", "vendor", "physical_id", "version", "date", "size", "capabilities", "capacity")
@@ -67,21 +68,14 @@ _DISK_NAMES = re.compile(r"disk|namespace|virtio\d+")
 _PCI_KEYS = ("physical_id", "bus_info", "version", "width", "clock")
 
 
-@dataclass(frozen=True)
-class DiskIdentity:
-    """What sysfs knows of a block device and some versions of lshw do not: see `sysfs.read_block_devices`."""
-
-    serial: str
-    size_bytes: int
-
-
 def flatten_lshw(
-    roots: Sequence[Node], *, board: Mapping[str, str], disks: Mapping[str, DiskIdentity]
+    roots: Sequence[Node], *, board: Mapping[str, str], block: Sequence[BlockDevice]
 ) -> dict[str, str]:
     """Make all `mk_hw_*` facts of the tree.
 
-    board: what sysfs says of the main board under the keys of BUS_KEYS; fills what lshw leaves open. disks: by device
-    name without a path ("vda"); fills serial and size likewise.
+    board: what sysfs says of the main board under the keys of BUS_KEYS; fills what lshw leaves open. block: what the
+    kernel has for block devices; fills serial and size likewise, and a disk that lshw does not list at all follows the
+    others: lshw finds SCSI and SATA disks by /dev/sg* alone, which a kernel need not have, and eMMC not at all.
     """
     nodes = [node for root in roots for node in root.walk()]
     facts = _facts("mk_hw_bus", _board(nodes, board), BUS_KEYS)
@@ -89,7 +83,7 @@ def flatten_lshw(
         facts.update(_facts("mk_hw_fw", describe(firmware), FIRMWARE_KEYS))
     facts.update(_memory_facts(nodes))
     groups = (
-        ("disk", DISK_KEYS, [_fill_disk(node, disks) for node in find_disks(roots)]),
+        ("disk", DISK_KEYS, _disk_fields(find_disks(roots), block)),
         ("cpu", CPU_KEYS, [describe(node) for node in find_cpus(roots)]),
         ("nic", NIC_KEYS, [describe(node) for node in find_nics(roots)]),
     )
@@ -173,14 +167,32 @@ def _disks(node: Node, controller: Mapping[str, str] = {}) -> Iterator[Node]:
         yield from _disks(child, given if node.node_class == "storage" else {})
 
 
-def _fill_disk(node: Node, disks: Mapping[str, DiskIdentity]) -> dict[str, str]:
-    fields = describe(node)
-    known = disks.get(fields.get("logical_name", "").rpartition("/")[2])
-    if known is not None and known.serial:
-        fields.setdefault("serial", known.serial)
-    if known is not None and known.size_bytes > 0:
-        fields.setdefault("size", format_amount(known.size_bytes, "disk"))
-    return fields
+def _disk_fields(nodes: Iterable[Node], block: Sequence[BlockDevice]) -> list[dict[str, str]]:
+    known = {f"/dev/{device.name}": device for device in block}
+    listed = [describe(node) for node in nodes]
+    for fields in listed:
+        device = known.pop(fields.get("logical_name", ""), None)
+        if device is not None and device.serial:
+            fields.setdefault("serial", device.serial)
+        if device is not None and device.size_bytes > 0:
+            fields.setdefault("size", format_amount(device.size_bytes, "disk"))
+    return listed + [_describe_device(device) for device in known.values() if device.disk]
+
+
+def _describe_device(device: BlockDevice) -> dict[str, str]:
+    """Describe a disk that sysfs alone knows, in lshw's words."""
+    host, _, rest = device.address.partition(":")
+    kinds = (("nvme", "NVMe disk"), ("sd", "ATA Disk" if device.vendor == "ATA" else "SCSI Disk"))
+    return {
+        "description": next((text for start, text in kinds if device.name.startswith(start)), "Disk"),
+        "product": device.model,
+        "physical_id": rest.replace(":", "."),
+        "bus_info": f"scsi@{host}:{rest.replace(':', '.')}" if rest else "",
+        "logical_name": f"/dev/{device.name}",
+        "version": device.revision,
+        "serial": device.serial,
+        "size": format_amount(device.size_bytes, "disk"),
+    }
 
 
 def _logical_name(names: tuple[str, ...]) -> str:

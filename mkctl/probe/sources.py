@@ -31,7 +31,7 @@ from mkctl.probe.base import (
 )
 from mkctl.probe.collect import Collected, Collector
 from mkctl.probe.dmi import board_fields, dmi_facts, read_dmi
-from mkctl.probe.flatten import DiskIdentity, flatten_lshw
+from mkctl.probe.flatten import flatten_lshw
 from mkctl.probe.lscpu import flatten_lscpu, parse_lscpu
 from mkctl.probe.lshw import parse_lshw
 from mkctl.probe.model import Status
@@ -121,11 +121,9 @@ def collect_lshw(paths: Paths, timeout_s: float) -> Collected:
         finished = run(LSHW_WITHOUT_SMBIOS, timeout_s=timeout_s)
     if not finished.ok:
         return _failed(finished)
-    disks = {
-        device.name: DiskIdentity(device.serial, device.size_bytes) for device in read_block_devices(paths.sys)
-    }
+    block = read_block_devices(paths.sys)
     board = board_fields(read_dmi(paths.sys))
-    facts: dict[str, Json] = dict(flatten_lshw(parse_lshw(finished.stdout), board=board, disks=disks))
+    facts: dict[str, Json] = dict(flatten_lshw(parse_lshw(finished.stdout), board=board, block=block))
     return Collected(facts, Status.OK, remark)
 
 

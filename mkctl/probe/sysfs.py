@@ -8,6 +8,7 @@ kernel; SPC-4 7.7.16 for the page of the serial number.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +18,30 @@ from mkcore.jsonfields import Json
 
 _SECTOR_BYTES = 512  # the unit of /sys/block/*/size, whatever the device's own sector is
 _VPD_HEADER_BYTES = 4
+_DISK = re.compile(r"(sd|hd|vd|xvd|dasd)[a-z]+|nvme\d+n\d+|mmcblk\d+")
+_SCSI_ADDRESS = re.compile(r"\d+:\d+:\d+:\d+")
 _VPD_LIMIT_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class BlockDevice:
-    """A disk or drive: name without /dev, size in bytes (0: no medium), texts of the device, "" where it gives none."""
+    """A disk or drive: name without /dev, size in bytes (0: no medium), texts of the device, "" where it gives none.
+
+    address: the SCSI address that the kernel names the device by ("0:0:1:0" for host, channel, target, LUN), else "".
+    """
 
     name: str
     size_bytes: int
-    vendor: str
-    model: str
-    serial: str
+    vendor: str = ""
+    model: str = ""
+    serial: str = ""
+    revision: str = ""
+    address: str = ""
+
+    @property
+    def disk(self) -> bool:
+        """True for a disk with a medium; optical and floppy drives and the boot areas of an eMMC are none."""
+        return self.size_bytes > 0 and bool(_DISK.fullmatch(self.name))
 
 
 def read_block_devices(sys_root: Path) -> list[BlockDevice]:
@@ -67,7 +80,17 @@ def _read_device(path: Path, name: str) -> BlockDevice:
         vendor=read_line(path / "device" / "vendor"),
         model=read_line(path / "device" / "model"),
         serial=_read_serial(path),
+        revision=read_line(path / "device" / "rev") or read_line(path / "device" / "firmware_rev"),
+        address=_read_address(path),
     )
+
+
+def _read_address(path: Path) -> str:
+    try:
+        name = (path / "device").resolve(strict=True).name
+    except (OSError, RuntimeError):
+        return ""
+    return name if _SCSI_ADDRESS.fullmatch(name) else ""
 
 
 def _read_serial(path: Path) -> str:

@@ -88,7 +88,7 @@ def plain_counts(path: Path) -> dict[str, int]:
 
 @pytest.mark.parametrize("path", captures("lshw-json/*.json", own="*lshw*.json"))
 def test_lshw(path: Path) -> None:
-    facts = flatten_lshw(parse_lshw(path.read_bytes()), board={}, disks={})
+    facts = flatten_lshw(parse_lshw(path.read_bytes()), board={}, block=[])
     counts = plain_counts(path)
     for group in ("cpu", "nic", "disk"):
         assert int(facts.get(f"mk_hw_{group}_count", "0")) == counts[group], group

@@ -276,6 +276,13 @@ def test_total_time_is_bounded(tmp_path: Path) -> None:
     assert collect_until_stable(collectors, store, Kernel(lambda: next(current)), lambda _: None, FAST) == 1
 
 
+def test_lshw_is_kept_from_removing_device_nodes() -> None:
+    """It unlinks a /dev/sg node that the unit's device list hides from it, and takes it for a leftover."""
+    unit = (Path(__file__).resolve().parents[2] / "units/systemd/mk-facts.service").read_text(encoding="utf-8")
+    assert "\nReadOnlyPaths=/dev\n" in unit
+    assert "\nAfter=modprobe@sg.service\n" in unit
+
+
 def test_the_real_limits_stay_below_the_units_time_limit() -> None:
     unit = Path(__file__).resolve().parents[2] / "units/systemd/mk-facts.service"
     limit_s = next(

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from mkcore.errors import BadInput
 from mkctl.probe.amounts import format_amount, format_binary, format_clock, format_decimal
-from mkctl.probe.flatten import DiskIdentity, describe, flatten_lshw
+from mkctl.probe.flatten import describe, flatten_lshw
 from mkctl.probe.lshw import Node, parse_lshw
+from mkctl.probe.sysfs import BlockDevice
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "captures"
 
@@ -35,12 +36,12 @@ def machine(*children: dict) -> dict:
     return node("host", "system", node("core", "bus", *children, physid="0"))
 
 
-def facts_of(tree: object, board: dict[str, str] | None = None, **disks: DiskIdentity) -> dict[str, str]:
-    return flatten_lshw(parse_lshw(json.dumps(tree).encode()), board=board or {}, disks=disks)
+def facts_of(tree: object, board: dict[str, str] | None = None, *block: BlockDevice) -> dict[str, str]:
+    return flatten_lshw(parse_lshw(json.dumps(tree).encode()), board=board or {}, block=block)
 
 
-def facts_of_file(name: str, **disks: DiskIdentity) -> dict[str, str]:
-    return flatten_lshw(parse_lshw((DATA / name).read_bytes()), board={}, disks=disks)
+def facts_of_file(name: str, *block: BlockDevice) -> dict[str, str]:
+    return flatten_lshw(parse_lshw((DATA / name).read_bytes()), board={}, block=block)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,9 @@ def test_worked_example_of_the_protocol() -> None:
 
 def test_virtual_machine() -> None:
     """One CPU counts (B41), virtio NIC and disk are whole (B42, B43), NVMe is a disk (B43)."""
-    facts = facts_of_file("lshw-qemu-q35.json", vda=DiskIdentity("disk-serial", 1), nvme0n1=DiskIdentity("other", 1))
+    facts = facts_of_file(
+        "lshw-qemu-q35.json", BlockDevice("vda", 1, serial="disk-serial"), BlockDevice("nvme0n1", 1, serial="other")
+    )
     assert facts["mk_hw_cpu_count"] == "1"
     assert facts["mk_hw_cpu0_size"] == "2GHz"
     assert facts["mk_hw_mem_size"] == "2GiB"
@@ -221,9 +224,8 @@ def test_what_sysfs_knows_of_board_and_disk_fills_gaps_only() -> None:
     facts = facts_of(
         tree,
         {"vendor": "QEMU"},
-        vda=DiskIdentity("ser-1", 21474836480),
-        sda=DiskIdentity("other", 5),
-        sdb=DiskIdentity("x", 1),
+        BlockDevice("vda", 21474836480, serial="ser-1"),
+        BlockDevice("sda", 5, serial="other"),
     )
     assert facts["mk_hw_bus_vendor"] == "QEMU"
     assert facts["mk_hw_disk0_serial"] == "ser-1"
@@ -233,6 +235,36 @@ def test_what_sysfs_knows_of_board_and_disk_fills_gaps_only() -> None:
     assert facts["mk_hw_disk_count"] == "2"
     named = node("host", "system", node("core", "bus", vendor="Dell Inc."))
     assert facts_of(named, {"vendor": "QEMU"})["mk_hw_bus_vendor"] == "Dell Inc."
+
+
+def test_disks_that_lshw_does_not_list_follow_the_others() -> None:
+    """lshw sees SCSI and SATA disks through /dev/sg* alone; drives, empty readers and eMMC boot areas are no disks."""
+    tree = machine(node("namespace", "disk", logicalname="/dev/nvme0n1", units="bytes", size=1 << 30))
+    facts = facts_of(
+        tree,
+        None,
+        BlockDevice("nvme0n1", 1 << 30, serial="n"),
+        BlockDevice("sda", 1000204886016, "ATA", "SAMSUNG HM100UI", "S2GH", "2AM1", "0:0:1:0"),
+        BlockDevice("sdb", 0, "Generic", "Card Reader"),
+        BlockDevice("sr0", 1 << 30),
+        BlockDevice("mmcblk0", 1 << 34),
+        BlockDevice("mmcblk0boot0", 1 << 22),
+    )
+    disks = {name: value for name, value in facts.items() if re.match(r"mk_hw_disk(_|[1-9])", name)}
+    assert disks == {
+        "mk_hw_disk_count": "3",
+        "mk_hw_disk1_description": "ATA Disk",
+        "mk_hw_disk1_product": "SAMSUNG HM100UI",
+        "mk_hw_disk1_physical_id": "0.1.0",
+        "mk_hw_disk1_bus_info": "scsi@0:0.1.0",
+        "mk_hw_disk1_logical_name": "/dev/sda",
+        "mk_hw_disk1_version": "2AM1",
+        "mk_hw_disk1_serial": "S2GH",
+        "mk_hw_disk1_size": "931GiB (1TB)",
+        "mk_hw_disk2_description": "Disk",
+        "mk_hw_disk2_logical_name": "/dev/mmcblk0",
+        "mk_hw_disk2_size": "16GiB (17GB)",
+    }
 
 
 def test_several_memories_add_up_and_controllers_do_not_count() -> None:
@@ -345,7 +377,7 @@ def test_bytes_that_are_not_utf8() -> None:
 def test_warnings_before_and_after_the_document(noise: bytes) -> None:
     document = json.dumps(machine(node("cpu", "processor", slot="CPU1")), indent=2).encode()
     roots = parse_lshw(noise + document + b"\nWARNING: output may be incomplete or inaccurate.\n")
-    assert flatten_lshw(roots, board={}, disks={})["mk_hw_cpu0_slot"] == "CPU1"
+    assert flatten_lshw(roots, board={}, block=[])["mk_hw_cpu0_slot"] == "CPU1"
 
 
 def test_list_and_object_are_the_same_machine() -> None:

@@ -69,6 +69,18 @@ def test_block_devices(tmp_path: Path) -> None:
     }
 
 
+def test_scsi_address_and_revision(tmp_path: Path) -> None:
+    files = {
+        "block/sda/device": "-> ../../devices/0:0:1:0",
+        "block/sda/size": "8\n",
+        "devices/0:0:1:0/rev": "2AM1\n",
+        "block/vda/device/": "",
+    }
+    sda, vda = read_block_devices(make_tree(tmp_path, files))
+    assert (sda.address, sda.revision, sda.disk) == ("0:0:1:0", "2AM1", True)
+    assert (vda.address, vda.revision, vda.disk) == ("", "", False)
+
+
 def test_diskless(tmp_path: Path) -> None:
     assert block_facts(read_block_devices(tmp_path)) == {}
     assert block_facts(read_block_devices(make_tree(tmp_path, {"block/": ""}))) == {}
