@@ -258,7 +258,7 @@ class Desk:
     def _note(
         self, connection: Connection, node: Node, now_ms: int, kind: str, text: str, detail: Detail = history.NONE
     ) -> None:
-        history.record(connection, node.id, now_ms, kind, text, detail, keep=self._registry.limits.history)
+        history.record(connection, node.id, now_ms, kind, text, detail, limits=self._registry.limits)
 
 
 def _is_called(node: Node, name: str) -> bool:

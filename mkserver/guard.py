@@ -52,6 +52,8 @@ def guard() -> Optional[Response]:
 
 def _guard_node() -> None:
     parts = services()
+    if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        abort(403, description="node routes are not for web pages")
     wait_s = parts.rate.wait_s(peer_address())
     if wait_s > 0:
         raise TooManyRequests("too many requests from this address", retry_after=math.ceil(wait_s))
@@ -87,7 +89,7 @@ def _guard_change() -> None:
     if origin is not None and urlsplit(origin).netloc != request.host:
         abort(403, description="sent from another site")
     if request.path.startswith("/api/"):
-        if request.content_length and request.mimetype != "application/json":
+        if request.method != "DELETE" and request.mimetype != "application/json":
             abort(415, description="send application/json")
         if origin is None and "Referer" in request.headers:
             abort(403, description="sent from a page without saying which")

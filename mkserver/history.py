@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from mkcore.jsonfields import Json
 
 from .schema import events
+from .settings import Limits
 
 FIRST_SEEN = "first_seen"
 REGISTERED = "registered"
@@ -27,8 +28,10 @@ Detail = Mapping[str, Any]
 NONE: Detail = {}
 """An event that its text says whole."""
 
-_DIFF_ROWS = 100
-_DIFF_CHARS = 200
+_DIFF_ROWS = 60
+_DIFF_CHARS = 160
+_DETAIL_CHARS = 8_000
+_TRIM_EVERY = 64
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,9 @@ class HistoryEvent:
 
 
 def record(
-    connection: Connection, node_id: str, at_ms: int, kind: str, text: str, detail: Detail = NONE, *, keep: int
+    connection: Connection, node_id: str, at_ms: int, kind: str, text: str, detail: Detail = NONE, *, limits: Limits
 ) -> None:
-    """Add an event, or count it when it repeats the newest one, and drop what is beyond the newest `keep`."""
+    """Add an event, or count it when it repeats the newest one; drop what is beyond the limits, oldest first."""
     detail_text = json.dumps(detail, sort_keys=True)
     newest = connection.execute(
         sa.select(events).where(events.c.node_id == node_id).order_by(events.c.id.desc()).limit(1)
@@ -55,12 +58,14 @@ def record(
         connection.execute(sa.update(events).where(events.c.id == newest.id).values(again))
         return
     row = {"node_id": node_id, "at_ms": at_ms, "kind": kind, "text": text, "detail": detail_text, "times": 1}
-    connection.execute(sa.insert(events).values(row))
-    beyond = connection.execute(
-        sa.select(events.c.id).where(events.c.node_id == node_id).order_by(events.c.id.desc()).offset(keep).limit(1)
-    ).scalar()
+    inserted: Any = connection.execute(sa.insert(events).values(row)).inserted_primary_key
+    added = int(inserted[0])
+    own = sa.select(events.c.id).where(events.c.node_id == node_id).order_by(events.c.id.desc())
+    beyond = connection.execute(own.offset(limits.history).limit(1)).scalar()
     if beyond is not None:
         connection.execute(sa.delete(events).where(events.c.node_id == node_id, events.c.id <= beyond))
+    if added % _TRIM_EVERY == 0:
+        connection.execute(sa.delete(events).where(events.c.id <= added - limits.all_history))
 
 
 def read_history(connection: Connection, node_id: str) -> list[HistoryEvent]:
@@ -77,7 +82,7 @@ def _shown(value: Json) -> str:
 def build_diff(old: Mapping[str, Json], new: Mapping[str, Json]) -> dict[str, Json]:
     """Compare two fact maps: {"added": {name: text}, "removed": {…}, "changed": {name: [old, new]}, "more": n}.
 
-    Values are shortened to 200 characters and rows to 100; `more` counts the rows left out.
+    Values are shortened to 160 characters, rows to 60, all of it to 8,000 characters; `more` counts what is left out.
     """
     added: dict[str, Json] = {name: _shown(new[name]) for name in sorted(new.keys() - old.keys())}
     removed: dict[str, Json] = {name: _shown(old[name]) for name in sorted(old.keys() - new.keys())}
@@ -85,10 +90,11 @@ def build_diff(old: Mapping[str, Json], new: Mapping[str, Json]) -> dict[str, Js
     for name in sorted(old.keys() & new.keys()):
         if old[name] != new[name]:
             changed[name] = [_shown(old[name]), _shown(new[name])]
-    room, more = _DIFF_ROWS, 0
+    rows, chars, more = _DIFF_ROWS, _DETAIL_CHARS, 0
     for part in (changed, added, removed):
-        for name in list(part)[room:]:
-            del part[name]
-            more += 1
-        room -= len(part)
+        for name in list(part):
+            rows, chars = rows - 1, chars - len(json.dumps([name, part[name]]))
+            if rows < 0 or chars < 0:
+                del part[name]
+                more += 1
     return {"added": added, "removed": removed, "changed": changed, "more": more}

@@ -49,6 +49,7 @@ class Node:
     boots: int
     sent_config: str
     facts_digest: str
+    facts_bytes: int
     summary: str
     hw_ids: tuple[str, ...] = field(default=())
 
@@ -137,6 +138,7 @@ def add_node(connection: Connection, identity: Identity, dialect: str, now_ms: i
         boots=0,
         sent_config="",
         facts_digest="",
+        facts_bytes=0,
         summary="{}",
         hw_ids=identity.stored,
     )
@@ -187,6 +189,14 @@ def remove_node(connection: Connection, node_id: str) -> None:
     connection.execute(sa.delete(nodes).where(nodes.c.id == node_id))
 
 
-def count_nodes(connection: Connection) -> int:
-    """How many machines are kept, whatever their state."""
-    return int(connection.execute(sa.select(sa.func.count()).select_from(nodes)).scalar() or 0)
+def count_nodes(connection: Connection, address: str = "") -> int:
+    """How many machines are kept, whatever their state; with an address, those last heard of from there."""
+    statement = sa.select(sa.func.count()).select_from(nodes)
+    if address:
+        statement = statement.where(nodes.c.address == address)
+    return int(connection.execute(statement).scalar() or 0)
+
+
+def sum_facts_bytes(connection: Connection) -> int:
+    """Size of the facts of all machines together."""
+    return int(connection.execute(sa.select(sa.func.sum(nodes.c.facts_bytes))).scalar() or 0)

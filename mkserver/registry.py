@@ -31,6 +31,7 @@ from .nodes import (
     read_nodes,
     remove_node,
     select_nodes,
+    sum_facts_bytes,
     update_node,
     write_facts,
 )
@@ -121,12 +122,15 @@ class Registry:
 
         Raises BadInput (facts out of bounds) and RegistryFull; then nothing is kept.
         """
-        digest = hashlib.sha256(check_facts(facts, self.limits)).hexdigest()
+        form = check_facts(facts, self.limits)
+        digest = hashlib.sha256(form).hexdigest()
         with self.database.write() as connection:
             now_ms = self.now_ms()
             node = find_node(connection, identity) or self._add(connection, identity, caller, now_ms)
             if node is None:
-                raise RegistryFull(f"{self.limits.nodes} machines are kept already and none of them has expired")
+                raise RegistryFull("as many machines are kept as may be, and none of them has expired")
+            if sum_facts_bytes(connection) - node.facts_bytes + len(form) > self.limits.all_facts_bytes:
+                raise RegistryFull("the facts of all machines fill the room that there is for them")
             old = read_facts(connection, node.id)
             ids = ids_after_registration(node.hw_ids, identity)[: self.limits.hardware_ids]
             if ids != node.hw_ids:
@@ -137,7 +141,7 @@ class Registry:
             values = {**read_values(connection, ""), **read_values(connection, node.id)}
             client_config = build_client_config(caller.dialect, caller.base, values)
             changes = {**_registered_columns(node, facts, ids, now_ms), "last_state": last_state}
-            changes.update(dialect=caller.dialect, facts_digest=digest)
+            changes.update(dialect=caller.dialect, facts_digest=digest, facts_bytes=len(form))
             self._touch(connection, node, caller, now_ms, client_config, changes, read_timeouts(values))
             return Answer(Command.ACKNOWLEDGE, client_config, read_node(connection, node.id), facts)
 
@@ -233,10 +237,12 @@ class Registry:
     def _note(
         self, connection: Connection, node: Node, now_ms: int, kind: str, text: str, detail: Detail = history.NONE
     ) -> None:
-        history.record(connection, node.id, now_ms, kind, text, detail, keep=self.limits.history)
+        history.record(connection, node.id, now_ms, kind, text, detail, limits=self.limits)
 
     def _add(self, connection: Connection, identity: Identity, caller: Caller, now_ms: int) -> Optional[Node]:
         """Add a machine; when there is no room, in place of the one that was silent longest, if it has expired."""
+        if count_nodes(connection, caller.address) >= self.limits.nodes_of_one_address:
+            return None
         if count_nodes(connection) >= self.limits.nodes:
             timeouts = read_timeouts(read_values(connection, ""))
             stale = nodes.c.seen_ms < now_ms - timeouts.expire_s * 1000

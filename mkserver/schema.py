@@ -34,7 +34,7 @@ nodes = sa.Table(
     sa.Column("last_state", sa.String(64), nullable=False),
     sa.Column("shown_state", sa.String(16), nullable=False),
     sa.Column("dhcp_mac", sa.String(64), nullable=True),
-    sa.Column("address", sa.String(64), nullable=False),
+    sa.Column("address", sa.String(64), nullable=False, index=True),
     sa.Column("order_name", sa.String(16), nullable=False),
     sa.Column("order_ms", sa.BigInteger, nullable=False),
     sa.Column("binding", sa.String(16), nullable=False),
@@ -44,6 +44,7 @@ nodes = sa.Table(
     sa.Column("boots", sa.Integer, nullable=False),
     sa.Column("sent_config", sa.Text, nullable=False),
     sa.Column("facts_digest", sa.String(64), nullable=False),
+    sa.Column("facts_bytes", sa.Integer, nullable=False, index=True),
     sa.Column("summary", sa.Text, nullable=False),
     sa.Column("search", sa.Text, nullable=False),
 )

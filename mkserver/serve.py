@@ -18,6 +18,7 @@ _SWEEP_S = 5.0
 _HUNG_S = 60.0
 _SLOW_S = 60.0
 _THREADS = 8
+_CONNECTIONS = 900  # nodes that download an image hold theirs for minutes, those that check in must not wait for them
 _ROOM_BYTES = 16 << 20
 """Bodies up to this size are read in order to be refused in the dialect's own envelope; the limit proper is smaller."""
 
@@ -85,6 +86,7 @@ def run(settings: Settings) -> None:
             limit_bytes=_ROOM_BYTES,
             status=lambda: f"Serving nodes and people on {where}",
             threads=_THREADS,
+            connections=_CONNECTIONS,
         )
     finally:
         stop.set()

@@ -21,12 +21,15 @@ class Limits:
 
     body_bytes: int = 4 << 20
     facts_bytes: int = 1 << 20
+    all_facts_bytes: int = 1 << 30
     facts_count: int = 5_000
     fact_name_chars: int = 256
     facts_depth: int = 24
     hardware_ids: int = 64
     nodes: int = 20_000
+    nodes_of_one_address: int = 5_000
     history: int = 200
+    all_history: int = 200_000
     requests_per_s: float = 100.0
     requests_burst: int = 2_000
 

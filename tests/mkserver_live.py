@@ -19,11 +19,12 @@ START_S = 1_800_000_000.0
 
 @dataclass
 class Clock:
-    """Wall clock of the server; set `now_s` to move it."""
+    """Wall clock of the server: a millisecond passes with each look at it; set `now_s` to move it."""
 
     now_s: float = START_S
 
     def __call__(self) -> float:
+        self.now_s += 0.001
         return self.now_s
 
 
