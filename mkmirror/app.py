@@ -22,6 +22,7 @@ from werkzeug.wrappers import Request, Response
 from mkcore import events
 from mkcore.errors import BadInput
 from mkcore.journal import log_event
+from mkcore.loopback import is_loopback
 from mkmirror.index import Absent, open_file, read_list
 from mkmirror.partial import answer_file
 
@@ -37,11 +38,6 @@ _BUILD = re.compile(r"[a-z0-9_]{1,32}")
 _LISTS = ("tce-install-list", "kmod-install-list")
 
 log = logging.getLogger(__name__)
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether a peer's address is this machine's loopback, e.g. `127.0.0.1` or `::1`."""
-    return address.startswith(("127.", "::ffff:127.")) or address == "::1"
 
 
 class MirrorApp:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Optional
 
 from mkcore import journal
+from mkcore.loopback import parse_listen
 from mkcore.version import VERSION
 
 if TYPE_CHECKING:
@@ -28,20 +29,8 @@ IDLE_S = 30.0
 HUNG_S = 20.0
 SLOW_S = 10.0
 TRIAL_S = 5.0
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 log = logging.getLogger(__name__)
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """Parse HOST:PORT, e.g. `127.0.0.1:2156` or `[::1]:0`; argparse shows the error of a host that is no loopback
-    address.
-    """
-    host, _, port = text.rpartition(":")
-    host = host.strip("[]")
-    if host not in LOOPBACK or not port.isdecimal() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT with HOST one of {', '.join(LOOPBACK)}")
-    return host, int(port)
 
 
 def build_parser() -> argparse.ArgumentParser:

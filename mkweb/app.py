@@ -24,6 +24,7 @@ from mkcore.config import Site, effective
 from mkcore.errors import BadInput, MkError
 from mkcore.journal import log_event
 from mkcore.jsonfields import Json, digest, get_str, parse_object
+from mkcore.loopback import is_loopback
 from mkcore.version import VERSION
 from mkweb.apply import Report, describe_apply
 from mkweb.bodies import parse_body
@@ -167,8 +168,7 @@ class ConfigApp:
 
 def check_origin(request: Request) -> Optional[Response]:
     """Return a refusal for a request from another machine or on behalf of another site; None for this machine's own."""
-    address = request.remote_addr or ""
-    if not (address.startswith(("127.", "::ffff:127.")) or address == "::1"):
+    if not is_loopback(request.remote_addr or ""):
         return refuse(403, "this server serves its own machine alone")
     if not _LOCAL_HOST.fullmatch(request.headers.get("Host", "")):
         return refuse(421, "Host is not this machine's loopback")
