@@ -25,6 +25,7 @@ from typing import Any, Optional
 from dbus_next.aio import MessageBus
 from dbus_next.constants import MessageType
 from dbus_next.message import Message
+from dbus_next.signature import Variant
 
 REPO = Path(__file__).resolve().parent.parent.parent
 NAME = "org.mksuite.Controller1"
@@ -51,7 +52,7 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
     <allow send_destination="org.freedesktop.DBus"/>
     <allow send_destination="org.freedesktop.systemd1"/>
   </policy>
-  <policy user="{user}"><allow own="org.freedesktop.systemd1"/></policy>
+  <policy user="{user}"><allow own="org.freedesktop.systemd1"/><allow own="org.freedesktop.network1"/></policy>
   <include>{policy}</include>
 </busconfig>
 """
@@ -135,9 +136,19 @@ class FakeSystemd:
         bus = await MessageBus(bus_address=self._address).connect()
         bus.add_message_handler(lambda message: self._handle(bus, message))
         await bus.request_name("org.freedesktop.systemd1")
+        await bus.request_name("org.freedesktop.network1")
+        self._bus = bus
         self._ready.set()
         await self._stop.wait()
         bus.disconnect()
+
+    def network_changed(self) -> None:
+        """Say what networkd says when a link becomes routable."""
+        changed = ["org.freedesktop.network1.Manager", {"OnlineState": Variant("s", "online")}, []]
+        path, interface = "/org/freedesktop/network1", "org.freedesktop.DBus.Properties"
+        message = Message.new_signal(path, interface, "PropertiesChanged", "sa{sv}as", changed)
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._bus.send, message)
 
     def _handle(self, bus: MessageBus, message: Message) -> Any:
         if message.message_type is not MessageType.METHOD_CALL:

@@ -208,3 +208,75 @@ def test_the_bodies_of_a_registration_are_complete(node: Node, server: Server) -
     assert "kernel" not in facts and "uptime" not in facts
     assert facts["macaddress_eth0"] == "52:54:00:12:34:56"
     assert json.loads(server.registrations()[0].body)["last_state"] == "idle"
+
+
+ROUTES = (
+    "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+    "enp77s0\t00000000\t0202000A\t0003\t0\t0\t1024\t00000000\t0\t0\t0\n"
+)
+
+
+@pytest.mark.parametrize("signalled", [True, False])
+def test_a_route_is_waited_for(node: Node, systemd: FakeSystemd, signalled: bool) -> None:
+    """Until there is one nothing is sent; networkd's signal starts the first checkin, and so does the clock."""
+    node.configure("http://ip6-localhost:9")  # a name, which needs a route, of this machine, which the packets stay in
+    with node.daemon():
+        node.wait_status(state="waiting-for-network")
+        assert node.status()["failed_checkins"] == 0
+        assert any("waiting for a route" in each for each in node.notified)
+        node.write("proc/net/route", ROUTES)
+        if signalled:
+            systemd.network_changed()
+        wait_until(lambda: node.status()["failed_checkins"], "the first attempt")
+
+
+def test_a_loopback_server_needs_no_route(node: Node) -> None:
+    with node.daemon() as daemon:
+        node.wait_status(state="idle")
+        assert daemon.said("waiting for a route") == []
+
+
+def test_the_start_skew_is_random_below_its_limit_and_ends_for_a_caller(node: Node, server: Server) -> None:
+    node.configure(server.uri)
+    node.write("etc/mk/mk.toml.d/skew.toml", "[checkin]\nskew_s = 300\n")
+    skews = set()
+    for _ in range(2):
+        with node.daemon() as daemon:
+            skews.add(float(daemon.wait_for("start skew").split()[-2]))
+            wait_until(node.on_bus, "the name")
+    assert len(skews) == 2 and all(0 <= each < 300 for each in skews)
+    with node.daemon():
+        wait_until(node.on_bus, "the name")
+        assert node.call("CheckIn").returncode == 0
+        assert len(server.checkins()) >= 1
+
+
+def test_checkins_follow_at_a_fixed_rate_in_the_node_s_own_slot(node: Node, server: Server) -> None:
+    node.configure(server.uri, interval_s=1)
+    server.config = None
+    slots: list[int] = []
+
+    def three() -> bool:
+        planned = node.status().get("next_checkin_usec", 0)
+        if node.status().get("state") == "idle" and planned and planned not in slots:
+            slots.append(planned)
+        return len(slots) >= 3
+
+    with node.daemon():
+        wait_until(three, "three planned checkins")
+    # A process that was slow skips slots; it never shifts them.
+    assert all((later - first) % 1_000_000 in (0, 1, 999_999) for first, later in zip(slots, slots[1:]))
+
+
+def test_register_by_hand(node: Node, server: Server) -> None:
+    with node.daemon():
+        registered(node)
+        run = node.mkctl("register")
+        assert run.returncode == 0 and run.stdout.startswith(f"registered with {server.uri}: digest "), run.stderr
+        assert len(server.registrations()) == 2
+        server.refusals = [answer({}, "500 Internal Server Error")] * 9
+        run = node.mkctl("register", "--json")
+        assert run.returncode == 77
+        assert json.loads(run.stdout)["error_name"] == "ServerRefused"
+        run = node.mkctl("checkin")
+        assert run.stdout == f"checked in with {server.uri}: acknowledge\n"

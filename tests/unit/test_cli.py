@@ -286,8 +286,8 @@ def test_exit_statuses_follow_the_tree_of_errors() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(-1, "0.0 s"), (0.44, "0.4 s"), (1.2, "1 s"), (59.4, "59 s"), (60, "1 min"), (185, "3 min 5 s"), (7380, "2 h 3 min"),
-     (90_000, "1 d 1 h")],
+    [(-1, "0.0 s"), (0.44, "0.4 s"), (1.2, "1 s"), (59.4, "59 s"), (60, "1 min"), (185, "3 min 5 s"),
+     (7380, "2 h 3 min"), (90_000, "1 d 1 h")],
 )  # fmt: skip
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
