@@ -16,7 +16,7 @@ def is_loopback(peer: str) -> bool:
 
 
 def parse_listen(text: str) -> tuple[str, int]:
-    """Parse HOST:PORT for --listen, e.g. `127.0.0.1:2156` or `[::1]:0`; as argparse wants it, ArgumentTypeError else."""
+    """Parse HOST:PORT for --listen, e.g. `127.0.0.1:2156` or `[::1]:0`; raise argparse.ArgumentTypeError."""
     host, _, port = text.rpartition(":")
     host = host.strip("[]")
     if host not in HOSTS or not (port.isascii() and port.isdecimal()) or int(port) > 65535:

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -71,7 +72,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
     thread.start()
     yield Site(tmp_path, ports)
     stop.set()
-    socket.create_connection(("127.0.0.1", ports[EXTENSIONS])).close()  # wakes the loop
+    with suppress(OSError):  # wakes the loop, if it has not ended yet
+        socket.create_connection(("127.0.0.1", ports[EXTENSIONS])).close()
     thread.join(20)
     assert not thread.is_alive()
 
