@@ -18,7 +18,7 @@ from collections.abc import Coroutine
 from typing import Any, Optional
 
 from mkcore import config, systemd1
-from mkcore.errors import BadAnswer, BusFailed, MkError, NotReady
+from mkcore.errors import BadAnswer, BusFailed, MkError, NotReady, ServerRefused
 from mkcore.jsonfields import canonical
 from mkcore.lifecycle import Notifier
 from mkcore.paths import Paths
@@ -146,8 +146,8 @@ class Agent:
         try:
             reply = await node.contact.check_in(node.state.first_checkin)
         except MkError as error:
-            if isinstance(error, BadAnswer):
-                node.forget_dialect()
+            if isinstance(error, BadAnswer) or (isinstance(error, ServerRefused) and error.status == 404):
+                node.forget_dialect()  # another kind of server may have taken the address
             node.fail(error)
             return plan.CheckinFailed(error)
         node.use_dialect()

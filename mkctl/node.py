@@ -159,7 +159,6 @@ class Node:
         """The server does not speak what was remembered of it: ask it again next time, where nothing else says it."""
         if self.contact.candidate is not None and self.contact.candidate.dialect is None:
             self.contact.dialect = None
-            self._dialect = ""
 
     def save(self) -> None:
         """Write state.json from the decisions' state; a file that cannot be written is said once, and memory serves."""

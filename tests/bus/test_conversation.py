@@ -47,6 +47,16 @@ def test_first_contact_in_razor_s_words(node: Node, server: Server) -> None:
     assert server.registrations()[0].body.startswith(b"json_hash=%7b%22%40hw_id%22%3a%22525400123456%22")
 
 
+def test_another_kind_of_server_at_the_same_address(node: Node, server: Server) -> None:
+    with node.daemon():
+        registered(node)
+        server.dialect = "razor"
+        node.mkctl("checkin")
+        assert node.mkctl("checkin").returncode == 0
+        node.wait_status(dialect="razor")
+    assert node.read("run/mkctl/state.json")["dialects"] == {server.uri: "razor"}
+
+
 def test_acknowledge_clears_the_first_checkin_flag(node: Node, server: Server) -> None:
     server.refusals = [answer({}, "500 Internal Server Error")] * 50
     with node.daemon():
