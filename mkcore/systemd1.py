@@ -9,6 +9,7 @@ Source: org.freedesktop.systemd1(5), org.freedesktop.network1(5), D-Bus specific
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import re
 from collections.abc import Awaitable, Callable, Coroutine
@@ -24,6 +25,7 @@ from dbus_next.signature import Variant
 from mkcore.errors import BusFailed, NotAuthorized
 
 CALL_TIMEOUT_S = 10.0
+_LOSS_CHECK_S = 1.0
 _SYSTEMD = "org.freedesktop.systemd1"
 _SYSTEMD_PATH = "/org/freedesktop/systemd1"
 _MANAGER = "org.freedesktop.systemd1.Manager"
@@ -95,12 +97,16 @@ async def call(
     message = Message(
         destination=destination, path=path, interface=interface, member=member, signature=signature, body=list(body)
     )
+    if not bus.connected:
+        raise BusFailed(f"{member} of {destination}: the connection to the bus is lost")
     try:
         reply = await asyncio.wait_for(bus.call(message), timeout_s)
     except asyncio.TimeoutError:
         raise BusFailed(f"{member} of {destination} was not answered within {timeout_s:g} s") from None
-    except (OSError, EOFError, DBusError) as error:
-        raise BusFailed(f"{member} of {destination} failed: {error or type(error).__name__}") from None
+    except (OSError, EOFError):
+        raise BusFailed(f"{member} of {destination}: the connection to the bus is lost") from None
+    except DBusError as error:
+        raise BusFailed(f"{member} of {destination} failed: {error.text}") from None
     if reply is None:
         raise BusFailed(f"{member} of {destination}: the connection to the bus is lost")
     if reply.message_type is MessageType.ERROR:
@@ -140,11 +146,15 @@ class _Jobs:
             self.changed.set()
         return False
 
-    async def result(self, job: str, sender: str) -> str:
-        """Wait until `sender` says that `job` is over."""
+    async def result(self, bus: MessageBus, job: str, sender: str) -> str:
+        """Wait until `sender` says that `job` is over; raise BusFailed when the bus goes away (no signal says so)."""
         while self.results.get(job, ("", ""))[0] != sender:
             self.changed.clear()
-            await self.changed.wait()
+            try:
+                await asyncio.wait_for(self.changed.wait(), _LOSS_CHECK_S)
+            except asyncio.TimeoutError:
+                if not bus.connected:
+                    raise BusFailed(f"{job}: the connection to the bus is lost") from None
         return self.results[job][1]
 
 
@@ -165,7 +175,7 @@ async def _run_job(bus: MessageBus, method: str, unit: str, timeout_s: float) ->
             bus, _SYSTEMD, _SYSTEMD_PATH, _MANAGER, method, "ss", (unit, "replace"), timeout_s=timeout_s
         )
         remaining = max(0.0, deadline - asyncio.get_running_loop().time())
-        word = await asyncio.wait_for(jobs.result(reply.body[0], str(reply.sender)), remaining)
+        word = await asyncio.wait_for(jobs.result(bus, reply.body[0], str(reply.sender)), remaining)
         return JobResult(word)
     except asyncio.TimeoutError:
         return JobResult.TIMEOUT
@@ -283,5 +293,7 @@ def _blocking(work: Callable[[MessageBus], Coroutine[Any, Any, T]], address: str
             return await work(bus)
         finally:
             bus.disconnect()  # type: ignore[no-untyped-call]
+            with contextlib.suppress(OSError, EOFError, asyncio.TimeoutError):
+                await asyncio.wait_for(bus.wait_for_disconnect(), _LOSS_CHECK_S)  # type: ignore[no-untyped-call]
 
     return asyncio.run(whole())
