@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 from mkcore import config
 from mkcore.config import Effective
@@ -13,10 +15,15 @@ from mkcore.paths import Paths
 from mkctl.cli.status import read_status
 from mkctl.settings import load
 
+SERVICE_CREDENTIALS = Path("/run/credentials/mkctl.service")
+"""Where systemd keeps what it gave to mkctl.service, readable by root; absent while there is none."""
+
 
 def show_config(paths: Paths, origin: bool, as_json: bool) -> int:
     """Print the effective configuration as TOML keys, or as JSON. Returns 0; what cannot be used is part of the
     output."""
+    if paths.credentials == Path():  # systemd passed them to the service, not to this command
+        paths = replace(paths, credentials=SERVICE_CREDENTIALS)
     loaded = load(paths)
     effective = loaded.effective(_dialect_in_use(paths))
     problems = [each for each in (loaded.fallback, *effective.problems) if each]
