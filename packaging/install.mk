@@ -6,6 +6,7 @@
 
 DESTDIR ?=
 PREFIX ?= /usr
+SYSCONFDIR ?= /etc
 SITELIB ?= $(PREFIX)/lib/python3/dist-packages
 MK_PYTHON ?= /usr/bin/python3
 MK_MODULES := mkcore mkctl mkweb mkmirror mkserver
@@ -28,7 +29,7 @@ install-python:
 			> '$(DESTDIR)$(PREFIX)'/bin/"$$command" && chmod 755 '$(DESTDIR)$(PREFIX)'/bin/"$$command" || exit 1; \
 	done
 	install -D -m 644 -t '$(MK_LIB)/mk' mkcore/mk.toml
-	install -d '$(DESTDIR)/etc/mk/mk.toml.d'
+	install -d '$(DESTDIR)$(SYSCONFDIR)/mk/mk.toml.d'
 
 install-units:
 	install -d '$(MK_LIB)/systemd/system'

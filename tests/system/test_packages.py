@@ -70,10 +70,11 @@ def running(machine: nspawn.Machine) -> set[str]:
 def test_install_starts_nothing_and_purge_leaves_nothing(bare: nspawn.Machine) -> None:
     """Features: packages disabled and stopped; purge."""
     before, people, units = files(bare), directory_entries(bare), running(bare)
-    start = bare.cursor()
+    start, links = bare.cursor(), bare.output("ip", "-json", "address")
     install(bare)
 
     assert running(bare) == units
+    assert bare.output("ip", "-json", "address") == links
     for unit in UNITS:
         assert bare.property(unit, "LoadState") == "loaded", unit
         assert bare.property(unit, "ActiveState") == "inactive", unit

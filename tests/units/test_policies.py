@@ -1,0 +1,174 @@
+"""Users, rights and rules around the units: sysusers, tmpfiles, presets, D-Bus, polkit, udev, networkd, catalog."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from mkcore import events
+
+UNITS = Path(__file__).resolve().parent.parent.parent / "units"
+USERS = ("mkctl", "mkmirror", "mkserver", "mkweb")
+
+
+def run(*words: str, stdin: str = "") -> str:
+    """Run a tool that must succeed without a word of complaint; return its output."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, input=stdin)
+    assert (done.returncode, done.stderr) == (0, ""), (
+        f"{' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
+    )
+    return done.stdout
+
+
+def directives(path: Path) -> list[str]:
+    """Return the lines of a file that are no comments."""
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] not in "#;"]
+
+
+def test_sysusers(tmp_path: Path) -> None:
+    """One user a service, each in a file of its own, made by systemd-sysusers in an empty root; none can log in."""
+    (tmp_path / "etc").mkdir()
+    done = subprocess.run(
+        ["systemd-sysusers", "--dry-run", f"--root={tmp_path}", *sorted(map(str, (UNITS / "sysusers").iterdir()))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    made = dict(re.findall(r"Creating user '(\w+)' \(([^)]*)\)", done.stdout + done.stderr))
+    assert sorted(made) == sorted(USERS)
+    assert sorted(path.name for path in (UNITS / "sysusers").iterdir()) == [f"{user}.conf" for user in USERS]
+
+
+def test_tmpfiles(tmp_path: Path) -> None:
+    """Only the SMBIOS UUID is opened, for reading, to mkctl's group; a machine without one is no error."""
+    assert [line for path in (UNITS / "tmpfiles").iterdir() for line in directives(path)] == [
+        "z- /sys/class/dmi/id/product_uuid 0440 root mkctl -"
+    ]
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\n", encoding="utf-8")
+    (tmp_path / "etc/group").write_text("root:x:0:\nmkctl:x:990:\n", encoding="utf-8")
+    assert run("systemd-tmpfiles", "--create", f"--root={tmp_path}", str(UNITS / "tmpfiles/mkctl.conf")) == ""
+
+
+def test_preset() -> None:
+    """Every unit that can be enabled is disabled by preset, and no other line is there."""
+    enableable = [path.name for path in sorted((UNITS / "systemd").iterdir()) if "\n[Install]\n" in path.read_text()]
+    lines = directives(UNITS / "preset/80-mksuite.preset")
+    assert lines == [f"disable {name}" for name in enableable]
+    assert enableable == ["mk.target", "mkserver.service"]
+
+
+def test_bus_policy() -> None:
+    """mkctl owns the name; root sends anything; the others introspect, ping and read properties."""
+    top = ElementTree.parse(UNITS / "dbus/org.mksuite.Controller1.conf").getroot()
+    rules = {
+        next(iter(policy.attrib.items())): [(rule.tag, tuple(sorted(rule.attrib.items()))) for rule in policy]
+        for policy in top.findall("policy")
+    }
+    name = "org.mksuite.Controller1"
+    to_us = ("send_destination", name)
+    assert rules == {
+        ("user", "mkctl"): [("allow", (("own", name),))],
+        ("user", "root"): [("allow", (to_us,))],
+        ("context", "default"): [
+            ("allow", (to_us, ("send_interface", "org.freedesktop.DBus.Introspectable"))),
+            ("allow", (to_us, ("send_interface", "org.freedesktop.DBus.Peer"))),
+            ("allow", (to_us, ("send_interface", "org.freedesktop.DBus.Properties"), ("send_member", "Get"))),
+            ("allow", (to_us, ("send_interface", "org.freedesktop.DBus.Properties"), ("send_member", "GetAll"))),
+        ],
+    }
+
+
+def test_bus_interface_is_well_formed() -> None:
+    """The contract of the bus parses, and describes the interface that the policy is about."""
+    top = ElementTree.parse(UNITS / "dbus/org.mksuite.Controller1.xml").getroot()
+    assert [each.get("name") for each in top.findall("interface")] == ["org.mksuite.Controller1"]
+
+
+def test_polkit_rule_names_existing_users_and_units() -> None:
+    """Every row of the table is about a user of ours and a unit that exists: ours or systemd's own power targets."""
+    text = (UNITS / "polkit/50-mksuite.rules").read_text(encoding="utf-8")
+    rows = re.findall(r'"(\w+)": \[(.*?)\]', text)
+    assert rows
+    known = {path.name for path in (UNITS / "systemd").iterdir()} | {"reboot.target", "poweroff.target"}
+    for user, row in rows:
+        assert user in USERS
+        for words in re.findall(r'"([^"]+)"', row):
+            verb, unit = words.split(" ")
+            assert verb in ("start", "restart") and unit in known, words
+
+
+POLKIT_ASKS = [
+    ("mkweb", "org.freedesktop.systemd1.manage-units", "restart", "mkctl.service", "yes"),
+    ("mkctl", "org.freedesktop.systemd1.manage-units", "start", "reboot.target", "yes"),
+    ("mkctl", "org.freedesktop.systemd1.manage-units", "start", "mk-facts.service", "yes"),
+    ("mkweb", "org.freedesktop.systemd1.manage-units", "stop", "mkctl.service", "not handled"),
+    ("mkweb", "org.freedesktop.systemd1.manage-units", "restart", "mkweb.service", "not handled"),
+    ("mkctl", "org.freedesktop.systemd1.manage-units", "restart", "mkctl.service", "not handled"),
+    ("mkctl", "org.freedesktop.systemd1.manage-unit-files", "start", "reboot.target", "not handled"),
+    ("toString", "org.freedesktop.systemd1.manage-units", "restart", "mkctl.service", "not handled"),
+    ("root", "org.freedesktop.systemd1.manage-units", "restart", "mkctl.service", "not handled"),
+    ("mkctl", "org.freedesktop.systemd1.manage-units", None, None, "not handled"),
+]
+
+
+@pytest.mark.parametrize(("user", "action", "verb", "unit", "answer"), POLKIT_ASKS)
+def test_polkit_rule_decides(user: str, action: str, verb: str, unit: str, answer: str) -> None:
+    """The rule itself, in a JavaScript engine where there is one; in polkitd's own it runs in the system tier."""
+    node = shutil.which("node")
+    if not node:
+        pytest.skip("no JavaScript engine here; the system tier asks polkitd itself")
+    harness = """
+        var rules = [], polkit = {
+            Result: {YES: "yes", NOT_HANDLED: "not handled"}, addRule: function (f) { rules.push(f); }
+        };
+        eval(require("fs").readFileSync(0, "utf8"));
+        var [user, id, verb, unit] = JSON.parse(process.argv[1]);
+        function lookup(key) { return {verb: verb, unit: unit}[key]; }
+        console.log(rules[0]({id: id, lookup: lookup}, {user: user}));
+    """
+    rule = (UNITS / "polkit/50-mksuite.rules").read_text(encoding="utf-8")
+    assert run(node, "-e", harness, json.dumps([user, action, verb, unit]), stdin=rule).strip() == answer
+
+
+def test_udev_rule_starts_nothing_by_itself() -> None:
+    """Its one program runs behind all conditions: hot-plug, our kinds of device, the suite runs."""
+    lines = directives(UNITS / "udev/90-mk-facts.rules")
+    program = next(number for number, line in enumerate(lines) if "RUN" in line)
+    guards = [line for line in lines[:program] if 'GOTO="mk_facts_end"' in line]
+    assert len(guards) == program
+    assert any('TEST!="/run/mk-facts"' in line for line in guards)
+    assert any("is-active mk.slice" in line for line in guards)
+    assert lines[program:] == [
+        'RUN+="/usr/bin/systemctl --no-block start mk-facts-hotplug.timer"',
+        'LABEL="mk_facts_end"',
+    ]
+
+
+def test_catalog_compiles(tmp_path: Path) -> None:
+    """journalctl takes the catalog, and finds every event in it."""
+    folder = tmp_path / "usr/lib/systemd/catalog"
+    folder.mkdir(parents=True)
+    (tmp_path / "var/lib/systemd/catalog").mkdir(parents=True)
+    shutil.copy(UNITS / "catalog/mk.catalog", folder)
+    done = subprocess.run(
+        ["journalctl", "--update-catalog", f"--root={tmp_path}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    text = (UNITS / "catalog/mk.catalog").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^-- ([0-9a-f]{32})$", text, re.M)) == sorted(event.id for event in events.EVENTS)
+
+
+def test_network_is_for_the_image_alone(prefix: Path) -> None:
+    """No installed file configures a network."""
+    installed = [path for path in prefix.rglob("*") if path.suffix in (".network", ".netdev", ".link")]
+    assert not installed
+    lines = directives(UNITS / "networkd/80-mk.network")
+    assert "DHCP=yes" in lines and "ClientIdentifier=mac" in lines
