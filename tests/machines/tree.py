@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / "build"
 DEBS = BUILD / "deb"
-RELEASE = "trixie"
+RELEASE = os.environ.get("MK_SYSTEM_RELEASE", "trixie")
+"""Debian release of the machines; the suite also promises to run on bookworm, with the oldest systemd that it wants."""
+KEPT = 3
+"""Layers with installed packages that are kept: another run may have booted from an older one."""
 NEEDED_TO_BOOT = ("systemd-sysv", "udev", "iproute2", "procps")
 """What a machine needs beside the dependencies of our packages: an init, and what tests look at it with."""
 
@@ -66,7 +70,7 @@ def make_base() -> Path:
     """Return the tree with the dependencies alone; a minute when it has to be made, else no time."""
     packages = sorted({*read_depends(read_debs()), *NEEDED_TO_BOOT})
     key = hashlib.sha256("\n".join([RELEASE, *packages]).encode()).hexdigest()[:12]
-    tree = BUILD / "tree" / f"base-{key}"
+    tree = BUILD / "tree" / f"base-{RELEASE}-{key}"
     with locked("base"):
         if tree.is_dir():
             return tree
@@ -82,7 +86,7 @@ def make_base() -> Path:
             [*command, RELEASE, str(fresh), str(list_file)], capture_output=True, text=True, timeout=1200, check=False
         )
         assert made.returncode == 0, made.stderr
-        for old in (BUILD / "tree").glob("base-*"):
+        for old in (BUILD / "tree").glob(f"base-{RELEASE}-*"):
             if old.is_dir() and old != fresh:
                 shutil.rmtree(old)
         fresh.rename(tree)
@@ -95,34 +99,43 @@ def overlay(lower: list[Path], place: Path) -> Iterator[Path]:
 
     What was written stays in ``place / "upper"`` until the next overlay there.
     """
-    shutil.rmtree(place, ignore_errors=True)
-    for name in ("upper", "work", "root"):
-        (place / name).mkdir(parents=True)
-    options = f"lowerdir={':'.join(map(str, lower))},upperdir={place / 'upper'},workdir={place / 'work'}"
-    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(place / "root")], check=True)
-    try:
-        yield place / "root"
-    finally:
-        subprocess.run(["umount", str(place / "root")], check=True)
+    with locked(f"at-{place.name}"):
+        if (place / "root").is_mount():  # of a run that was killed
+            subprocess.run(["umount", "--lazy", str(place / "root")], check=True)
+        shutil.rmtree(place, ignore_errors=True)
+        for name in ("upper", "work", "root"):
+            (place / name).mkdir(parents=True)
+        options = f"lowerdir={':'.join(map(str, lower))},upperdir={place / 'upper'},workdir={place / 'work'}"
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(place / "root")], check=True)
+        try:
+            yield place / "root"
+        finally:
+            subprocess.run(["umount", str(place / "root")], check=True)
 
 
 def make_installed() -> list[Path]:
     """Return the layers of a tree in which our packages are installed, uppermost first; made when one changed."""
     debs, base = read_debs(), make_base()
     state = "\n".join([base.name, *(f"{deb.name} {hashlib.sha256(deb.read_bytes()).hexdigest()}" for deb in debs)])
-    place = BUILD / "tree" / "installed"
-    marker = BUILD / "tree" / "installed.state"
+    place = BUILD / "tree" / f"installed-{hashlib.sha256(state.encode()).hexdigest()[:12]}"
+    done = place / "done"
     with locked("installed"):
-        if marker.is_file() and marker.read_text(encoding="utf-8") == state:
-            return [place / "upper", base]
-        marker.unlink(missing_ok=True)
-        with overlay([base], place) as root:
-            copies = root / "var/tmp/debs"
-            copies.mkdir()
-            for deb in debs:
-                shutil.copy(deb, copies)
-            command = ["chroot", str(root), "sh", "-c", "dpkg --install /var/tmp/debs/*.deb && rm -r /var/tmp/debs"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-            assert done.returncode == 0, done.stdout + done.stderr
-        marker.write_text(state, encoding="utf-8")
+        if not done.exists():
+            with overlay([base], place) as root:
+                _install(debs, root)
+            done.touch()
+        finished = sorted((BUILD / "tree").glob("installed-*/done"), key=lambda path: path.stat().st_mtime)
+        for old in finished[:-KEPT]:
+            shutil.rmtree(old.parent)
     return [place / "upper", base]
+
+
+def _install(debs: list[Path], root: Path) -> None:
+    """Install packages into a tree that is not running; a dependency that is not there is a failure."""
+    copies = root / "var/tmp/debs"
+    copies.mkdir()
+    for deb in debs:
+        shutil.copy(deb, copies)
+    command = ["chroot", str(root), "sh", "-c", "dpkg --install /var/tmp/debs/*.deb && rm -r /var/tmp/debs"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
