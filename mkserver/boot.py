@@ -53,8 +53,9 @@ def check_kernel_args(text: str) -> str:
 
 
 def expand_args(text: str, *, base: str, uuid: str) -> str:
-    """Put the server's address and the node's UUID in place of {host}, {port} and {uuid}; other braces stay."""
+    """Put the server's address and the node's UUID in place of {base}, {host}, {port} and {uuid}; other braces stay."""
     host, _, port = base.rpartition(":") if ":" in base.rpartition("]")[2] else (base, "", "80")
+    text = text.replace("{base}", base)
     return text.replace("{host}", host.strip("[]")).replace("{port}", port).replace("{uuid}", uuid)
 
 
@@ -82,7 +83,7 @@ def build_no_image(interval_s: int) -> str:
     return "\n".join(
         [
             "#!ipxe",
-            "echo This server has no microkernel: start mkserver with --kernel and --initrd",
+            "echo This server has no microkernel: put vmlinuz and initrd into the folder image of its data directory",
             *_reboot_block(interval_s)[4:],
         ]
     )

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mkcore import files
 from mkcore.errors import BadInput
@@ -21,7 +21,16 @@ from .boot import build_bootstrap
 from .client import Client, node_path
 from .policy import ORDERS
 from .pushed import parse_value
-from .settings import DEFAULT_DATA, DEFAULT_HOST, DEFAULT_PORT, Settings
+from .settings import DEFAULT_CMDLINE, DEFAULT_DATA, DEFAULT_HOST, DEFAULT_PORT, Settings
+
+_USAGE_STATUS = 64
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and end with EX_USAGE."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_USAGE_STATUS, f"mkserver: {message} (see {self.prog} --help)\n")
 
 
 def _client(options: argparse.Namespace) -> Client:
@@ -171,13 +180,15 @@ def _add_run(verbs: Any) -> None:
     default = f"{DEFAULT_HOST}:{DEFAULT_PORT}"
     parser.add_argument("--listen", default=default, metavar="HOST:PORT", help=f"address ({default})")
     _data(parser)
-    parser.add_argument("--kernel", type=Path, metavar="FILE", help="kernel of the microkernel that nodes boot")
-    parser.add_argument("--initrd", type=Path, metavar="FILE", help="its initrd")
+    parser.add_argument("--kernel", type=Path, metavar="FILE", help="kernel that nodes boot (DIR/image/vmlinuz)")
+    parser.add_argument("--initrd", type=Path, metavar="FILE", help="its initrd (DIR/image/initrd)")
     parser.add_argument(
         "--cmdline",
-        default="",
+        default=DEFAULT_CMDLINE,
         metavar="ARGS",
-        help="kernel arguments for every boot; {host} {port} {uuid} become this server's address and the node's UUID",
+        help="kernel arguments for every boot; {base} ({host}:{port}) and {uuid} become the address at which the node "
+        "reaches this server, and its UUID "
+        f"({DEFAULT_CMDLINE})",
     )
     parser.add_argument("--database", default="", metavar="URL", help="SQLAlchemy URL (SQLite in the data directory)")
     parser.add_argument("--log-level", default="info", metavar="LEVEL", help="error, warn, info or debug (info)")
@@ -240,11 +251,12 @@ def _add_config(verbs: Any) -> None:
         _talks(action, inner=True)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> _Parser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mkserver", description="Embedded provisioning server for discovery microkernels of both dialects."
     )
+    parser.add_argument("--version", action="version", version=f"mkserver {VERSION}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     _add_run(verbs)
     _add_node_verbs(verbs)

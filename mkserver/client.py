@@ -13,7 +13,7 @@ from typing import Optional
 from urllib.parse import quote, urlencode, urlsplit
 
 from mkcore import files
-from mkcore.errors import BadAnswer, BadInput, ServerRefused
+from mkcore.errors import BadAnswer, BadInput, ServerRefused, Unreachable
 from mkcore.http import Answer, exchange, user_agent
 from mkcore.jsonfields import Json, get_str, parse_object
 
@@ -60,7 +60,10 @@ class Client:
             headers["Content-Type"] = "application/json"
             data = json.dumps(body).encode()
         uri = self.server.rstrip("/") + path
-        return exchange(method, uri, headers=headers, body=data, deadline_s=60.0, limit_bytes=_LIMIT_BYTES)
+        try:
+            return exchange(method, uri, headers=headers, body=data, deadline_s=60.0, limit_bytes=_LIMIT_BYTES)
+        except Unreachable as error:
+            raise Unreachable(f"{error}; does mkserver run there? (--server URL names another)") from error
 
     def _credentials(self) -> str:
         """An Authorization header, empty when there is nothing to show; the secret never goes to another machine."""

@@ -122,6 +122,9 @@ def _describe(image: BootImage, name: str, opened: BinaryIO) -> tuple[Response, 
     response.set_etag(f"{image.id}-{name}")
     response.last_modified = datetime.fromtimestamp(int(found.st_mtime), timezone.utc)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    response.make_conditional(request.environ, accept_ranges=True, complete_length=found.st_size)
+    asked = dict(request.environ)
+    if "," in str(asked.get("HTTP_RANGE", "")):
+        del asked["HTTP_RANGE"]  # several ranges at once: the whole file is a permitted answer (RFC 9110 section 14.2)
+    response.make_conditional(asked, accept_ranges=True, complete_length=found.st_size)
     start = (response.content_range.start or 0) if response.status_code == 206 else 0
     return response, Part(opened, start, response.content_length or 0)

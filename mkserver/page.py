@@ -142,6 +142,7 @@ def _guide() -> dict[str, Any]:
         "base": base,
         "loopback": is_loopback_host(base),
         "image": f"{image.kernel_name} and {image.initrd_name}, {size / 1e6:.0f} MB" if image else "",
+        "image_folder": str(settings.kernel.parent) if settings.kernel else str(settings.data / "image"),
         "port": settings.port,
     }
 

@@ -30,3 +30,8 @@ class RateLimit:
             if len(self._buckets) > self._ADDRESSES:
                 self._buckets.popitem(last=False)
             return 0.0 if allowed else (1 - tokens) / self._rate_per_s
+
+    def remembered(self) -> int:
+        """How many addresses are remembered; never more than a few thousand."""
+        with self._lock:
+            return len(self._buckets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 
 from mkcore import files, wsgi
 from mkcore.errors import BadConfig, NotReady, Unreachable
@@ -49,6 +50,13 @@ def check_image(settings: Settings) -> None:
             raise BadConfig(f"{path}: no such file")
 
 
+def place_image(settings: Settings) -> Settings:
+    """Without files named on the command line the data directory's image is served, once somebody puts one there."""
+    if settings.kernel is not None:
+        return settings
+    return replace(settings, kernel=settings.data / "image/vmlinuz", initrd=settings.data / "image/initrd")
+
+
 def _sweep(registry: Registry, stop: threading.Event) -> None:
     """Notice nodes that fell silent, until told to stop; a database that does not answer is tried again."""
     while not stop.wait(_SWEEP_S):
@@ -71,7 +79,7 @@ def run(settings: Settings) -> None:
         sockets = [wsgi.bind(settings.host, settings.port)]
     except OSError as error:
         raise Unreachable(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from error
-    parts = build_services(settings)
+    parts = build_services(place_image(settings))
     stop = threading.Event()
     sweeper = threading.Thread(target=_sweep, args=(parts.registry, stop), name="sweep", daemon=True)
     sweeper.start()
