@@ -162,13 +162,15 @@ class _Channel(HTTPChannel):
 class _Pulse:
     """A no-op for the worker pool: when it ran, the pool is alive."""
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
         self.pending = False
         self.ran = False
 
     def service(self) -> None:
         """Called by a worker."""
         self.ran = True
+        self.wake()
 
     def cancel(self) -> None:
         """Called at shutdown."""
@@ -193,7 +195,6 @@ class _Service:
         self.slow_s = slow_s
         self.channels: dict[int, Any] = {}
         self.notifier = Notifier()
-        self.pulse = _Pulse()
         self.terminated = False
         self.server: Any = create_server(
             self.progress,
@@ -213,6 +214,7 @@ class _Service:
         self.trigger: Callable[[], None] = listeners[0].pull_trigger
         for listener in listeners:
             listener.channel_class = _Channel
+        self.pulse = _Pulse(self.trigger)
 
     def connections(self) -> list[_Channel]:
         """Return the open connections."""
@@ -254,8 +256,9 @@ class _Service:
         stop: Optional[threading.Event],
     ) -> str:
         used = fed = time.monotonic()
+        poll_s = min(_POLL_S, (self.notifier.watchdog_interval_s or math.inf) / 2)
         while not (self.terminated or (stop is not None and stop.is_set())):
-            wasyncore.loop(timeout=_POLL_S, use_poll=True, map=self.channels, count=1)
+            wasyncore.loop(timeout=poll_s, use_poll=True, map=self.channels, count=1)
             now = time.monotonic()
             self._close_overdue(now)
             self.notifier.status(status())
