@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
+from typing import Optional
 
 from mkcore import journal
 from mkcore.errors import MkError
@@ -13,9 +15,9 @@ from . import cli
 _LOG = logging.getLogger(__name__)
 
 
-def main() -> int:
+def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one verb; returns the exit status: 0, or the error's own (see sysexits.h)."""
-    options = cli.build_parser().parse_args()
+    options = cli.build_parser().parse_args(arguments)
     try:
         journal.setup(getattr(options, "log_level", "warn"), component="mkserver")
         options.verb(options)

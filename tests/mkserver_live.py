@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -81,6 +83,8 @@ class Live:
 
     def __exit__(self, *_: object) -> None:
         self.stop.set()
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            pass  # wakes the loop, unless it has ended already
         self.thread.join(10)
         self.services.registry.database.close()
 

@@ -24,6 +24,13 @@ def live(tmp_path: Path) -> Iterator[Live]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One server for all tests that leave nothing behind."""
+    with Live(tmp_path_factory.mktemp("empty")) as running:
+        yield running
+
+
 def _raw(live: Live, request: bytes) -> tuple[int, dict[str, str], Any]:
     """Send a recorded request whose Host is put right; returns status, headers, JSON."""
     request = request.replace(b"192.168.2.1:8026", live.base.encode())
@@ -95,8 +102,8 @@ def test_recorded_registration(live: Live) -> None:
         ("hw_id=%ff&last_state=idle", 111, "InputError", "query: not UTF-8"),
     ],
 )
-def test_checkin_errors(live: Live, query: str, number: int, kind: str, text: str) -> None:
-    answer = live.get(f"/razor/api/node/checkin?{query}")
+def test_checkin_errors(empty: Live, query: str, number: int, kind: str, text: str) -> None:
+    answer = empty.get(f"/razor/api/node/checkin?{query}")
     wanted = json.loads(read_wire("protocol/3.9-razor-error.json"))
     assert list(answer.json) == list(wanted)
     assert answer.status == answer.json["http_err_code"] == 400
@@ -132,12 +139,12 @@ def test_the_probing_request_gets_the_protocols_error_exactly(live: Live) -> Non
         '{"@hw_id":"AA","@last_state":"idle","@attributes_hash":{"a":' + "[" * 60 + "]" * 60 + "}}",
     ],
 )
-def test_malformed_registrations_are_refused_and_store_nothing(live: Live, document: str) -> None:
-    answer = _form(live, document)
+def test_malformed_registrations_are_refused_and_store_nothing(empty: Live, document: str) -> None:
+    answer = _form(empty, document)
     assert answer.status == answer.json["http_err_code"] == 400
     assert answer.json["err_class"].startswith("ProjectRazor::Error::Slice::")
     assert answer.json["command"] == "register_node"
-    assert live.get("/api/nodes").json["nodes"] == []
+    assert empty.get("/api/nodes").json["nodes"] == []
 
 
 def test_keys_without_at_are_accepted(live: Live) -> None:

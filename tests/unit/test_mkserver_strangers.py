@@ -19,10 +19,10 @@ NODE = "564D0C5D-0000-0000-0000-000000000001"
 GOOD: dict[str, Any] = {"uuid": NODE, "mac_id": "AA", "last_state": "idle", "attributes_hash": {"a": "b"}}
 
 
-@pytest.fixture
-def live(tmp_path: Path) -> Iterator[Live]:
-    """A fresh server."""
-    with Live(tmp_path) as running:
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One server for all tests that leave nothing behind."""
+    with Live(tmp_path_factory.mktemp("live")) as running:
         yield running
 
 
@@ -183,11 +183,12 @@ def test_web_pages_may_not_pose_as_nodes(live: Live) -> None:
         assert _error(live, body, header)[0] == 403
 
 
-def test_a_database_that_is_not_there_is_503(live: Live) -> None:
-    with live.services.registry.database.write() as connection:
-        connection.exec_driver_sql("ALTER TABLE nodes RENAME TO nodes_gone")
-    answer = live.checkin(NODE)
-    assert answer.status == 503
-    assert answer.json["response"]["result"]["type"] == "ProjectHanlon::Error::Slice::InternalError"
-    assert live.get("/api/nodes").status == 503
-    assert live.get("/api/nodes").headers["retry-after"] == "5"
+def test_a_database_that_is_not_there_is_503(tmp_path: Path) -> None:
+    with Live(tmp_path) as live:
+        with live.services.registry.database.write() as connection:
+            connection.exec_driver_sql("ALTER TABLE nodes RENAME TO nodes_gone")
+        answer = live.checkin(NODE)
+        assert answer.status == 503
+        assert answer.json["response"]["result"]["type"] == "ProjectHanlon::Error::Slice::InternalError"
+        assert live.get("/api/nodes").status == 503
+        assert live.get("/api/nodes").headers["retry-after"] == "5"
