@@ -90,7 +90,12 @@ class PrivateBus:
         """Start the bus and wait until it listens."""
         self.socket.unlink(missing_ok=True)
         self._process = subprocess.Popen(["dbus-daemon", f"--config-file={self._config}", "--nofork", "--nopidfile"])
-        wait_until(self.socket.exists, "the private bus")
+        wait_until(self._listens, "the private bus")
+
+    def _listens(self) -> bool:
+        """Tell whether the bus takes connections: its socket's file is there a moment before."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            return client.connect_ex(str(self.socket)) == 0
 
     def stop(self) -> None:
         """End the bus with everything on it."""
