@@ -45,6 +45,12 @@ def _tier(path: Path) -> str:
     return parts[0] if parts and parts[0] in TIERS else "unit"
 
 
+def _reason(tier: str) -> str:
+    if tier not in _reasons:
+        _reasons[tier] = TIERS[tier]()
+    return _reasons[tier]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tiers from the cheapest to the dearest, whatever order they were named in."""
     order = list(TIERS)
@@ -54,22 +60,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or under MK_REQUIRE_TIERS fail, the tests of a tier that cannot run here."""
     tier = _tier(item.path)
-    if tier not in _reasons:
-        _reasons[tier] = TIERS[tier]()
-    if _reasons[tier]:
-        message = f"tier {tier} cannot run here: {_reasons[tier]}"
+    if _reason(tier):
+        message = f"tier {tier} cannot run here: {_reason(tier)}"
         if os.environ.get("MK_REQUIRE_TIERS"):
             pytest.fail(message, pytrace=False)
         pytest.skip(message)
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item):  # type: ignore[no-untyped-def]
-    """Count each test's outcome under its tier."""
-    outcome = yield
-    report = outcome.get_result()
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count each test's outcome under its tier; also where worker processes run the tests, reports come together here."""
     if report.when == "call" or report.outcome != "passed":
-        _outcomes[_tier(item.path)][report.outcome] += 1
+        _outcomes[_tier(ROOT / report.nodeid.partition("::")[0])][report.outcome] += 1
 
 
 def pytest_terminal_summary(terminalreporter) -> None:  # type: ignore[no-untyped-def]
@@ -80,7 +81,7 @@ def pytest_terminal_summary(terminalreporter) -> None:  # type: ignore[no-untype
     terminalreporter.section("tiers")
     for tier, counts in used.items():
         text = ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
-        reason = f"  NOT RUN: {_reasons[tier]}" if _reasons.get(tier) else ""
+        reason = f"  NOT RUN: {_reason(tier)}" if _reason(tier) else ""
         terminalreporter.write_line(f"{tier:8} {text}{reason}")
     skips = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)}
     for reason in sorted(skips):
