@@ -7,7 +7,6 @@ than hardware.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from re import Pattern
 from typing import Callable, Optional
@@ -25,11 +24,15 @@ from mkctl.describe import read_facts_file
 from mkctl.probe.model import FactsFile
 
 
-def compile_volatile(items: Sequence[str]) -> Optional[Pattern[str]]:
-    """Compile facts.volatile: plain names for whole names, /patterns/ searched; None for an empty list. Raises
-    BadInput."""
-    parts = [f"(?:{item[1:-1]})" if is_pattern(item) else rf"\A{re.escape(item)}\z" for item in items]
-    return compile_ruby("|".join(parts)) if parts else None
+def compile_volatile(items: Sequence[str]) -> Callable[[str], bool]:
+    """Return what tells whether a fact is volatile: whole names, and /patterns/, which are searched. Raises BadInput.
+
+    Each pattern stays one of its own: joined, their groups' names and numbers would get in each other's way, and a list
+    of good patterns could be a bad one.
+    """
+    names = frozenset(item for item in items if not is_pattern(item))
+    patterns = [compile_ruby(item[1:-1]) for item in items if is_pattern(item)]
+    return lambda name: name in names or any(pattern.search(name) for pattern in patterns)
 
 
 def compile_exclude(pattern: str) -> Optional[Pattern[str]]:
@@ -50,13 +53,13 @@ class FactsView:
         self._stamp: Optional[tuple[int, int, int]] = None
         self._changed_s = 0.0
         self._exclude: Optional[Pattern[str]] = None
-        self._volatile: Optional[Pattern[str]] = None
+        self._is_volatile: Callable[[str], bool] = compile_volatile(())
         self._alias = True
 
     def configure(self, config: Config) -> None:
         """Take exclusion pattern, volatile names and aliasing from the configuration in use."""
         self._exclude = compile_exclude(config.facts_exclude)
-        self._volatile = compile_volatile(config.facts_volatile)
+        self._is_volatile = compile_volatile(config.facts_volatile)
         self._alias = config.facts_boot_nic_as_eth0
 
     def refresh(self) -> bool:
@@ -94,11 +97,11 @@ class FactsView:
 
     def digest(self, facts: dict[str, Json]) -> str:
         """Digest of facts that `build` made, without the volatile ones."""
-        return registration.digest_facts(facts, self._volatile)
+        return registration.digest_facts(facts, self._is_volatile)
 
     def changed_names(self, before: dict[str, Json], after: dict[str, Json]) -> list[str]:
         """Names of the facts whose change led to another digest."""
-        return registration.changed_names(before, after, self._volatile)
+        return registration.changed_names(before, after, self._is_volatile)
 
     def summary(self) -> plan.Facts:
         """What decisions need to know."""

@@ -11,7 +11,7 @@ Source: protocol 6.2, 6.3, 6.7, 6.8.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from re import Pattern
 from typing import Optional
 
@@ -84,17 +84,19 @@ def choose_eth0(interfaces: Iterable[Interface], addresses: Mapping[str, Json], 
     return ranked[0] if ranked else ""
 
 
-def digest_facts(facts: Mapping[str, Json], volatile: Optional[Pattern[str]]) -> str:
+def digest_facts(facts: Mapping[str, Json], is_volatile: Callable[[str], bool]) -> str:
     """Return the digest over the facts less the volatile ones: SHA-256 of their canonical JSON, 64 hex digits."""
-    return jsonfields.digest(steady_facts(facts, volatile))
+    return jsonfields.digest(steady_facts(facts, is_volatile))
 
 
-def changed_names(before: Mapping[str, Json], after: Mapping[str, Json], volatile: Optional[Pattern[str]]) -> list[str]:
+def changed_names(
+    before: Mapping[str, Json], after: Mapping[str, Json], is_volatile: Callable[[str], bool]
+) -> list[str]:
     """Return the sorted names of facts that were added, removed or changed, less the volatile ones."""
-    old, new = steady_facts(before, volatile), steady_facts(after, volatile)
+    old, new = steady_facts(before, is_volatile), steady_facts(after, is_volatile)
     return sorted(name for name in {*old, *new} if name not in old or name not in new or old[name] != new[name])
 
 
-def steady_facts(facts: Mapping[str, Json], volatile: Optional[Pattern[str]]) -> dict[str, Json]:
+def steady_facts(facts: Mapping[str, Json], is_volatile: Callable[[str], bool]) -> dict[str, Json]:
     """Return the facts whose change means something."""
-    return {name: value for name, value in facts.items() if not (volatile and volatile.search(name))}
+    return {name: value for name, value in facts.items() if not is_volatile(name)}
