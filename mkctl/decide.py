@@ -4,7 +4,8 @@ Effects are elsewhere: whoever carries the actions out reports each result as th
 of a node, rare cases too, is a table that a test goes through in milliseconds. This file has the table, the checkins
 and the commands; `decide_registration` and `decide_config` have the other rows.
 
-- An event is reported when something changes, not each minute that it lasts.
+- An event is reported when its reason changes, not each minute that it lasts; that an outage is one event however its
+  reasons vary is `mkctl.reports`' part.
 - The first-checkin flag clears at the first acknowledged registration or `acknowledge` (rows 46 to 48).
 - After the first contact, checkins fall into this node's own slots; failures back off below a ceiling.
 
@@ -65,8 +66,7 @@ def _failure_event(state: State, error: MkError) -> Event:
     if isinstance(error, ServerRefused):
         return events.CHECKIN_REFUSED
     if isinstance(error, Unreachable):
-        lost = state.ever_in_contact and not state.last_failure.startswith(Unreachable.bus_name)
-        return events.SERVER_LOST if lost else events.WAITING  # lost once an outage, however its reasons vary
+        return events.SERVER_LOST if state.ever_in_contact else events.WAITING
     return events.BAD_ANSWER
 
 

@@ -43,8 +43,3 @@ class Reporter:
             return
         self._said[event.name] = key
         log_event(log, event, message, node=self.node, **fields)
-
-    def end(self, *ended: Event) -> None:
-        """Forget what was said of these, so that their next occurrence is new."""
-        for event in ended:
-            self._said.pop(event.name, None)

@@ -78,7 +78,7 @@ ROWS = [
         LOST,
         (), (), {"failures": 4}),
     Row("unreachable for another reason", replace(KNOWN, in_contact=False, failures=3, last_failure="Unreachable: x"),
-        LOST, (), (events.WAITING,), {"failures": 4}),
+        LOST, (), (events.SERVER_LOST,), {"failures": 4}),
     Row("errcode not 0", KNOWN, plan.CheckinFailed(ServerRefused("checkin refused: x", 400)), (),
         (events.CHECKIN_REFUSED,),
         {"first_checkin": False, "registered_digest": "d1"}),
