@@ -148,5 +148,4 @@ _ROWS: dict[type[Any], Callable[[Draft, Any], None]] = {
     plan.NotRestarted: decide_config.not_restarted,
     plan.VerdictDelivered: decide_config.verdict_delivered,
     plan.VerdictFailed: decide_config.verdict_failed,
-    plan.Ticked: decide_config.ticked,
 }

@@ -92,7 +92,7 @@ def judge(draft: Draft) -> None:
         if probation.failed_checkins >= PROBATION_FAILURES:
             reason = f"{probation.failed_checkins} checkins failed with it: {draft.state.last_failure}"
         elif draft.now.now_s - probation.since_s >= PROBATION_LIMIT_S:
-            reason = f"no good checkin within {PROBATION_LIMIT_S:.0f} s: {draft.state.last_failure or 'no route'}"
+            reason = f"no good checkin within {PROBATION_LIMIT_S:.0f} s: {draft.state.last_failure}"
         if not reason:
             return
         probation = replace(probation, verdict=Verdict.REFUSE, reason=reason)
@@ -115,7 +115,3 @@ def verdict_failed(draft: Draft, outcome: plan.VerdictFailed) -> None:
         draft.remember(probation=None)
         return
     draft.wait(draft.now.now_s + VERDICT_RETRY_S, f"telling mkweb again: {outcome.error}")
-
-
-def ticked(draft: Draft, _outcome: plan.Ticked) -> None:
-    judge(draft)

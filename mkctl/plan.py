@@ -212,15 +212,10 @@ class VerdictFailed:
     error: MkError
 
 
-@dataclass(frozen=True)
-class Ticked:
-    """A Wait ended and no checkin can be made (no route, say). Only a probation's deadline looks at it."""
-
-
 Outcome = Union[
     NoServer, CheckedIn, CheckinFailed, RegisterAsked, Registered, RegistrationFailed, FactsArrived, FactsFailed,
     HoldReleased, PowerFailed, ConfigStored, ConfigUnchanged, ConfigNotTaken, NotRestarted, VerdictDelivered,
-    VerdictFailed, Ticked,
+    VerdictFailed,
 ]  # fmt: skip
 
 # ---------------------------------------------------------------- what shall be done

@@ -52,10 +52,6 @@ class Saved:
         """The same state, with the dialect that was found to be spoken at `server`."""
         return replace(self, dialects={**self.dialects, server: dialect})
 
-    def registered_at(self, server: str) -> str:
-        """Digest of the facts that `server` has from this node; "" when it has none."""
-        return self.registered.digest if self.registered is not None and self.registered.server == server else ""
-
 
 def parse_saved(body: dict[str, Json], where: str = "state.json") -> Saved:
     """Parse the content of state.json. Raises BadInput naming the key."""
