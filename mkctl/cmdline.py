@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from mkcore.files import read_line
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,11 @@ class Token:
 def parse_cmdline(text: str) -> tuple[Token, ...]:
     """Split /proc/cmdline into its parameters, in order."""
     return tuple(_token(word) for word in _split(text))
+
+
+def read_cmdline(proc_root: Path) -> tuple[Token, ...]:
+    """Read the kernel line's parameters; none where it cannot be read."""
+    return parse_cmdline(read_line(proc_root / "cmdline"))
 
 
 def _split(text: str) -> list[str]:

@@ -13,14 +13,13 @@ from typing import Optional
 
 from mkcore import events
 from mkcore.errors import BadAnswer, BadInput, Unreachable
-from mkcore.files import read_line
 from mkcore.http import Answer, exchange
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
 from mkctl import dialects, network
-from mkctl.cmdline import Token, parse_cmdline
+from mkctl.cmdline import Token
 from mkctl.dialects import Dialect, Registration, Reply, Request
-from mkctl.discovery import Candidate, discover
+from mkctl.discovery import Candidate, Problem, discover
 from mkctl.identity import Identity, read_identity
 from mkctl.reports import Reporter
 from mkctl.settings import Loaded, server_sources
@@ -35,11 +34,6 @@ LAST_STATE = "idle"
 log = logging.getLogger(__name__)
 
 
-def read_tokens(paths: Paths) -> tuple[Token, ...]:
-    """The kernel line's parameters; none where it cannot be read."""
-    return parse_cmdline(read_line(paths.proc / "cmdline"))
-
-
 class Contact:
     """One node's side of the conversation. `candidate` is the server in use, None while none is known."""
 
@@ -50,6 +44,7 @@ class Contact:
         self.dialect: Optional[Dialect] = None
         self._tokens = tokens
         self._reporter = reporter
+        self._problems: tuple[Problem, ...] = ()
 
     @property
     def server(self) -> str:
@@ -74,12 +69,8 @@ class Contact:
         """Find the server again; returns why there is none, "" when there is one."""
         pushed, credential, configured = server_sources(loaded)
         found = discover(self._tokens, pushed, credential, configured)
-        for problem in found.problems:
-            event = events.NOT_SUPPORTED if problem.unsupported else events.WAITING
-            if not found.candidates or problem.unsupported:
-                self._reporter.report(event, problem.text)
-            else:
-                log.warning("%s", problem.text)
+        if found.problems != self._problems:
+            self._tell(found.problems)
         if not found.candidates:
             self.candidate, self.dialect = None, None
             asked = "kernel line, credentials and configuration name no server"
@@ -90,6 +81,15 @@ class Contact:
             self.candidate = candidate
             self.dialect = candidate.dialect or dialects.DIALECTS.get(saved.dialects.get(candidate.uri, ""))
         return ""
+
+    def _tell(self, problems: tuple[Problem, ...]) -> None:
+        """Say what is not used, once: this is looked at before each checkin."""
+        self._problems = problems
+        for problem in problems:
+            if problem.unsupported:
+                self._reporter.report(events.NOT_SUPPORTED, problem.text)
+            else:
+                log.warning("%s", problem.text)
 
     async def require_dialect(self) -> Dialect:
         """The server's dialect; asks the server where nothing says which. Raises Unreachable or BadAnswer."""

@@ -24,7 +24,8 @@ from mkctl import plan
 from mkctl.announce import Announcer
 from mkctl.bus import BusPresence, Controller
 from mkctl.callers import Callers, settle
-from mkctl.contact import Contact, read_tokens
+from mkctl.cmdline import read_cmdline
+from mkctl.contact import Contact
 from mkctl.factsview import FactsView
 from mkctl.hold import Hold
 from mkctl.probation import read_apply
@@ -48,7 +49,7 @@ class Node:
     loop found."""
 
     def __init__(self, paths: Paths, notifier: Notifier, controller: Controller, mkweb_uri: str) -> None:
-        tokens = read_tokens(paths)
+        tokens = read_cmdline(paths.proc)
         self.paths = paths
         self.mkweb_uri = mkweb_uri
         self.reporter = Reporter()

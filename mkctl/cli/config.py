@@ -8,24 +8,26 @@ from pathlib import Path
 
 from mkcore import config
 from mkcore.config import Effective
-from mkcore.errors import MkError
 from mkcore.jsonfields import Json
 from mkcore.keys import PUSH, Value
 from mkcore.paths import Paths
-from mkctl.cli.status import read_status
-from mkctl.settings import load
+from mkctl.cli.status import dialect_in_use
+from mkctl.settings import Loaded, load
 
 SERVICE_CREDENTIALS = Path("/run/credentials/mkctl.service")
 """Where systemd keeps what it gave to mkctl.service, readable by root; absent while there is none."""
 
 
+def load_as_service(paths: Paths) -> Loaded:
+    """Load what the service uses: systemd passed the credentials to it, not to this command."""
+    return load(replace(paths, credentials=SERVICE_CREDENTIALS) if paths.credentials == Path() else paths)
+
+
 def show_config(paths: Paths, origin: bool, as_json: bool) -> int:
     """Print the effective configuration as TOML keys, or as JSON. Returns 0; what cannot be used is part of the
     output."""
-    if paths.credentials == Path():  # systemd passed them to the service, not to this command
-        paths = replace(paths, credentials=SERVICE_CREDENTIALS)
-    loaded = load(paths)
-    effective = loaded.effective(_dialect_in_use(paths))
+    loaded = load_as_service(paths)
+    effective = loaded.effective(dialect_in_use(paths))
     problems = [each for each in (loaded.fallback, *effective.problems) if each]
     ignored = ignored_keys(effective)
     if as_json:
@@ -75,10 +77,3 @@ def ignored_keys(effective: Effective) -> dict[str, str]:
 def toml_value(value: Value) -> str:
     """A value as TOML writes it (JSON's strings, booleans and lists of strings are TOML's)."""
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
-
-
-def _dialect_in_use(paths: Paths) -> str:
-    try:
-        return read_status(paths).dialect
-    except MkError:
-        return ""

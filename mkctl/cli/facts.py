@@ -6,23 +6,22 @@ import fnmatch
 import json
 from collections.abc import Sequence
 
-from mkcore.errors import MkError, NotReady
-from mkcore.files import read_line
+from mkcore.errors import NotReady
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
-from mkctl.cli.status import read_status
-from mkctl.cmdline import parse_cmdline
+from mkctl.cli.config import load_as_service
+from mkctl.cli.status import dialect_in_use
+from mkctl.cmdline import read_cmdline
 from mkctl.dialects.razor import RAZOR, flat_facts
 from mkctl.factsview import FactsView
-from mkctl.settings import load
 
 
 def show_facts(paths: Paths, names: Sequence[str], dialect: str, as_json: bool) -> int:
     """Print all facts or those named (shell patterns count). Raises NotReady without facts and for a name that is
     none."""
-    chosen = dialect or _dialect_in_use(paths)
-    view = FactsView(paths, parse_cmdline(read_line(paths.proc / "cmdline")), lambda: 0.0)
-    view.configure(load(paths).effective(chosen).config)
+    chosen = dialect or dialect_in_use(paths)
+    view = FactsView(paths, read_cmdline(paths.proc), lambda: 0.0)
+    view.configure(load_as_service(paths).effective(chosen).config)
     view.refresh()
     if view.problem:
         raise NotReady(view.problem)
@@ -49,10 +48,3 @@ def show_facts(paths: Paths, names: Sequence[str], dialect: str, as_json: bool) 
 def text_of(value: Json) -> str:
     """A fact's value on one line: strings as they are, everything else as JSON."""
     return " ".join(value.splitlines()) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _dialect_in_use(paths: Paths) -> str:
-    try:
-        return read_status(paths).dialect
-    except MkError:
-        return ""

@@ -36,6 +36,14 @@ def read_status(paths: Paths) -> Status:
         raise BadInput(error.strerror or "cannot be read", str(paths.status)) from None
 
 
+def dialect_in_use(paths: Paths) -> str:
+    """The dialect that the daemon speaks; "" while it is not known, or not to be known by this user."""
+    try:
+        return read_status(paths).dialect
+    except MkError:
+        return ""
+
+
 def show_status(paths: Paths, as_json: bool) -> int:
     """Print the status. Returns 0, or 3 when the daemon does not run."""
     try:

@@ -192,6 +192,15 @@ def test_single_bad_values_cost_only_themselves(node: Node, server: Server) -> N
     assert len(shown["problems"]) == 5
 
 
+def test_a_source_that_cannot_be_used_is_told_once(node: Node, server: Server) -> None:
+    node.write("proc/cmdline", "quiet mk.ip=192.0.2.300\n")
+    with node.daemon() as daemon:
+        wait_until(node.on_bus, "the name")
+        for _ in range(3):
+            assert node.call("CheckIn").returncode == 0
+        assert len(daemon.said("192.0.2.300.*not used")) == 1
+
+
 def test_no_server_named_anywhere(node: Node, server: Server) -> None:
     node.write("etc/mk/mk.toml", "[checkin]\nskew_s = 0\n")
     with node.daemon() as daemon:
