@@ -41,6 +41,7 @@ __all__ = [
 
 _PUSH_KEYS_LIMIT = 256
 _PUSH_VALUE_LIMIT_BYTES = 16 << 10
+_PUSH_DEPTH_LIMIT = 10  # the map is stored inside other documents, and their readers have a limit, too
 ORIGIN_PUSH = "pushed by the server"
 ORIGIN_DIALECT = "default of the dialect"
 ORIGIN_DEFAULT = "default"
@@ -139,7 +140,7 @@ def validate_push(body: Mapping[str, Json], site: Site) -> Push:
     """Check a pushed map before it is stored; raise BadInput naming key, value and range at the first that is wrong.
 
     Unknown mk_* keys are kept, because servers send every attribute of theirs that starts so. A protected key that the
-    site does not allow is kept without effect and reported; the mapping may hold 256 keys of 16 KiB.
+    site does not allow is kept without effect and reported; the mapping may hold 256 keys of 16 KiB, nested ten deep.
     """
     allowed = _allowed(site)
     ignored: list[str] = []
@@ -153,6 +154,8 @@ def validate_push(body: Mapping[str, Json], site: Site) -> Push:
             ignored.append(name)
         if len(canonical(raw)) > _PUSH_VALUE_LIMIT_BYTES:
             raise BadInput(f"the value is larger than {_PUSH_VALUE_LIMIT_BYTES} bytes", name)
+        if not _nests_within(raw, _PUSH_DEPTH_LIMIT):
+            raise BadInput(f"the value is nested deeper than {_PUSH_DEPTH_LIMIT}", name)
         if pushable is None or name in ignored:
             continue
         try:
@@ -160,6 +163,13 @@ def validate_push(body: Mapping[str, Json], site: Site) -> Push:
         except BadInput as error:
             raise BadInput(str(error), name) from None
     return Push(dict(body), tuple(ignored))
+
+
+def _nests_within(value: Json, depth: int) -> bool:
+    if not isinstance(value, (list, dict)):
+        return True
+    items = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_nests_within(item, depth - 1) for item in items)
 
 
 def differs(sent: Mapping[str, Json], current: Effective) -> list[str]:

@@ -8,14 +8,13 @@ the last crash left there. Source: rename(2), fsync(2).
 from __future__ import annotations
 
 import grp
-import json
 import os
 import secrets
 from pathlib import Path
 from typing import Union
 
 from mkcore.errors import BadInput
-from mkcore.jsonfields import Json, parse_object
+from mkcore.jsonfields import Json, canonical, parse_object
 
 StrPath = Union[str, Path]
 DEFAULT_LIMIT_BYTES = 1 << 20
@@ -44,9 +43,12 @@ def write_atomic(path: StrPath, data: bytes, *, mode: int = 0o644, group: str = 
 
 
 def write_json(path: StrPath, value: object, *, mode: int = 0o644, group: str = "") -> None:
-    """Write `value` as one JSON document with sorted keys and a final newline; as write_atomic."""
-    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomic(path, text.encode("utf-8", "replace") + b"\n", mode=mode, group=group)
+    """Write `value` in its canonical form with a final newline; as write_atomic.
+
+    Not indented, so that what was measured in that form is as large in the file: a server that pushes deeply nested
+    values could otherwise make files that their readers refuse.
+    """
+    write_atomic(path, canonical(value) + b"\n", mode=mode, group=group)
 
 
 def read_bytes(path: StrPath, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> bytes:

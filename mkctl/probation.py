@@ -21,6 +21,8 @@ from mkcore.jsonfields import Json, get_int, get_str, get_strings
 
 VERSION = 1
 MAX_USEC = 2**63 - 1
+LIMIT_BYTES = 4 << 20
+"""mkweb's own limit: both maps stand in it."""
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ def parse_apply(body: dict[str, Json], where: str = "apply.json") -> Apply:
 def read_apply(path: Path) -> Apply:
     """Read apply.json at `path`; an absent or unusable file is no apply."""
     try:
-        return parse_apply(read_object(path, 1 << 20), str(path))
+        return parse_apply(read_object(path, LIMIT_BYTES), str(path))
     except FileNotFoundError:
         return Apply()
     except (BadInput, OSError) as error:

@@ -71,7 +71,7 @@ def test_readers_see_the_old_or_the_new_content_never_a_part(tmp_path: Path) -> 
 def test_json_round_trip_and_bad_content(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     files.write_json(path, {"b": "ü", "a": [1]})
-    assert path.read_text(encoding="utf-8") == '{\n "a": [\n  1\n ],\n "b": "ü"\n}\n'
+    assert path.read_text(encoding="utf-8") == '{"a":[1],"b":"ü"}\n'
     assert files.read_object(path) == {"a": [1], "b": "ü"}
     path.write_bytes(b'{"a": 1')
     with pytest.raises(BadInput, match=f"^{path}: not JSON"):

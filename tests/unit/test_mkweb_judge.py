@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mkcore.config import Site, read_site
 from mkcore.errors import BadInput
-from mkcore.jsonfields import Json
+from mkcore.jsonfields import Json, digest
 from mkcore.paths import paths_under
 from mkcore.rubyregex import compile_ruby
+from mkctl.probation import read_apply
+from mkctl.settings import load
+from mkweb.apply import MAX_REFUSED, begin_apply
 from mkweb.factnames import fact_names, known_names
 from mkweb.judge import MERGED_LIMIT_BYTES, changed_keys, judge_push, protected_keys
+from mkweb.store import Store
 
 
 def site_of(tmp_path: Path, text: str) -> Site:
@@ -144,3 +149,25 @@ def test_the_nodes_own_names_are_added_where_they_may_be_read(tmp_path: Path) ->
     assert known_names(paths) == ("custom_a", "custom_b")
     paths.facts.write_text('{"facts": [')
     assert known_names(paths) == ()
+
+
+def test_what_nests_too_deeply_is_refused() -> None:
+    value: Json = 1
+    for _ in range(11):
+        value = [value]
+    with pytest.raises(BadInput, match="mk_deep: the value is nested deeper than 10"):
+        judge_push({"mk_deep": value}, {}, NO_SITE)
+
+
+def test_the_largest_configuration_can_be_read_by_all_who_must(tmp_path: Path) -> None:
+    """Nested and full of short items: what would grow most if files were laid out for people."""
+    largest: dict[str, Json] = {f"mk_{number:02}": [[[[[[[[[[0] * 8000]]]]]]]]] for number in range(16)}
+    judged = judge_push(largest, {}, NO_SITE)
+    name = digest(judged.merged)
+    store = Store(tmp_path, "boot")
+    started = begin_apply(judged.merged, name, judged.merged, name, None, 1, "boot", 60)
+    store.write_apply(replace(started, refused_digests=(name,) * MAX_REFUSED))
+    store.put_files(started)
+    assert store.read_apply(2) is not None
+    assert read_apply(tmp_path / "apply.json").is_open_for(name)
+    assert load(replace(paths_under(str(tmp_path)), run_mkweb=tmp_path)).pushed == judged.merged
