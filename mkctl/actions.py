@@ -18,6 +18,7 @@ from mkcore.systemd1 import JobResult, start_unit
 from mkctl import localweb, plan
 from mkctl.callers import settle
 from mkctl.contact import DEADLINE_S
+from mkctl.decide_config import show_keys
 from mkctl.node import Node, boottime_s
 from mkctl.plan import Action, Outcome
 from mkctl.status import Phase
@@ -145,7 +146,7 @@ async def _power(node: Node, action: plan.Power) -> Optional[Outcome]:
 
 
 async def _post_config(node: Node, action: plan.PostConfig) -> Outcome:
-    node.announcer.phase(Phase.APPLYING, f"handing a changed configuration to mkweb ({', '.join(action.keys[:8])})")
+    node.announcer.phase(Phase.APPLYING, f"handing a changed configuration to mkweb ({show_keys(action.keys)})")
     node.checkin_callers_done(None)
     node.progress.step("posting the configuration", localweb.DEADLINE_S + SLACK_S)
     return await in_thread(lambda: localweb.post_config(action.config, node.mkweb_uri), "mkweb")

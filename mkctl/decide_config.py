@@ -7,10 +7,12 @@ Source: protocol 2.4, 3.1, 3.6, 4; B19 to B22.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mkcore import events, jsonfields
 from mkctl import plan
+from mkctl.dialects.envelope import clean
 from mkctl.draft import Draft
 from mkctl.plan import Verdict
 
@@ -31,13 +33,18 @@ def configure(draft: Draft, outcome: plan.CheckedIn) -> None:
         return
     if {digest, jsonfields.digest({**now.pushed, **config})} & now.refused_digests:
         draft.remember(settled_config=digest)
-        names = ", ".join(outcome.differing)
+        names = show_keys(outcome.differing)
         text = f"the pushed configuration was refused before; not taken until it changes: {names}"
         draft.report(events.CONFIG_REFUSED, text, digest=digest)
         return
     draft.remember(pending_post=plan.PostConfig(config, outcome.differing))
     if not draft.state.registering:
         post_pending(draft)
+
+
+def show_keys(keys: Sequence[str]) -> str:
+    """Name pushed keys on one line for people: they are a server's words, of any length and with any character."""
+    return clean(", ".join(keys), 200)
 
 
 def post_pending(draft: Draft) -> None:

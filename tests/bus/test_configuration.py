@@ -113,6 +113,15 @@ def test_a_refused_push_is_posted_once(node: Node, server: Server, mkweb: Mkweb)
         wait_until(lambda: len(mkweb.requests()) == 2, "the changed push")
 
 
+def test_names_of_keys_are_the_server_s_words(node: Node, server: Server, mkweb: Mkweb) -> None:
+    """A key may hold anything: nothing of it reaches a terminal, and the status stays readable."""
+    server.config = {"mk_\x1b[2J\u009b2J\n" + "x" * 500_000: 1}
+    with node.daemon():
+        status = node.wait_status(state="applying")
+        assert len(status["sentence"]) < 300 and status["sentence"].isprintable()
+        wait_until(mkweb.requests, "the post")
+
+
 def test_without_mkweb_the_node_goes_on(node: Node, server: Server) -> None:
     server.config = {"mk_checkin_interval": 30}
     with node.daemon() as daemon:
