@@ -6,8 +6,10 @@ image: deb
 	@packaging/setup image
 	@packaging/image/build
 
-# Everything that a fresh Debian lacks comes first; then it is built; then a machine boots it.
+# What cannot work is said before anything is built. Then everything that a fresh Debian lacks comes; then it is built; then
+# a machine boots it.
 run:
+	@$(PYTHON) -m tests.machines.run --check
 	@packaging/setup run
 	@$(MAKE) --no-print-directory image
 	@$(PYTHON) -m tests.machines.run

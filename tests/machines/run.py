@@ -217,9 +217,9 @@ def run(number: int, once: bool, screen: Screen) -> int:
 
 
 def main() -> int:
-    """Read NODES and ONCE from the environment.
+    """Read NODES and ONCE from the environment; ``--check`` only says whether they and the port allow a run.
 
-    Status 0, 1 with the reason, 130 after Ctrl-C before the registration.
+    Status 0, also after Ctrl-C; 1 with the reason; 64 for a NODES that is no number.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     once = os.environ.get("ONCE", "") not in ("", "0") or not sys.stdout.isatty()
@@ -232,6 +232,9 @@ def main() -> int:
         print("make run: NODES must be a number from 1 to 16", file=sys.stderr)
         return 64
     try:
+        if "--check" in sys.argv[1:]:
+            check_port()
+            return 0
         return run(number, once, screen)
     except (ServerError, MachineError, OSError) as error:
         screen.line()
