@@ -121,6 +121,7 @@ def _describe(image: BootImage, name: str, opened: BinaryIO) -> tuple[Response, 
     response.content_length = found.st_size
     response.set_etag(f"{image.id}-{name}")
     response.last_modified = datetime.fromtimestamp(int(found.st_mtime), timezone.utc)
+    response.headers["Accept-Ranges"] = "bytes"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     asked = dict(request.environ)
     if "," in str(asked.get("HTTP_RANGE", "")):
