@@ -252,8 +252,7 @@ class BusPresence:
         delay_s, said = FIRST_RETRY_S, ""
         while True:
             try:
-                bus = await systemd1.connect(self._address)
-                await self._appear(bus)
+                bus = await self._connect()
             except BusFailed as error:
                 self._attempted.set()
                 if str(error) != said:
@@ -277,6 +276,15 @@ class BusPresence:
             stayed = asyncio.get_running_loop().time() - began_s > SETTLE_S
             delay_s = FIRST_RETRY_S if stayed else min(LAST_RETRY_S, delay_s * 2)
             await asyncio.sleep(delay_s)
+
+    async def _connect(self) -> MessageBus:
+        bus = await systemd1.connect(self._address)
+        try:
+            await asyncio.wait_for(self._appear(bus), systemd1.CALL_TIMEOUT_S)
+        except (OSError, EOFError, asyncio.TimeoutError) as error:  # it went away, or hangs, before it gave us the name
+            self._leave(bus)
+            raise BusFailed(f"the bus took us and then did not answer: {error or type(error).__name__}") from None
+        return bus
 
     async def _appear(self, bus: MessageBus) -> None:
         bus.export(PATH, self._controller)
