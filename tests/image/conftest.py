@@ -20,7 +20,8 @@ from tests.machines.server import IMAGE, PORT, ROOT, Server, ServerError, read_m
 from tests.machines.wire import Wire
 
 FOLDER = ROOT / "build/image-tests"
-CMDLINE = "hanlon.ip={host} console=ttyS0"
+CMDLINE = "mk.ip={host} console=ttyS0"
+"""The neutral name: which dialect the server speaks is left to the node to find out."""
 PASSWORD = "password of the lab"
 SITE = """\
 [apply]
