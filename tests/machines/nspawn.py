@@ -112,15 +112,18 @@ class Machine:
         self.run("systemctl", "daemon-reload")
 
     # --- the journal --------------------------------------------------------------------------------------------------
-    def cursor(self) -> str:
-        """Return the journal's end: events looked for after it are new ones."""
+    def mark(self) -> str:
+        """Return the time just after the journal's last entry, for what looks for newer ones.
+
+        Not a cursor: journalctl of systemd 252 leaves out the first match after a cursor that is no match itself.
+        """
         self.run("journalctl", "--sync")
-        last = self.run("journalctl", "--lines=1", "--output=json").stdout
-        return str(json.loads(last)["__CURSOR"]) if last else ""
+        last = json.loads(self.run("journalctl", "--lines=1", "--output=json").stdout)
+        return f"@{(int(last['__REALTIME_TIMESTAMP']) + 1) / 1e6:.6f}"
 
     def journal(self, *matches: str, after: str = "") -> list[dict[str, Any]]:
         """Return the journal's entries that match, oldest first: options and matches of journalctl."""
-        since = [f"--after-cursor={after}"] if after else []
+        since = [f"--since={after}"] if after else []
         self.run("journalctl", "--sync")
         done = self.run("journalctl", "--output=json", "--all", "--no-pager", "--quiet", *since, *matches, check=False)
         assert not done.stderr, done.stderr  # its status says whether there was something to show
@@ -129,8 +132,8 @@ class Machine:
     def wait_event(
         self, message_id: str, *, after: str = "", timeout_s: float = EVENT_S, **fields: str
     ) -> dict[str, Any]:
-        """Wait for an entry with this MESSAGE_ID and these fields after the cursor; return it."""
-        since = [f"--after-cursor={after}"] if after else []
+        """Wait for an entry with this MESSAGE_ID and these fields after the mark; return it."""
+        since = [f"--since={after}"] if after else []
         wanted = [f"MESSAGE_ID={message_id}", *(f"{name}={value}" for name, value in fields.items())]
         argv = ["journalctl", "--output=json", "--all", "--follow", "--lines=all", *since, *wanted]
         deadline = time.monotonic() + timeout_s
@@ -256,7 +259,6 @@ def _wait_ready(notify: socket.socket, process: subprocess.Popen[bytes], console
                 leader = int(value)
         if "READY=1" in words and leader:
             notify.settimeout(None)
-            threading.Thread(target=_drain, args=(notify,), daemon=True).start()
             return leader
 
 
@@ -325,11 +327,14 @@ def boot(
         ):
             try:
                 machine = Machine(name, root, process, _wait_ready(notify, process, console), place)
+                drain = threading.Thread(target=_drain, args=(notify,))
+                drain.start()
                 try:
                     yield machine
                 finally:
                     machine.power_off()
+                    notify.shutdown(socket.SHUT_RD)
+                    drain.join()
             finally:
-                notify.shutdown(socket.SHUT_RD)
                 if process.poll() is None:
                     process.kill()

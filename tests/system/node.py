@@ -42,7 +42,7 @@ class Node:
 
     def start_registered(self) -> None:
         """Start, and wait for the registration."""
-        start = self.machine.cursor()
+        start = self.machine.mark()
         self.start()
         self.check_in()  # not after the start skew
         self.machine.wait_event(events.REGISTERED.id, after=start)
@@ -91,7 +91,7 @@ class Node:
         return self.machine.property(unit, "InvocationID")
 
     def count(self, event: events.Event, after: str) -> int:
-        """Return how often an event was written since the cursor."""
+        """Return how often an event was written since the mark."""
         return len(self.machine.journal(f"MESSAGE_ID={event.id}", after=after))
 
 

@@ -110,7 +110,7 @@ def expect_rollback(node: nodes.Node, before: dict[str, Any], digest: str, after
 )
 def test_invalid_push_changes_nothing(node: nodes.Node, body: object, status: int) -> None:
     """422 (or 400 for what is no map), one line that says why; same configuration, same process, nothing applied."""
-    start, before, process, apply = node.machine.cursor(), node.stored(), node.invocation(), node.apply()
+    start, before, process, apply = node.machine.mark(), node.stored(), node.invocation(), node.apply()
     answered, answer = node.push(body)
     assert (answered, list(answer)) == (status, ["error"])
     assert answer["error"] and "\n" not in answer["error"]
@@ -120,7 +120,7 @@ def test_invalid_push_changes_nothing(node: nodes.Node, body: object, status: in
 
 def test_push_is_confirmed(node: nodes.Node) -> None:
     """Stored, restarted through systemd as the user mkweb, confirmed by the controller's good checkin."""
-    start, process = node.machine.cursor(), node.invocation()
+    start, process = node.machine.mark(), node.invocation()
     digest = push_marked(node, "good")
     finish(node, digest, start)
     assert node.invocation() != process
@@ -141,7 +141,7 @@ def test_push_is_confirmed(node: nodes.Node) -> None:
 def test_failing_start_is_rolled_back(node: nodes.Node, drop_in: str, mark: str) -> None:
     """A configuration with which the controller does not start is taken back, with the start's own last words."""
     machine = node.machine
-    before, start = node.stored(), machine.cursor()
+    before, start = node.stored(), machine.mark()
     machine.drop_in("mkctl.service", drop_in)
     digest = push_marked(node, mark)
     event = expect_rollback(node, before, digest, start)
@@ -155,7 +155,7 @@ def test_failing_start_is_rolled_back(node: nodes.Node, drop_in: str, mark: str)
 
 def test_push_that_loses_the_server_is_rolled_back(node: nodes.Node) -> None:
     """Probation: the controller starts, but three checkins fail; it says so itself and the old server is back."""
-    machine, before, start = node.machine, node.stored(), node.machine.cursor()
+    machine, before, start = node.machine, node.stored(), node.machine.mark()
     status, _ = node.push({"mk_uri": "http://127.0.0.1:9"})
     assert status == 200
     digest = node.apply()["digest"]
@@ -169,7 +169,7 @@ def test_push_that_loses_the_server_is_rolled_back(node: nodes.Node) -> None:
 
 def test_one_apply_at_a_time(node: nodes.Node) -> None:
     """While one is open, another push is told to come later, and so is an ordered restart."""
-    machine, start = node.machine, node.machine.cursor()
+    machine, start = node.machine, node.machine.mark()
     machine.run("systemctl", "stop", "mkserver.service")  # no good checkin: it stays on probation
     digest = push_marked(node, "first")
     wait_phase(node, "probation")
@@ -181,7 +181,7 @@ def test_one_apply_at_a_time(node: nodes.Node) -> None:
 
 def test_ordered_restart(node: nodes.Node) -> None:
     """POST /restart restarts the controller without a new configuration, once a minute."""
-    start, process = node.machine.cursor(), node.invocation()
+    start, process = node.machine.mark(), node.invocation()
     assert node.machine.http("POST", nodes.MKWEB, "/restart", b"")[0] == 200
     node.machine.wait_event(events.RESTART_ORDERED.id, after=start)
     node.machine.wait_until(lambda: node.invocation() not in ("", process), "mkctl.service was restarted")
@@ -191,7 +191,7 @@ def test_ordered_restart(node: nodes.Node) -> None:
 
 def test_polkit_away_is_one_event_and_a_later_restart(node: nodes.Node) -> None:
     """Without the right to restart: one event, the old configuration in use, tried again until it works."""
-    machine, start = node.machine, node.machine.cursor()
+    machine, start = node.machine, node.machine.mark()
     before, process = in_use(node), node.invocation()
     machine.run("systemctl", "mask", "--runtime", "--now", "polkit.service")
     digest = push_marked(node, "later")
@@ -220,7 +220,7 @@ def test_killed_while_stored(node: nodes.Node) -> None:
     The moment is too short to be met from outside. What stands on the disk in it is apply.json as the next phase
     leaves it, but for its phase, and the configuration before; so they are put there while mkweb is down.
     """
-    machine, start = node.machine, node.machine.cursor()
+    machine, start = node.machine, node.machine.mark()
     machine.run("systemctl", "mask", "--runtime", "--now", "polkit.service")
     before = machine.read_json("/run/mkweb/config.json")
     digest = push_marked(node, "stored")
@@ -236,7 +236,7 @@ def test_killed_while_stored(node: nodes.Node) -> None:
 
 def test_killed_while_restarting(node: nodes.Node) -> None:
     """Killed while it tries to restart the controller."""
-    machine, start = node.machine, node.machine.cursor()
+    machine, start = node.machine, node.machine.mark()
     machine.run("systemctl", "mask", "--runtime", "--now", "polkit.service")
     digest = push_marked(node, "restarting")
     wait_phase(node, "restarting")
@@ -249,7 +249,7 @@ def test_killed_while_restarting(node: nodes.Node) -> None:
 
 def test_killed_on_probation(node: nodes.Node) -> None:
     """Killed while the controller has it on probation: the verdict reaches the mkweb of the next start."""
-    machine, start = node.machine, node.machine.cursor()
+    machine, start = node.machine, node.machine.mark()
     machine.run("systemctl", "stop", "mkserver.service")
     digest = push_marked(node, "probation")
     wait_phase(node, "probation")
@@ -261,7 +261,7 @@ def test_killed_on_probation(node: nodes.Node) -> None:
 
 def test_killed_while_rolling_back(node: nodes.Node) -> None:
     """Killed after the refusal, before the controller runs with the previous configuration again."""
-    machine, before, start = node.machine, node.stored(), node.machine.cursor()
+    machine, before, start = node.machine, node.stored(), node.machine.mark()
     machine.drop_in("mkctl.service", HANGS_WHEN_MARKED)
     process = node.invocation()
     digest = push_marked(node, "hangs-at-start twice")
@@ -276,7 +276,7 @@ def test_killed_while_rolling_back(node: nodes.Node) -> None:
 
 def test_mkweb_does_not_leave_while_an_apply_is_open(node: nodes.Node) -> None:
     """The idle exit waits for the verdict."""
-    machine, start = node.machine, node.machine.cursor()
+    machine, start = node.machine, node.machine.mark()
     machine.drop_in("mkweb.service", "[Service]\nExecStart=\nExecStart=/usr/bin/mkweb --idle 1\n")
     machine.run("systemctl", "stop", "mkweb.service", "mkserver.service")
     digest = push_marked(node, "idle")
@@ -303,7 +303,7 @@ def test_lost_state_is_made_again(node: nodes.Node) -> None:
         assert shown["digest"] == jsonfields.digest(shown["config"]) == in_use(node)
     machine.run("systemctl", "stop", "mkctl.service")
     machine.run("rm", "/run/mkctl/state.json", "/run/mkctl/registered-facts.json")
-    start = machine.cursor()
+    start = machine.mark()
     machine.run("systemctl", "start", "mkctl.service")
     node.check_in()
     assert in_use(node) == node.stored()["digest"]

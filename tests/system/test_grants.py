@@ -61,7 +61,7 @@ def test_table_is_the_tested_one() -> None:
 @pytest.mark.parametrize("user", USERS)
 def test_neighbours_are_refused(quiet: nspawn.Machine, user: str) -> None:
     """Every other combination is refused, with one of the two errors that mkcore.systemd1 knows, and does nothing."""
-    start = quiet.cursor()
+    start = quiet.mark()
     for verb in VERBS:
         for unit in UNITS:
             if (user, verb, unit) not in GRANTS + POWER_GRANTS:

@@ -34,6 +34,8 @@ def test_exposure(quiet: nspawn.Machine, name: str) -> None:
 
 def test_udev_rules_verify(quiet: nspawn.Machine) -> None:
     """udevadm finds no error and no dubious style."""
+    if int(quiet.output("udevadm", "--version")) < 254:
+        pytest.skip("udevadm verify came with systemd 254")
     done = quiet.run("udevadm", "verify", "/usr/lib/udev/rules.d/90-mk-facts.rules")
     assert "Fail:    0" in done.stdout and not done.stderr, done.stdout + done.stderr
 
@@ -62,7 +64,7 @@ def plug(machine: nspawn.Machine) -> None:
 
 
 def jobs(machine: nspawn.Machine, after: str) -> set[str]:
-    """Return our units that systemd started or stopped since the cursor."""
+    """Return our units that systemd started or stopped since the mark."""
     entries = machine.journal("_PID=1", after=after)
     return {unit for entry in entries if "JOB_ID" in entry and (unit := str(entry.get("UNIT"))).startswith("mk")}
 
@@ -70,14 +72,14 @@ def jobs(machine: nspawn.Machine, after: str) -> set[str]:
 def test_hotplug_starts_nothing_on_an_installed_machine(node: nodes.Node) -> None:
     """Not where the suite never ran, and not after it was stopped."""
     machine = node.machine
-    start = machine.cursor()
+    start = machine.mark()
     plug(machine)
     assert jobs(machine, start) == set()
 
     machine.run("systemctl", "start", "mk-facts.service")  # leaves its directory behind
     machine.wait_until(lambda: machine.property("mk.slice", "ActiveState") == "active", "mk.slice is there")
     machine.run("systemctl", "stop", "mk.slice")
-    start = machine.cursor()
+    start = machine.mark()
     plug(machine)
     assert jobs(machine, start) == set()
 

@@ -64,7 +64,7 @@ def test_no_process_has_more_than_it_needs(node: nodes.Node) -> None:
 
 def test_checkins_change_nothing(node: nodes.Node) -> None:
     """Ten checkins with the server's own defaults: no restart, no push, no second registration."""
-    start, before = node.machine.cursor(), node.invocation()
+    start, before = node.machine.mark(), node.invocation()
     for _ in range(10):
         node.check_in()
     assert node.invocation() == before
@@ -74,7 +74,7 @@ def test_checkins_change_nothing(node: nodes.Node) -> None:
 
 def test_pushed_interval_is_applied_and_confirmed(node: nodes.Node) -> None:
     """The server's new interval makes mkweb have systemd restart mkctl; a good checkin with it confirms it."""
-    start, before, facts = node.machine.cursor(), node.invocation(), node.machine.controller("FactsDigest")
+    start, before, facts = node.machine.mark(), node.invocation(), node.machine.controller("FactsDigest")
     node.set_server(mk_checkin_interval=3)
     node.check_in(check=False)  # the controller that would answer is restarted
     confirmed = node.machine.wait_event(events.CONFIG_CONFIRMED.id, after=start)
@@ -91,7 +91,7 @@ def test_pushed_interval_is_applied_and_confirmed(node: nodes.Node) -> None:
 
 def test_restart_keeps_state(node: nodes.Node) -> None:
     """A controller that was killed comes back with what it knew: same digest, same facts, no registration."""
-    machine, start, before = node.machine, node.machine.cursor(), node.invocation()
+    machine, start, before = node.machine, node.machine.mark(), node.invocation()
     digest = machine.controller("ConfigDigest")
     machine.run("systemctl", "kill", "--signal=KILL", "mkctl.service")
     machine.wait_until(lambda: node.invocation() not in ("", before), "mkctl.service was started again")
@@ -107,7 +107,7 @@ def test_log_control(node: nodes.Node) -> None:
     assert machine.output("systemctl", "service-log-level", "mkctl.service") != "debug"
     machine.run("systemctl", "service-log-level", "mkctl.service", "debug")
     assert machine.output("systemctl", "service-log-level", "mkctl.service") == "debug"
-    start = machine.cursor()
+    start = machine.mark()
     node.check_in()
     assert machine.journal("--unit=mkctl.service", "--priority=7..7", after=start)
     machine.run("systemctl", "service-log-level", "mkctl.service", "err")
@@ -151,7 +151,7 @@ def test_others_read_and_do_not_call(node: nodes.Node) -> None:
 
 def test_collecting_again_is_no_registration(node: nodes.Node) -> None:
     """The timer's way: a second collection with the same hardware raises the generation and registers nothing."""
-    machine, start = node.machine, node.machine.cursor()
+    machine, start = node.machine, node.machine.mark()
     before = machine.read_json("/run/mk-facts/facts.json")["generation"]
     machine.run("systemctl", "start", "mk-facts.service")
     assert machine.read_json("/run/mk-facts/facts.json")["generation"] > before
@@ -176,7 +176,7 @@ def test_stop_stops_everything(node: nodes.Node) -> None:
     assert [line.split()[0] for line in listed] == ["mkserver.service"]
     assert machine.output("sh", "-c", "ls /run/mkctl/state.json /run/mkweb/config.json /run/mk-facts/facts.json")
 
-    start = machine.cursor()
+    start = machine.mark()
     machine.run("systemctl", "start", "mk.target")
     node.check_in()
     assert node.count(events.REGISTERED, start) == 0

@@ -70,7 +70,7 @@ def running(machine: nspawn.Machine) -> set[str]:
 def test_install_starts_nothing_and_purge_leaves_nothing(bare: nspawn.Machine) -> None:
     """Features: packages disabled and stopped; purge."""
     before, people, units = files(bare), directory_entries(bare), running(bare)
-    start, links = bare.cursor(), bare.output("ip", "-json", "address")
+    start, links = bare.mark(), bare.output("ip", "-json", "address")
     install(bare)
 
     assert running(bare) == units

@@ -31,7 +31,7 @@ def test_order_is_refused_by_default(installed: list[Path]) -> None:
     """An installed machine does not power off because a server says so; it says that it was asked, and goes on."""
     with nodes.boot("power-refused", installed) as node:
         node.start_registered()
-        start = node.machine.cursor()
+        start = node.machine.mark()
         node.server("order", nodes.UUID, "poweroff")
         node.check_in(check=False)
         node.machine.wait_event(events.POWER_ORDER_REFUSED.id, after=start)

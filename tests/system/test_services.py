@@ -73,7 +73,7 @@ def test_killed_service_comes_back(node: nodes.Node, unit: str) -> None:
     machine.run("systemctl", "kill", "--signal=KILL", unit)
     machine.wait_until(lambda: node.invocation(unit) not in ("", before), f"{unit} was started again")
     machine.wait_until(lambda: machine.property(unit, "ActiveState") == "active", f"{unit} is ready")
-    start = machine.cursor()
+    start = machine.mark()
     node.check_in()
     assert node.stored()["digest"] == known
     assert node.count(events.REGISTERED, start) == 0
@@ -84,7 +84,7 @@ def test_watchdog_ends_a_stopped_controller(node: nodes.Node) -> None:
     machine = node.machine
     machine.drop_in("mkctl.service", "[Service]\nWatchdogSec=3s\n")
     machine.run("systemctl", "restart", "mkctl.service")
-    before, start = node.invocation(), machine.cursor()
+    before, start = node.invocation(), machine.mark()
     machine.run("systemctl", "kill", "--signal=STOP", "mkctl.service")
     machine.wait_until(lambda: node.invocation() not in ("", before), "mkctl.service was started again", 60.0)
     ended = [entry["MESSAGE"] for entry in machine.journal("_PID=1", "UNIT=mkctl.service", after=start)]
@@ -110,7 +110,7 @@ def test_controller_that_cannot_start_is_tried_for_good(node: nodes.Node) -> Non
 
 def test_server_that_comes_back(node: nodes.Node) -> None:
     """While the server is away the controller waits, says so, and goes on by itself when it answers again."""
-    machine, start, before = node.machine, node.machine.cursor(), node.invocation()
+    machine, start, before = node.machine, node.machine.mark(), node.invocation()
     machine.run("systemctl", "stop", "mkserver.service")
     refused = node.check_in(check=False)
     assert refused
