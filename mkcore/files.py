@@ -103,6 +103,13 @@ def make_dir(path: StrPath, mode: int = 0o755) -> None:
     target.chmod(mode)
 
 
+def give_to_owner_of(directory: StrPath, path: StrPath) -> None:
+    """Have a file that root made belong to whoever owns `directory`, such as a service's user."""
+    owner = Path(directory).stat()
+    if os.geteuid() == 0:
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
 def _group_id(group: str) -> int:
     try:
         return grp.getgrnam(group).gr_gid

@@ -12,7 +12,6 @@ import base64
 import hashlib
 import hmac
 import ipaddress
-import os
 import re
 import secrets
 import threading
@@ -50,21 +49,14 @@ def _hash(password: str, salt: bytes, cost: int) -> bytes:
     return hashlib.scrypt(password.encode(), salt=salt, n=cost, r=_BLOCK, p=_PARALLEL, maxmem=_MEMORY_BYTES, dklen=32)
 
 
-def _give_to_owner_of(directory: Path, path: Path) -> None:
-    """A password set by root must be readable by the service's user, who owns the directory."""
-    owner = directory.stat()
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        os.chown(path, owner.st_uid, owner.st_gid)
-
-
 def set_password(data: Path, password: str) -> None:
-    """Write the hash of a password of at least 8 characters. Raises BadInput."""
+    """Write the hash of a password of at least 8 characters, readable by the directory's owner. Raises BadInput."""
     if len(password) < 8:
         raise BadInput("password: at least 8 characters are needed")
     salt = secrets.token_bytes(16)
     kept = {"cost": _COST, "salt": salt.hex(), "hash": _hash(password, salt, _COST).hex()}
     files.write_json(data / PASSWORD_FILE, kept, mode=0o600)
-    _give_to_owner_of(data, data / PASSWORD_FILE)
+    files.give_to_owner_of(data, data / PASSWORD_FILE)
 
 
 def remove_password(data: Path) -> None:
@@ -85,7 +77,7 @@ def read_secret(data: Path) -> bytes:
     except (FileNotFoundError, ValueError):
         made = secrets.token_bytes(32)
         files.write_atomic(path, made.hex().encode() + b"\n", mode=0o600)
-        _give_to_owner_of(data, path)
+        files.give_to_owner_of(data, path)
         return made
 
 

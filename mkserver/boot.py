@@ -6,11 +6,13 @@ for everything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from mkcore.errors import BadInput
 
 _NICS = 8
+_PLACE = re.compile(r"\{(base|host|port|uuid|dialect)\}")
 
 _BOOTSTRAP_URL = {
     "hanlon": "http://{base}/hanlon/api/v1/boot?uuid=${{uuid}}&mac_id={macs}&dhcp_mac=${{dhcp_mac}}",
@@ -52,11 +54,11 @@ def check_kernel_args(text: str) -> str:
     return text
 
 
-def expand_args(text: str, *, base: str, uuid: str) -> str:
-    """Put the server's address and the node's UUID in place of {base}, {host}, {port} and {uuid}; other braces stay."""
+def expand_args(text: str, *, base: str, uuid: str, dialect: str = "hanlon") -> str:
+    """Put a request's values in place of {base} (HOST:PORT), {host}, {port}, {uuid}, {dialect}; other braces stay."""
     host, _, port = base.rpartition(":") if ":" in base.rpartition("]")[2] else (base, "", "80")
-    text = text.replace("{base}", base)
-    return text.replace("{host}", host.strip("[]")).replace("{port}", port).replace("{uuid}", uuid)
+    values = {"base": base, "host": host.strip("[]"), "port": port, "uuid": uuid, "dialect": dialect}
+    return _PLACE.sub(lambda found: values[found.group(1)], text)
 
 
 def _reboot_block(interval_s: int) -> list[str]:

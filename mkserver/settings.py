@@ -13,7 +13,7 @@ from typing import Optional
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8026
 DEFAULT_DATA = Path("/var/lib/mkserver")
-DEFAULT_CMDLINE = "hanlon.uri=http://{base}"
+DEFAULT_CMDLINE = "{dialect}.uri=http://{base}"
 """What a node that was booted from here needs to find its way back."""
 
 
@@ -38,7 +38,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """Command line of `mkserver run`, parsed; `cmdline` may hold {base}, {host}, {port} and {uuid} (see `boot`)."""
+    """Command line of `mkserver run`, parsed; `cmdline` may hold what `boot.expand_args` knows."""
 
     data: Path = DEFAULT_DATA
     host: str = DEFAULT_HOST

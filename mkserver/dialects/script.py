@@ -25,7 +25,7 @@ def build_script(caller: Caller, identity: Identity, dhcp_mac: str) -> Response:
     else:
         debug = str(choice.settings["boot_debug_level"])
         given = [debug, settings.cmdline, str(choice.settings["boot_kernel_args"])]
-        args = [expand_args(arg, base=caller.base, uuid=identity.uuid) for arg in given]
+        args = [expand_args(arg, base=caller.base, uuid=identity.uuid, dialect=caller.dialect) for arg in given]
         text = build_boot(
             caller.dialect, caller.base, image.id, image.kernel_name, image.initrd_name, args, interval_s
         )
