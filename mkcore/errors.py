@@ -14,6 +14,11 @@ from typing import Optional
 BUS_PREFIX = "org.mksuite.Error."
 
 
+def one_line(text: str) -> str:
+    """Return a stranger's text as one line for logs, D-Bus and terminals: no control characters, single blanks."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
 class MkError(Exception):
     """Base of all expected failures; never raised itself."""
 
@@ -22,8 +27,7 @@ class MkError(Exception):
     bus_name: str = "Failed"
 
     def __init__(self, message: str) -> None:
-        # Foreign bytes end up here: one line, without the control characters that a D-Bus string or a terminal refuses.
-        super().__init__(" ".join("".join(c if c.isprintable() else " " for c in message).split()))
+        super().__init__(one_line(message))
 
 
 class BadInput(MkError):

@@ -13,6 +13,8 @@ from typing import Optional, cast
 
 import sdnotify
 
+from mkcore.errors import one_line
+
 Listener = socket.socket
 """A listening socket, so that who only passes one on need not import socket."""
 _FIRST_SOCKET = 3  # SD_LISTEN_FDS_START
@@ -28,12 +30,12 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """Say that the service is up, with a first status of one sentence."""
-        self._status = _one_line(status)
+        self._status = one_line(status)
         self._send(f"READY=1\nSTATUS={self._status}")
 
     def status(self, text: str) -> None:
         """Replace the status that `systemctl status` shows; the same text again sends nothing."""
-        line = _one_line(text)
+        line = one_line(text)
         if line != self._status:
             self._status = line
             self._send(f"STATUS={line}")
@@ -44,15 +46,11 @@ class Notifier:
 
     def stopping(self, text: str) -> None:
         """Say that the service is about to end, and why."""
-        self._send(f"STOPPING=1\nSTATUS={_one_line(text)}")
+        self._send(f"STOPPING=1\nSTATUS={one_line(text)}")
 
     def _send(self, state: str) -> None:
         # sdnotify writes Latin-1 and drops what that cannot hold, READY=1 beside it included; systemd wants UTF-8
         self._notify(state.encode("utf-8", "replace").decode("latin-1"))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _watchdog_interval_s() -> Optional[float]:

@@ -6,7 +6,7 @@ import fnmatch
 import json
 from collections.abc import Sequence
 
-from mkcore.errors import NotReady
+from mkcore.errors import NotReady, one_line
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
 from mkctl.cli.config import load_as_service
@@ -46,5 +46,5 @@ def show_facts(paths: Paths, names: Sequence[str], dialect: str, as_json: bool) 
 
 
 def text_of(value: Json) -> str:
-    """A fact's value on one line: strings as they are, everything else as JSON."""
-    return " ".join(value.splitlines()) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """A fact's value on one line: strings without what a terminal would obey, everything else as JSON."""
+    return one_line(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NoReturn, Optional
 
-from mkcore.errors import BadAnswer, BadInput, ServerRefused
+from mkcore.errors import BadAnswer, BadInput, ServerRefused, one_line
 from mkcore.jsonfields import REQUIRED, Json, get_int, get_object, get_str, parse_object
 from mkctl.dialects.model import Registration, Reply
 
@@ -90,7 +90,7 @@ def refuse(answer: Answer, what: str, body: Optional[dict[str, Json]]) -> NoRetu
 
 def clean(text: str, limit: int = WORDS_LIMIT) -> str:
     """Make a stranger's text fit for one line of a log: no control characters, single blanks, cut to `limit`."""
-    line = " ".join("".join(each if each.isprintable() else " " for each in text[: limit * 4]).split())
+    line = one_line(text[: limit * 4])
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
