@@ -160,16 +160,17 @@ def address_facts(
         inet6 = parse_if_inet6(read_text(Path(proc_root) / "net/if_inet6"))
     except OSError:  # a kernel without IPv6
         inet6 = {}
-    facts: dict[str, Json] = {"interfaces": ",".join(_alias(each.name) for each in interfaces)}
+    facts: dict[str, Json] = {"interfaces": ",".join(fact_suffix(each.name) for each in interfaces)}
     for each in sorted(interfaces, key=lambda nic: (not nic.physical, nic.name)):
         for name, value in _facts_of(each, inet6.get(each.name, []), ipv4(each.name)).items():
-            facts[f"{name}_{_alias(each.name)}"] = value
+            facts[f"{name}_{fact_suffix(each.name)}"] = value
             if name != "mtu" and each.name != "lo":
                 facts.setdefault(name, value)
     return facts
 
 
-def _alias(name: str) -> str:
+def fact_suffix(name: str) -> str:
+    """Return an interface's name as facts carry it: `eth0.100` -> `eth0_100` (protocol 6.8)."""
     return re.sub(r"[^A-Za-z0-9_]", "_", name)
 
 

@@ -16,12 +16,11 @@ from re import Pattern
 from typing import Optional
 
 from mkcore import jsonfields
-from mkcore.interfaces import Interface
+from mkcore.interfaces import Interface, fact_suffix
 from mkcore.jsonfields import Json
 from mkctl.cmdline import Token, last_value
 
 UNCLEAN = re.compile(r"[!@#$%^&*()=+\[\]{}]")
-NOT_IN_INTERFACE = re.compile(r"[^A-Za-z0-9_]")
 ADDRESS_FACT = re.compile(r"(ipaddress6?|netmask6?|network6?|macaddress|mtu)(_.+)?|interfaces")
 NIC_FACT = re.compile(r"(ipaddress6?|netmask6?|network6?|macaddress|mtu|lldp_neighbor_[a-z0-9_]+?)_(.+)")
 BOOTIF = re.compile(r"(?:01-)?([0-9a-f]{2}([-:])[0-9a-f]{2}(?:\2[0-9a-f]{2}){4})", re.IGNORECASE)
@@ -47,11 +46,6 @@ def build_facts(
 def clean_name(name: str) -> str:
     """Delete the characters that no fact name may hold: `mk_hw_lscpu_CPU(s)` -> `mk_hw_lscpu_CPUs` (protocol 6.3)."""
     return UNCLEAN.sub("", name)
-
-
-def fact_suffix(interface: str) -> str:
-    """Return an interface's name as facts carry it: `eth0.100` -> `eth0_100` (protocol 6.8)."""
-    return NOT_IN_INTERFACE.sub("_", interface)
 
 
 def alias_facts(facts: Mapping[str, Json], interface: str) -> dict[str, Json]:
