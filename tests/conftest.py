@@ -1,7 +1,8 @@
 """The tiers of the test suite: which there are, whether this machine can run them, and what the summary says.
 
-A tier is a directory below tests/. A tier that this machine cannot run is never silent: its tests are skipped with the reason, the
-summary names the tier and the reason, and where every tier was promised (``make test`` sets MK_REQUIRE_TIERS=1) that is a failure.
+A tier is a directory below tests/. A tier that this machine cannot run is never silent: its tests are skipped with the
+reason, the summary names the tier and the reason, and where every tier was promised (``make test`` sets
+MK_REQUIRE_TIERS=1) that is a failure.
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes says how busy the machine is, and nothing about what is tested.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
 
