@@ -186,8 +186,8 @@ def _add_run(verbs: Any) -> None:
         "--cmdline",
         default=DEFAULT_CMDLINE,
         metavar="ARGS",
-        help="kernel arguments for every boot; {base} ({host}:{port}), {uuid} and {dialect} become the address at which "
-        f"a node reaches this server, its UUID and its dialect ({DEFAULT_CMDLINE})",
+        help="kernel arguments for every boot; {base} ({host}:{port}), {uuid} and {dialect} become the address at "
+        f"which a node reaches this server, its UUID and its dialect ({DEFAULT_CMDLINE})",
     )
     parser.add_argument("--database", default="", metavar="URL", help="SQLAlchemy URL (SQLite in the data directory)")
     parser.add_argument("--log-level", default="info", metavar="LEVEL", help="error, warn, info or debug (info)")

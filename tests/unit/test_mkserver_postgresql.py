@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,8 +81,6 @@ def test_a_nodes_life_on_postgresql(url: str, tmp_path: Path) -> None:
 
 
 def test_registrations_that_come_at_once_on_postgresql(url: str, tmp_path: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     with Live(tmp_path, database_url=url) as live, ThreadPoolExecutor(20) as pool:
         statuses = list(pool.map(lambda number: live.register(f"N{number % 10}", {"n": str(number)}).status, range(60)))
         assert set(statuses) == {201}
