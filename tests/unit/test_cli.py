@@ -18,7 +18,11 @@ from mkctl.cli.status import duration
 from mkctl.status import Status, build_status, is_alive, parse_start_ticks, parse_status, read_start_ticks
 
 REPO = Path(__file__).resolve().parent.parent.parent
-NOW_USEC = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+def now_usec() -> int:
+    """CLOCK_BOOTTIME at the moment of the test, which may run long after its collection."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 ALIVE = {"pid": os.getpid(), "started_ticks": read_start_ticks(os.getpid())}
 
 
@@ -41,7 +45,7 @@ class Root:
 
     def facts(self, **facts: Any) -> None:
         """Write facts.json."""
-        body = {"version": 1, "generation": 3, "complete": True, "boottime_usec": NOW_USEC, "uevent_seqnum": 1}
+        body = {"version": 1, "generation": 3, "complete": True, "boottime_usec": now_usec(), "uevent_seqnum": 1}
         collectors = {"lshw": {"status": "timed_out", "duration_ms": 9, "error": "slow"}}
         self.write("run/mk-facts/facts.json", {**body, "collectors": collectors, "facts": facts})
 
@@ -75,10 +79,10 @@ def test_status_of_a_running_daemon(root: Root, capsys: Out) -> None:
         server_uri="http://192.0.2.1:8026",
         server_source="kernel line (hanlon.ip=)",
         dialect="hanlon",
-        last_checkin_usec=NOW_USEC - 18_000_000,
-        next_checkin_usec=NOW_USEC + 3_600_000_000,
+        last_checkin_usec=now_usec() - 18_000_000,
+        next_checkin_usec=now_usec() + 3_600_000_000,
         last_command="acknowledge",
-        registered_usec=NOW_USEC - 125_000_000,
+        registered_usec=now_usec() - 125_000_000,
         registered_digest="9f86d081884c7d65",
         config_digest="44136fa355b3678a",
     )
@@ -107,7 +111,7 @@ def test_status_of_a_running_daemon(root: Root, capsys: Out) -> None:
 
 
 def test_status_as_json(root: Root, capsys: Out) -> None:
-    root.status(state="server-lost", last_error="refused", failed_checkins=3, last_checkin_usec=NOW_USEC)
+    root.status(state="server-lost", last_error="refused", failed_checkins=3, last_checkin_usec=now_usec())
     assert root.run("status", "--json") == 0
     body = json.loads(capsys.readouterr().out)
     assert (body["running"], body["state"], body["last_error"], body["failed_checkins"]) == (
