@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def _needs(*programs: str) -> str:
-    missing = [name for name in programs if not shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")]
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    missing = [name for name in programs if not shutil.which(name, path=path)]
     return f"{', '.join(missing)} not installed (packaging/setup installs it)" if missing else ""
 
 
@@ -74,7 +75,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Count each test's outcome under its tier; also where worker processes run the tests, reports come together here."""
+    """Count each test's outcome under its tier; reports of worker processes come together here, too."""
     if report.when == "call" or report.outcome != "passed":
         _outcomes[_tier(ROOT / report.nodeid.partition("::")[0])][report.outcome] += 1
 
@@ -89,6 +90,7 @@ def pytest_terminal_summary(terminalreporter) -> None:  # type: ignore[no-untype
         text = ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
         reason = f"  NOT RUN: {_reason(tier)}" if _reason(tier) else ""
         terminalreporter.write_line(f"{tier:8} {text}{reason}")
-    skips = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)}
+    skipped = terminalreporter.stats.get("skipped", [])
+    skips = {str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple)}
     for reason in sorted(skips):
         terminalreporter.write_line(f"skipped: {reason.removeprefix('Skipped: ')}")
