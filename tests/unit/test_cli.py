@@ -18,12 +18,12 @@ from mkctl.cli.status import duration
 from mkctl.status import Status, build_status, is_alive, parse_start_ticks, parse_status, read_start_ticks
 
 REPO = Path(__file__).resolve().parent.parent.parent
+ALIVE = {"pid": os.getpid(), "started_ticks": read_start_ticks(os.getpid())}
 
 
 def now_usec() -> int:
     """CLOCK_BOOTTIME at the moment of the test, which may run long after its collection."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
-ALIVE = {"pid": os.getpid(), "started_ticks": read_start_ticks(os.getpid())}
 
 
 class Root:
