@@ -1,12 +1,12 @@
-"""The laws of the tree (README, "Principles"), kept by walking the syntax trees: who may import whom, one door per effect, sizes, words."""
+"""The laws of the tree (README, "Principles"), kept by walking the syntax trees: imports, doors, sizes, words."""
 
 from __future__ import annotations
 
 import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -21,7 +21,13 @@ ALLOWED_SIBLINGS = {
     "mkctl": {"mkcore"},
     "mkctl.probe": {"mkcore", "mkctl.probe"},
 }
-SOCKET_FILES = {"mkcore/ethtool.py", "mkcore/journal.py", "mkcore/lifecycle.py", "mkcore/wsgi.py", "mkctl/probe/lldp.py"}
+SOCKET_FILES = {
+    "mkcore/ethtool.py",
+    "mkcore/journal.py",
+    "mkcore/lifecycle.py",
+    "mkcore/wsgi.py",
+    "mkctl/probe/lldp.py",
+}
 # The HTTP client resolves names itself, since only so one deadline bounds the resolver too.
 RESOLVER_FILES = {"mkcore/http.py"}
 DOORS = {
@@ -31,8 +37,31 @@ DOORS = {
     "subprocess": {"mkcore/proc.py"},
     "waitress": {"mkcore/wsgi.py"},
 }
-WRITE_CALLS = {"write_text", "write_bytes", "mkdir", "unlink", "rename", "replace", "rmdir", "chmod", "symlink_to", "touch"}
-WRITE_OS = {"rename", "replace", "unlink", "remove", "mkdir", "makedirs", "rmdir", "chmod", "chown", "symlink", "truncate"}
+WRITE_CALLS = {
+    "write_text",
+    "write_bytes",
+    "mkdir",
+    "unlink",
+    "rename",
+    "replace",
+    "rmdir",
+    "chmod",
+    "symlink_to",
+    "touch",
+}
+WRITE_OS = {
+    "rename",
+    "replace",
+    "unlink",
+    "remove",
+    "mkdir",
+    "makedirs",
+    "rmdir",
+    "chmod",
+    "chown",
+    "symlink",
+    "truncate",
+}
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
@@ -76,9 +105,15 @@ def test_import_law(name: str, tree: ast.Module) -> None:
             if own == "mkctl" and module.startswith("mkctl.probe") and not module.startswith("mkctl.probe.model"):
                 assert module == "mkctl.probe", f"{name} imports {module}: of the probe, mkctl knows the model alone"
             continue
-        assert any(module == good or module.startswith(good + ".") for good in allowed) or (probe and module == "mkctl"), f"{name} imports {module}"
+        assert any(module == good or module.startswith(good + ".") for good in allowed) or (
+            probe and module == "mkctl"
+        ), f"{name} imports {module}"
     if probe:
-        assert not {m for m in imports(tree, name) if m.split(".")[0] in ("requests", "dbus_next") or m.startswith("mkcore.http")}
+        assert not {
+            m
+            for m in imports(tree, name)
+            if m.split(".")[0] in ("requests", "dbus_next") or m.startswith("mkcore.http")
+        }
 
 
 @pytest.mark.parametrize(("name", "tree"), SOURCES, ids=IDS)
@@ -95,15 +130,25 @@ def test_one_door_per_effect(name: str, tree: ast.Module) -> None:
             continue
         function = node.func
         if isinstance(function, ast.Name) and function.id == "open":
-            mode = node.args[1] if len(node.args) > 1 else next((k.value for k in node.keywords if k.arg == "mode"), None)
+            mode = (
+                node.args[1]
+                if len(node.args) > 1
+                else next((k.value for k in node.keywords if k.arg == "mode"), None)
+            )
             text = mode.value if isinstance(mode, ast.Constant) else "r"
             assert not set(str(text)) & set("wax+"), f"{name}:{node.lineno} opens a file for writing"
         if isinstance(function, ast.Attribute):
             module = function.value.id if isinstance(function.value, ast.Name) else ""
-            assert not (module == "os" and (function.attr in WRITE_OS or function.attr.startswith(("exec", "spawn", "posix_spawn", "system", "popen", "fork")))), (
-                f"{name}:{node.lineno} os.{function.attr}"
+            assert not (
+                module == "os"
+                and (
+                    function.attr in WRITE_OS
+                    or function.attr.startswith(("exec", "spawn", "posix_spawn", "system", "popen", "fork"))
+                )
+            ), f"{name}:{node.lineno} os.{function.attr}"
+            assert function.attr not in {"write_text", "write_bytes", "symlink_to", "touch"}, (
+                f"{name}:{node.lineno} .{function.attr}"
             )
-            assert function.attr not in {"write_text", "write_bytes", "symlink_to", "touch"}, f"{name}:{node.lineno} .{function.attr}"
 
 
 @pytest.mark.parametrize(("name", "tree"), SOURCES, ids=IDS)
@@ -129,7 +174,9 @@ def test_broad_except_at_most_once_per_program(package: str) -> None:
         if name.split("/")[0] == package and not name.startswith("mkctl/probe/")
         for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler)
-        and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")))
+        and (
+            node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+        )
     ]
     assert len(broad) <= 1, broad
 
@@ -139,7 +186,11 @@ def tracked() -> list[str]:
     run = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=False)
     if run.returncode == 0 and run.stdout:
         return run.stdout.splitlines()
-    return [p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*") if p.is_file() and "build" not in p.relative_to(ROOT).parts]
+    return [
+        p.relative_to(ROOT).as_posix()
+        for p in ROOT.rglob("*")
+        if p.is_file() and "build" not in p.relative_to(ROOT).parts
+    ]
 
 
 def test_no_unfinished_marks_and_no_paths_of_a_machine() -> None:
@@ -148,7 +199,12 @@ def test_no_unfinished_marks_and_no_paths_of_a_machine() -> None:
     wrong = []
     for name in tracked():
         path = ROOT / name
-        if not path.is_file() or path.suffix in {".png", ".bin", ".raw"} or name.startswith("tests/data/") or name == "LICENSE":
+        if (
+            not path.is_file()
+            or path.suffix in {".png", ".bin", ".raw"}
+            or name.startswith("tests/data/")
+            or name == "LICENSE"
+        ):
             continue
         text = path.read_text(encoding="utf-8", errors="replace")
         wrong += [f"{name}: {match[0]}" for match in [*marks.finditer(text), *machine.finditer(text)]]
@@ -159,7 +215,21 @@ def test_top_level_holds_what_the_design_names() -> None:
     have = {name.split("/")[0] for name in tracked()}
     assert {"units", "mkctl", "mkweb", "mkmirror", "tests", "packaging", "pyproject.toml", "README.md"} <= have
     extra = have - {
-        "units", "mkcore", "mkctl", "mkweb", "mkmirror", "mkserver", "tests", "packaging", "man", "bench",
-        "pyproject.toml", "README.md", "LICENSE", "Makefile", ".gitignore", ".ci",
+        "units",
+        "mkcore",
+        "mkctl",
+        "mkweb",
+        "mkmirror",
+        "mkserver",
+        "tests",
+        "packaging",
+        "man",
+        "bench",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "Makefile",
+        ".gitignore",
+        ".ci",
     }
     assert not extra, f"not in the tree of the design: {sorted(extra)}"

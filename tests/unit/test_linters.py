@@ -28,7 +28,15 @@ def test_linter(name: str) -> None:
     command = COMMANDS[name]
     if not Path(command[0]).exists():
         pytest.skip(f"{name} is not in this environment (packaging/setup check installs it)")
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False, env={**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
+    run = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
+    )
     assert run.returncode == 0, run.stdout + run.stderr
 
 

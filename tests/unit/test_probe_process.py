@@ -255,7 +255,7 @@ def test_the_probe_loads_no_network_code() -> None:
 
 
 def test_b53_the_community_of_the_management_controller_is_not_collected(tmp_path: Path) -> None:
-    """Where ipmitool is there and would tell it, it is not asked, and nothing of the machine's secrets is in the file."""
+    """Where ipmitool is there and would tell it, it is not asked; nothing of the machine's secrets is in the file."""
     root = make_tree(tmp_path / "root", {**MACHINE, "proc/cmdline": "mk.ip=192.0.2.1 rancher.password=hidden\n"})
     ipmitool = "echo 'SNMP Community String   : hidden'"
     probe(root, tools(tmp_path, lscpu=LSCPU, lshw=LSHW, ipmitool=ipmitool))
