@@ -39,7 +39,7 @@ TIERS: dict[str, Callable[[], str]] = {
     "units": lambda: _needs("systemd-analyze"),
     "browser": lambda: _needs("chromium", "chromedriver"),
     "system": lambda: _needs_root() or _needs("systemd-nspawn", "mmdebstrap", "dpkg-buildpackage"),
-    "image": lambda: _needs_root() or _needs("qemu-system-x86_64", "dnsmasq", "ip"),
+    "image": lambda: _needs_root() or _needs("qemu-system-x86_64", "dnsmasq", "ip", "mmdebstrap", "mke2fs"),
 }
 """Tier -> why this machine cannot run it ("" when it can)."""
 

@@ -44,6 +44,8 @@ class Disk:
     serial: str
     size_bytes: int = 64 << 20
     bus: str = "virtio"
+    throw_away: bool = False
+    """What the machine writes is lost with it, so that one file serves many machines."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class Machine:
     credentials: Mapping[str, bytes] = field(default_factory=dict)
     channels: tuple[str, ...] = ()
     smbios: tuple[str, ...] = ()
+    ports: int = 0
+    """PCI Express ports with nothing in them, for `VirtualMachine.plug_nic` and `plug_disk`."""
 
     @property
     def macs(self) -> tuple[str, ...]:
@@ -112,6 +116,8 @@ def build_argv(machine: Machine) -> list[str]:
         argv += ["-device", f"{nic.model},netdev=net{number},mac={nic.mac}{boot}"]
     for number, disk in enumerate(machine.disks):
         argv += _disk_argv(number, disk)
+    for number in range(machine.ports):
+        argv += ["-device", f"pcie-root-port,id=port{number},chassis={number + 1}"]
     if machine.channels:
         argv += ["-device", "virtio-serial-pci"]
     for name in machine.channels:
@@ -135,6 +141,7 @@ def _credential(name: str, value: bytes) -> str:
 
 def _disk_argv(number: int, disk: Disk) -> list[str]:
     drive = ["-drive", f"if=none,id=disk{number},format=raw,cache=unsafe,file={disk.path}"]
+    drive[1] += ",snapshot=on" if disk.throw_away else ""
     identity = f"drive=disk{number},serial={disk.serial}"
     if disk.bus == "scsi":
         return [
@@ -151,10 +158,14 @@ def _disk_argv(number: int, disk: Disk) -> list[str]:
 def make_disks(machine: Machine) -> None:
     """Make the disks' files that are not there yet: sparse, empty."""
     for disk in machine.disks:
-        if not disk.path.exists():
-            disk.path.parent.mkdir(parents=True, exist_ok=True)
-            with disk.path.open("wb") as file:
-                file.truncate(disk.size_bytes)
+        _make_disk(disk)
+
+
+def _make_disk(disk: Disk) -> None:
+    if not disk.path.exists():
+        disk.path.parent.mkdir(parents=True, exist_ok=True)
+        with disk.path.open("wb") as file:
+            file.truncate(disk.size_bytes)
 
 
 class VirtualMachine:
@@ -215,6 +226,20 @@ class VirtualMachine:
     def channel(self, name: str) -> socket.socket:
         """Connect to a virtio-serial port, by the name in ``Machine.channels``; once."""
         return self._connect(name)
+
+    def plug_nic(self, port: int, nic: Nic) -> None:
+        """Put a card (``netdev`` a kind without options) into one of ``Machine.ports`` while the machine runs."""
+        self.qmp.execute("netdev_add", type=nic.netdev, id=f"plugged{port}")
+        device = {"driver": nic.model, "netdev": f"plugged{port}", "mac": nic.mac}
+        self.qmp.execute("device_add", bus=f"port{port}", id=f"device{port}", **device)
+
+    def plug_disk(self, port: int, disk: Disk) -> None:
+        """Put a virtio disk into one of ``Machine.ports`` while the machine runs."""
+        _make_disk(disk)
+        file = {"driver": "file", "filename": str(disk.path)}
+        self.qmp.execute("blockdev-add", **{"driver": "raw", "node-name": f"plugged{port}", "file": file})
+        device = {"driver": "virtio-blk-pci", "drive": f"plugged{port}", "serial": disk.serial}
+        self.qmp.execute("device_add", bus=f"port{port}", id=f"device{port}", **device)
 
     def _last_words(self) -> str:
         return (self.folder / "qemu.log").read_text(encoding="utf-8", errors="replace").strip() or "it said nothing"

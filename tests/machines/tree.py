@@ -74,23 +74,29 @@ def make_base() -> Path:
     with locked("base"):
         if tree.is_dir():
             return tree
-        sources = subprocess.run(
-            [str(ROOT / "packaging/mirror"), "sources", RELEASE], capture_output=True, text=True, check=True
-        )
-        list_file = BUILD / "tree" / "debian.sources"
-        list_file.write_text(sources.stdout, encoding="utf-8")
         fresh = tree.with_suffix(".new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", f"--include={','.join(packages)}"]
-        made = subprocess.run(
-            [*command, RELEASE, str(fresh), str(list_file)], capture_output=True, text=True, timeout=1200, check=False
-        )
-        assert made.returncode == 0, made.stderr
+        bootstrap(fresh, RELEASE, packages)
         for old in (BUILD / "tree").glob(f"base-{RELEASE}-*"):
             if old.is_dir() and old != fresh:
                 shutil.rmtree(old)
         fresh.rename(tree)
     return tree
+
+
+def bootstrap(tree: Path, release: str, packages: list[str]) -> None:
+    """Make a tree of a Debian release with these packages and what they need, from the host's mirror, anew."""
+    sources = subprocess.run(
+        [str(ROOT / "packaging/mirror"), "sources", release], capture_output=True, text=True, check=True
+    )
+    shutil.rmtree(tree, ignore_errors=True)
+    list_file = tree.with_name(f"{tree.name}.sources")
+    list_file.write_text(sources.stdout, encoding="utf-8")
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", f"--include={','.join(packages)}"]
+    made = subprocess.run(
+        [*command, release, str(tree), str(list_file)], capture_output=True, text=True, timeout=1200, check=False
+    )
+    list_file.unlink()
+    assert made.returncode == 0, made.stderr
 
 
 @contextlib.contextmanager
