@@ -8,6 +8,7 @@ import pytest
 from machines import HOSTILE, server, uuid
 from mkserver_live import Live
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -15,11 +16,16 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 
 def _wait(browser: webdriver.Chrome) -> WebDriverWait[webdriver.Chrome]:
-    return WebDriverWait(browser, 40, poll_frequency=0.1)
+    passing = [StaleElementReferenceException]  # a live part is replaced between being found and being read
+    return WebDriverWait(browser, 40, poll_frequency=0.1, ignored_exceptions=passing)
 
 
 def _one(browser: webdriver.Chrome, selector: str) -> WebElement:
     return _wait(browser).until(lambda driver: driver.find_element(By.CSS_SELECTOR, selector))
+
+
+def _text(browser: webdriver.Chrome, selector: str) -> str:
+    return _wait(browser).until(lambda driver: driver.find_element(By.CSS_SELECTOR, selector).text)
 
 
 @pytest.fixture
@@ -35,14 +41,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, browser: webdriver.Chrome) ->
 
 def test_first_node_appears_by_itself(browser: webdriver.Chrome, empty: Live) -> None:
     browser.get(f"http://{empty.base}/")
-    assert _one(browser, "#ipxe-url").text == f"http://{empty.base}/ipxe/hanlon"
+    assert _text(browser, "#ipxe-url") == f"http://{empty.base}/ipxe/hanlon"
     empty.register(uuid(1), server(1))
-    assert _one(browser, ".nodes .c-name a").text == "mk3CECEF100100"
+    assert _text(browser, ".nodes .c-name a") == "mk3CECEF100100"
 
 
 def test_state_and_time_follow_the_server(browser: webdriver.Chrome, site: Live) -> None:
     browser.get(f"http://{site.base}/")
-    assert _one(browser, ".nodes .badge").text == "active"
+    assert _text(browser, ".nodes .badge") == "active"
     site.clock.now_s += 200
     _wait(browser).until(lambda driver: driver.find_element(By.CSS_SELECTOR, ".nodes .badge").text == "inactive")
     site.checkin(uuid(1))
@@ -69,10 +75,10 @@ def test_order_by_keyboard_asks_first(browser: webdriver.Chrome, site: Live) -> 
     _one(browser, "#do-reboot").send_keys(Keys.ENTER)
     _one(browser, "dialog[open] form")
     browser.switch_to.active_element.send_keys(Keys.TAB, Keys.ENTER)
-    assert "told to reboot" in _one(browser, ".note.good").text
+    assert "told to reboot" in _text(browser, ".note.good")
     assert site.command(uuid(1)) == "reboot"
     _wait(browser).until(lambda driver: not driver.find_elements(By.CSS_SELECTOR, "#do-withdraw"))
-    assert "Told to reboot: ordered" in _one(browser, ".past").text
+    assert "Told to reboot: ordered" in _text(browser, ".past")
 
 
 def test_without_scripts_orders_work_too(browser: webdriver.Chrome, site: Live) -> None:
@@ -81,10 +87,10 @@ def test_without_scripts_orders_work_too(browser: webdriver.Chrome, site: Live) 
         browser.get(f"http://{site.base}/nodes/{uuid(1)}")
         _one(browser, "#do-poweroff").click()
         _one(browser, "main .ask button").click()
-        assert "Poweroff waits" in _one(browser, "main").text
+        assert "Poweroff waits" in _text(browser, "main")
         _one(browser, "#do-withdraw").click()
         _one(browser, "main .ask button").click()
-        assert "withdrawn" in _one(browser, ".note.good").text
+        assert "withdrawn" in _text(browser, ".note.good")
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert site.command(uuid(1)) == "acknowledge"
@@ -95,7 +101,7 @@ def test_search_in_facts_survives_a_new_registration(browser: webdriver.Chrome, 
     _one(browser, "#filter").send_keys("disk serial")
     shown = [each.text for each in browser.find_elements(By.CSS_SELECTOR, ".fact dt") if each.is_displayed()]
     assert shown == ["mk_hw_disk0_serial", "mk_hw_disk1_serial"]
-    assert _one(browser, "#filter-count").text.startswith("2 of ")
+    assert _text(browser, "#filter-count").startswith("2 of ")
     site.register(uuid(1), {**server(1), "mk_hw_disk2_serial": "NEW"})
     _wait(browser).until(lambda driver: driver.find_element(By.ID, "filter-count").text.startswith("3 of "))
 
@@ -105,14 +111,14 @@ def test_configuration_form(browser: webdriver.Chrome, site: Live) -> None:
     _one(browser, "#f-mk_checkin_interval").send_keys("0")
     _one(browser, "#f-other").send_keys("mk_site=hall 3\nmk_list=[1, 2]")
     _one(browser, ".settings button").click()
-    assert "whole number from 1 to 3600" in _one(browser, ".note.bad").text
+    assert "whole number from 1 to 3600" in _text(browser, ".note.bad")
     assert _one(browser, "#f-other").get_attribute("value") == "mk_site=hall 3\nmk_list=[1, 2]"
     assert site.checkin(uuid(1)).json["client_config"]["mk_checkin_interval"] == 60
     field = _one(browser, "#f-mk_checkin_interval")
     field.clear()
     field.send_keys("15")
     _one(browser, ".settings button").click()
-    assert "Saved" in _one(browser, ".note.good").text
+    assert "Saved" in _text(browser, ".note.good")
     pushed = site.checkin(uuid(1)).json["client_config"]
     assert (pushed["mk_checkin_interval"], pushed["mk_site"], pushed["mk_list"]) == (15, "hall 3", [1, 2])
     field = _one(browser, "#f-mk_checkin_interval")

@@ -1,4 +1,4 @@
-"""Both ends of the wire against each other: mkctl's dialects build and parse, mkserver answers; nothing between them."""
+"""Both ends of the wire against each other: mkctl's dialects build and parse, mkserver answers."""
 
 from __future__ import annotations
 
