@@ -40,7 +40,7 @@ test: setup-test deb image
 	MK_REQUIRE_TIERS=1 $(PYTEST) -ra --durations=15 tests
 
 test-full: setup-test deb image
-	MK_REQUIRE_TIERS=1 MK_FULL=1 $(PYTEST) -ra --durations=15 tests
+	$(VENV)/bin/python -m tests.full
 
 bench: setup-test deb image
 	$(VENV)/bin/python -m bench $(if $(ONLY),--only $(ONLY))

@@ -1,0 +1,115 @@
+"""``make test-full``: every cell of the matrices, one after the other, resumable.
+
+``build/full.json`` maps a cell's name to ``{"commit", "result", "seconds"}``; a cell that passed at this commit, with
+nothing uncommitted, is not run again. A cell whose means are not on this machine is a failure with its reason, never left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORD = ROOT / "build/full.json"
+PYTEST = (str(ROOT / "build/venv/bin/python"), "-m", "pytest", "-q")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: the command, what it adds to the environment, and the interpreter that it needs a venv of, if any."""
+
+    name: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    python: str = ""
+
+
+def _python(version: str) -> Cell:
+    folder = ROOT / f"build/venv-{version}"
+    argv = (str(folder / "bin/python"), "-m", "pytest", "-q", "-n", "2", "tests/unit", "tests/bus")
+    return Cell(f"python-{version}", (*argv, "--deselect", "tests/unit/test_linters.py"), python=version)
+
+
+CELLS = (
+    Cell("check", (*PYTEST, "-n", "2", "tests/unit", "tests/bus", "tests/units")),
+    _python("3.9"),
+    _python("3.13"),
+    Cell("browser", (*PYTEST, "tests/browser")),
+    Cell("system-trixie", (*PYTEST, "tests/system")),
+    Cell("system-bookworm", (*PYTEST, "tests/system"), {"MK_SYSTEM_RELEASE": "bookworm"}),
+    Cell("image", (*PYTEST, "tests/image")),
+)
+
+
+def find_python(version: str) -> str:
+    """Return an interpreter of that version: on PATH, or of pyenv; "" when there is none."""
+    found = [shutil.which(f"python{version}") or ""]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found += [str(path) for path in sorted(pyenv.glob(f"versions/{version}.*/bin/python3"))]
+    for path in found:
+        if path and subprocess.run([path, "-c", ""], check=False, capture_output=True).returncode == 0:
+            return path
+    return ""
+
+
+def make_venv(version: str) -> str:
+    """Make build/venv-VERSION with what pyproject asks for; return "" or why that is impossible here."""
+    folder = ROOT / f"build/venv-{version}"
+    if (folder / "bin/pytest").exists():
+        return ""
+    interpreter = find_python(version)
+    if not interpreter:
+        return f"no Python {version} on this machine"
+    subprocess.run([interpreter, "-m", "venv", str(folder)], check=True)
+    pip = [str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
+    wanted = (ROOT / "build/venv/.requirements").read_text(encoding="utf-8").split("\n")
+    linters = ("ruff", "mypy", "pyright", "types-")
+    names = [name for name in wanted if name and not name.startswith(linters)]
+    return "" if subprocess.run([*pip, *names], check=False).returncode == 0 else f"pip failed for Python {version}"
+
+
+def commit() -> str:
+    """Return the commit under test, with a mark when something is not committed: then nothing counts as shown."""
+    run = ["git", "-C", str(ROOT)]
+    head = subprocess.run([*run, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    dirty = subprocess.run([*run, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    return f"{head}-dirty" if dirty.strip() else head
+
+
+def run_cell(cell: Cell) -> str:
+    """Run one cell; return "passed", or what went wrong."""
+    if cell.python and (reason := make_venv(cell.python)):
+        return f"not run: {reason}"
+    environment = {**os.environ, "MK_REQUIRE_TIERS": "1", "MK_FULL": "1", **cell.environment}
+    status = subprocess.run(cell.argv, cwd=ROOT, env=environment, check=False).returncode
+    return "passed" if status == 0 else f"failed (status {status})"
+
+
+def main() -> int:
+    """Run every cell that has not passed at this commit; print the table; 1 when one did not pass."""
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    head = commit()
+    for cell in CELLS:
+        known = record.get(cell.name, {})
+        if known.get("commit") == head and known.get("result") == "passed" and not head.endswith("-dirty"):
+            continue
+        print(f"full: {cell.name}", flush=True)
+        began = time.monotonic()
+        result = run_cell(cell)
+        record[cell.name] = {"commit": head, "result": result, "seconds": round(time.monotonic() - began)}
+        RECORD.parent.mkdir(exist_ok=True)
+        RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for cell in CELLS:
+        print(f"{cell.name:16} {record[cell.name]['seconds']:>5} s  {record[cell.name]['result']}")
+    return 0 if all(record[cell.name]["result"] == "passed" for cell in CELLS) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
