@@ -37,7 +37,8 @@ check: setup-check
 	$(PYTEST) -n 3 --dist worksteal tests/unit tests/bus tests/units
 
 test: setup-test deb image
-	MK_REQUIRE_TIERS=1 $(PYTEST) -ra --durations=15 tests
+	MK_REQUIRE_TIERS=1 $(PYTEST) -ra -n 3 --dist worksteal tests/unit tests/bus tests/units
+	MK_REQUIRE_TIERS=1 $(PYTEST) -ra --durations=15 tests/browser tests/system tests/image
 
 test-full: setup-test deb image
 	$(VENV)/bin/python -m tests.full

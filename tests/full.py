@@ -1,7 +1,8 @@
 """``make test-full``: every cell of the matrices, one after the other, resumable.
 
 ``build/full.json`` maps a cell's name to ``{"commit", "result", "seconds"}``; a cell that passed at this commit, with
-nothing uncommitted, is not run again. A cell whose means are not on this machine is a failure with its reason, never left out.
+nothing uncommitted, is not run again. A cell whose means are not on this machine is a failure with its reason, never
+left out.
 """
 
 from __future__ import annotations
