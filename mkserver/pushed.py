@@ -110,6 +110,13 @@ def check_value(key: str, value: Json, *, force: bool = False) -> Json:
     return value
 
 
+def interval_of(client_config: Mapping[str, Json]) -> int:
+    """Seconds between a node's checkins; the stock servers' where `force` stored what no node takes."""
+    value = client_config["mk_checkin_interval"]
+    low, high = _RANGES["mk_checkin_interval"]
+    return value if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high else 60
+
+
 def parse_value(key: str, text: str) -> Json:
     """Read what a person typed for `key`: a number where the key is one, else the text itself."""
     known: dict[str, Any] = {**DEFAULTS["razor"], **DEFAULTS["hanlon"], **SERVER_DEFAULTS}

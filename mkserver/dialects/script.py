@@ -7,6 +7,7 @@ from flask import Response
 from ..boot import build_boot, build_local, build_no_image, expand_args
 from ..identity import Identity
 from ..image import read_image
+from ..pushed import interval_of
 from ..registry import Caller
 from ..services import services
 
@@ -17,7 +18,7 @@ def build_script(caller: Caller, identity: Identity, dhcp_mac: str) -> Response:
     safe_mac = dhcp_mac if len(dhcp_mac) <= 64 and dhcp_mac.isprintable() else ""
     choice = services().registry.boot(caller, identity, safe_mac)
     image = read_image(settings.kernel, settings.initrd)
-    interval_s = int(str(choice.client_config["mk_checkin_interval"]))
+    interval_s = interval_of(choice.client_config)
     if choice.local:
         text = build_local(choice.local)
     elif image is None:

@@ -186,6 +186,14 @@ def test_kernel_arguments_come_from_command_line_server_and_node(tmp_path: Path)
         assert "echo ERROR, will reboot in 10\nsleep 10\n" in text
 
 
+@pytest.mark.parametrize("forced", ["soon", 0, -5, 60.5, True, None, [10]])
+def test_a_forced_interval_leaves_the_boot_script_whole(tmp_path: Path, forced: object) -> None:
+    with _live(tmp_path) as live:
+        live.send("PATCH", "/api/config", {"set": {"mk_checkin_interval": forced}, "force": True})
+        answer = live.get("/hanlon/api/v1/boot?uuid=n1&dhcp_mac=x")
+        assert (answer.status, "\nsleep 60\n" in answer.text) == (200, True)
+
+
 def test_slow_readers_of_a_file_hold_up_nobody(tmp_path: Path) -> None:
     """More of them than there are workers; the file is larger than all socket buffers."""
     with _live(tmp_path) as live:
