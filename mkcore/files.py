@@ -107,7 +107,7 @@ def give_to_owner_of(directory: StrPath, path: StrPath) -> None:
     """Have a file that root made belong to whoever owns `directory`, such as a service's user."""
     owner = Path(directory).stat()
     if os.geteuid() == 0:
-        os.chown(path, owner.st_uid, owner.st_gid)
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)  # the owner may have put a link there
 
 
 def _group_id(group: str) -> int:

@@ -128,3 +128,16 @@ def test_credentials_are_where_systemd_says(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/mkctl.service")
     assert paths_under().credentials == Path("/run/credentials/mkctl.service")
     assert paths_under(str(tmp_path)).credentials == tmp_path / "run/credentials"
+
+
+def test_giving_a_file_away_follows_no_link(tmp_path: Path) -> None:
+    """The directory's owner may swap the file for a link to another's before root gives it away."""
+    folder, other = tmp_path / "data", tmp_path / "other"
+    folder.mkdir()
+    other.touch()
+    if os.geteuid() == 0:
+        os.chown(folder, 12345, 12345)
+    (folder / "secret").symlink_to(other)
+    files.give_to_owner_of(folder, folder / "secret")
+    assert other.stat().st_uid == os.geteuid()
+    assert (folder / "secret").lstat().st_uid == folder.stat().st_uid
