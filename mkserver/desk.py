@@ -204,7 +204,6 @@ class Desk:
         """Remove a node with its history and settings. Raises NoSuchNode."""
         with self._database.write() as connection:
             node, _state, _now_ms = self._found(connection, name)
-            connection.execute(sa.delete(config_values).where(config_values.c.scope == node.id))
             remove_node(connection, node.id)
             return {"node": node.id, "forgotten": True}
 

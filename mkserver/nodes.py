@@ -18,7 +18,7 @@ from mkcore.jsonfields import Json
 
 from .identity import Identity
 from .names import new_id
-from .schema import hardware_ids, node_facts, nodes
+from .schema import config_values, hardware_ids, node_facts, nodes
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,8 @@ def write_facts(connection: Connection, node_id: str, facts: Mapping[str, Json])
 
 
 def remove_node(connection: Connection, node_id: str) -> None:
-    """Forget a machine with all that is kept of it."""
+    """Forget a machine with all that is kept of it, the settings that people made for it included."""
+    connection.execute(sa.delete(config_values).where(config_values.c.scope == node_id))
     connection.execute(sa.delete(nodes).where(nodes.c.id == node_id))
 
 

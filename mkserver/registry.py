@@ -175,7 +175,10 @@ class Registry:
             now_ms = self.now_ms()
             timeouts = read_timeouts(read_values(connection, ""))
             gone = now_ms - timeouts.expire_s * 1000
-            connection.execute(sa.delete(nodes).where(nodes.c.registered_ms.is_(None), nodes.c.seen_ms < gone))
+            never = sa.and_(nodes.c.registered_ms.is_(None), nodes.c.seen_ms < gone)
+            theirs = config_values.c.scope.in_(sa.select(nodes.c.id).where(never))
+            connection.execute(sa.delete(config_values).where(theirs))
+            connection.execute(sa.delete(nodes).where(never))
             quiet = now_ms - timeouts.register_s * 1000
             shown = nodes.c.shown_state.notin_([State.EXPIRED.value, State.BOUND.value])
             statement = select_nodes().where(nodes.c.contact_ms < quiet, nodes.c.registered_ms.isnot(None), shown)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from mkserver_live import Live
 
+from mkserver.schema import config_values
 from mkserver.settings import Limits
 
 NODE = "564D0C5D-0000-0000-0000-000000000001"
@@ -171,6 +173,18 @@ def test_forget(live: Live) -> None:
     assert live.command(NODE) == "register"
     live.register(NODE, {"hostname": "a1"})
     assert live.checkin(NODE).json["client_config"]["mk_checkin_interval"] == 60
+
+
+def test_settings_go_with_the_machine_that_they_were_for(live: Live) -> None:
+    """However it goes: told to be forgotten, or swept out because it never registered."""
+    live.checkin("N2", first=True)
+    for node in (NODE, "N2"):
+        assert live.send("PATCH", "/api/config", {"node": node, "set": {"mk_checkin_interval": 10}}).status == 200
+    live.clock.now_s += 310
+    live.services.registry.sweep()
+    assert live.ask("DELETE", f"/api/nodes/{NODE}").status == 200
+    with live.services.registry.database.read() as connection:
+        assert connection.execute(sa.select(config_values)).first() is None
 
 
 def test_everything_survives_a_restart(live: Live) -> None:
