@@ -93,7 +93,7 @@ class Gate:
         self._data = data
         self._clock = clock
         self._secret = read_secret(data)
-        self._known: dict[str, str] = {}
+        self._known = ""
         self._failures: dict[str, list[float]] = {}
         self._lock = threading.Lock()
 
@@ -131,12 +131,12 @@ class Gate:
         digest = get_str(kept, "hash")
         keyed = hmac.new(self._secret, f"{digest} {password}".encode(), hashlib.sha256).hexdigest()
         with self._lock:
-            if self._known.get("") == keyed:
+            if self._known == keyed:
                 return True
             salt = bytes.fromhex(get_str(kept, "salt"))
             right = hmac.compare_digest(_hash(password, salt, get_int(kept, "cost", low=2)).hex(), digest)
             if right:
-                self._known[""] = keyed
+                self._known = keyed
                 return True
             recent = [at for at in self._failures.get(address, []) if self._clock() - at < 60]
             self._failures[address] = [*recent, self._clock()][-10:]
