@@ -39,7 +39,7 @@ for procs in pathlib.Path("/sys/fs/cgroup/mk.slice").rglob("cgroup.procs"):
         print(re.search(r"^Pss:\\s+(\\d+)", rollup, re.M)[1], comm, procs.parent.name)
 """
 BARE = """
-import asyncio, requests
+import asyncio, re, requests
 from dbus_next.aio import MessageBus
 
 print(re.search(r"^Pss:\\s+(\\d+)", open("/proc/self/smaps_rollup").read(), re.M)[1])

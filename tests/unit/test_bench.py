@@ -1,0 +1,19 @@
+"""The benchmarks' programs that are text here and run inside the image, where no linter looks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from bench.image import BARE, PSS
+
+
+def test_the_bare_imports_say_what_they_hold() -> None:
+    argv = [sys.executable, "-I", "-c", BARE]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 1000, "kB"
+
+
+def test_the_sum_over_the_slice_is_a_program() -> None:
+    compile(PSS, "PSS", "exec")
