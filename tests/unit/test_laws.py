@@ -233,3 +233,10 @@ def test_top_level_holds_what_the_design_names() -> None:
         ".ci",
     }
     assert not extra, f"not in the tree of the design: {sorted(extra)}"
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """One pytest run takes several tiers, and imports each test file by its bare name."""
+    names = [Path(name).name for name in tracked() if name.startswith("tests/") and Path(name).name.startswith("test_")]
+    twice = {name for name in names if names.count(name) > 1 and name.endswith(".py")}
+    assert not twice
