@@ -23,14 +23,17 @@ FOLDER = ROOT / "build/image-tests"
 CMDLINE = "mk.ip={host} console=ttyS0"
 """The neutral name: which dialect the server speaks is left to the node to find out."""
 PASSWORD = "password of the lab"
-SITE = """\
-[apply]
-min_spacing_s = 0
-allow_push = ["mk_uri"]
-[checkin]
-retry_ceiling_s = 15
-"""
-"""The site's own configuration; no key of it can be pushed, so that a stock server still finds an unconfigured node."""
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show the machine's journal with the failure of a test."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    node = getattr(item, "funcargs", {}).get("node")
+    if report.failed and isinstance(node, Node):
+        lines = [f"{entry.get('SYSLOG_IDENTIFIER')}: {entry.get('MESSAGE')}" for entry in node.channel.entries()[-60:]]
+        report.sections.append(("the machine's journal", "\n".join(lines)))
 
 
 def _digests() -> dict[str, str]:
@@ -62,7 +65,7 @@ def build_machine(taps: list[str]) -> Machine:
             Disk(disks / "sata", "SATA-55E2", 32 << 20, "sata"),
         ),
         accel=choose_accel(),
-        credentials=build_credentials({"mk.toml": SITE.encode()}),
+        credentials=build_credentials(),
         channels=CHANNELS,
     )
 
