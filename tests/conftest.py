@@ -17,7 +17,8 @@ import pytest
 from hypothesis import settings
 
 # How long one example takes says how busy the machine is, and nothing about what is tested.
-settings.register_profile("suite", deadline=None)
+# A few examples each time, many in the full run.
+settings.register_profile("suite", deadline=None, max_examples=300 if os.environ.get("MK_FULL") else 25)
 settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent

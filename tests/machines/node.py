@@ -6,7 +6,6 @@ over D-Bus, systemd and mkweb from inside, over the server from outside.
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from typing import Any, Optional
 
