@@ -38,11 +38,20 @@ for procs in pathlib.Path("/sys/fs/cgroup/mk.slice").rglob("cgroup.procs"):
         comm = pathlib.Path("/proc", pid, "comm").read_text().strip()
         print(re.search(r"^Pss:\\s+(\\d+)", rollup, re.M)[1], comm, procs.parent.name)
 """
-BARE = """
-import asyncio, re, requests
-from dbus_next.aio import MessageBus
+# A process with the imports alone beside the one whose PID is given; PSS in kB of that one and of the bare one. Both
+# are alive when they are measured, because each page that they share counts half for either: measured one after the
+# other, the first would pay for what the second then shares.
+BESIDE = """
+import re, subprocess, sys
 
-print(re.search(r"^Pss:\\s+(\\d+)", open("/proc/self/smaps_rollup").read(), re.M)[1])
+def pss(pid):
+    return re.search(r"^Pss:\\s+(\\d+)", open(f"/proc/{pid}/smaps_rollup").read(), re.M)[1]
+
+bare = "import asyncio, requests, dbus_next, sys; print(flush=True); sys.stdin.read()"
+child = subprocess.Popen([sys.executable, "-I", "-c", bare], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child.stdout.readline()
+print(pss(sys.argv[1]), pss(child.pid))
+child.communicate()
 """
 
 
@@ -74,13 +83,13 @@ def boot(root: Path) -> list[Row]:
     """Kernel to registration against kernel to network-online, and the memory after it."""
     registered: list[float] = []
     online: list[float] = []
-    held, bare = {}, 0
+    suite_mb = mkctl_mb = bare_mb = 0.0
     for number in range(BOOTS):
         with server(root) as port, node(root, f"node{number}", f"hanlon.ip=10.0.2.2 hanlon.port={port}") as channel:
             entry = channel.wait_event(events.REGISTERED, DEADLINE_S)
             registered.append(int(entry["__MONOTONIC_TIMESTAMP"]) / 1e6)
             if number == BOOTS - 1:
-                held, bare = memory(channel)
+                suite_mb, mkctl_mb, bare_mb = memory(channel)
         with node(root, f"bare{number}", ONLINE) as channel:
             online.append(online_s(channel))
     ours, theirs = statistics.median(registered), statistics.median(online)
@@ -88,8 +97,8 @@ def boot(root: Path) -> list[Row]:
         against("boot.kernel_to_registered_over_online", ours, "s", "network-online without mk.target", theirs),
         Row("boot.kernel_to_registered_s", round(ours, 2), "s"),
         Row("boot.kernel_to_online_s", round(theirs, 2), "s"),
-        Row("memory.suite_idle_pss_mb", round(sum(held.values()) / 1e6, 2), "MB"),
-        against("memory.mkctl_over_bare_imports", held["mkctl.service"] / 1e6, "MB", "the imports alone", bare / 1e6),
+        Row("memory.suite_idle_pss_mb", round(suite_mb, 2), "MB"),
+        against("memory.mkctl_over_bare_imports", mkctl_mb, "MB", "the imports alone", bare_mb),
     ]
 
 
@@ -104,16 +113,17 @@ def online_s(channel: Channel) -> float:
     raise TimeoutError("network-online.target was not reached")
 
 
-def memory(channel: Channel) -> tuple[dict[str, float], float]:
-    """Bytes of PSS per unit below mk.slice, 60 s after the registration with only mkctl left; and a bare process's."""
+def memory(channel: Channel) -> tuple[float, float, float]:
+    """MB of PSS, 60 s after the registration: of all below mk.slice; of mkctl and of a bare process, side by side."""
     time.sleep(IDLE_S)  # the figure is defined so: 60 s after the registration
-    held: dict[str, float] = {}
+    held: dict[str, int] = {}
     for line in channel.run("/usr/bin/python3", "-I", "-c", PSS, timeout_s=120).stdout.splitlines():
         kib, _, unit = line.split(maxsplit=2)
-        held[unit] = held.get(unit, 0) + int(kib) * 1024
-    bare = int(channel.run("/usr/bin/python3", "-I", "-c", BARE, timeout_s=120).stdout) * 1024
-    print(f"bench: memory {json.dumps({unit: round(value / 1e6, 2) for unit, value in held.items()})}", file=sys.stderr)
-    return held, bare
+        held[unit] = held.get(unit, 0) + int(kib)
+    print(f"bench: PSS in kB by unit: {json.dumps(held)}", file=sys.stderr)
+    pid = channel.run("systemctl", "show", "-P", "MainPID", "mkctl.service").stdout.strip()
+    both = channel.run("/usr/bin/python3", "-I", "-c", BESIDE, pid, timeout_s=120).stdout.split()
+    return sum(held.values()) * 1024 / 1e6, int(both[0]) * 1024 / 1e6, int(both[1]) * 1024 / 1e6
 
 
 @contextlib.contextmanager
