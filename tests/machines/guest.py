@@ -21,6 +21,10 @@ def open_port(name: str) -> int:
     return os.open(PORTS + name, os.O_RDWR)
 
 
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+"""A person's, not this service's: its credentials directory and its journal stream are not theirs."""
+
+
 def run(request: dict) -> dict:
     """Run one command; its outputs as text, whatever bytes they are."""
     try:
@@ -30,6 +34,7 @@ def run(request: dict) -> dict:
             capture_output=True,
             timeout=request["timeout_s"],
             check=False,
+            env=ENVIRONMENT,
         )
         status, out, err = done.returncode, done.stdout, done.stderr
     except subprocess.TimeoutExpired as error:
