@@ -24,6 +24,7 @@ VERDICT_RETRY_S = 10.0
 
 
 def configure(draft: Draft, outcome: plan.CheckedIn) -> None:
+    """Post a configuration that differs, once nothing else is under way; forget one that the server took back."""
     state, now, config = draft.state, draft.now, outcome.reply.config
     if config is None or not outcome.differing or state.probation:
         draft.remember(pending_post=None)
@@ -54,15 +55,18 @@ def post_pending(draft: Draft) -> None:
 
 
 def config_stored(draft: Draft, _outcome: plan.ConfigStored) -> None:
+    """Wait for systemd to end this process: mkweb has stored the configuration and restarts mkctl with it."""
     draft.remember(pending_post=None, post_failure="")
     draft.do(plan.AwaitRestart(RESTART_LIMIT_S))
 
 
 def config_unchanged(draft: Draft, _outcome: plan.ConfigUnchanged) -> None:
+    """Note that mkweb has this configuration already, so that it is not sent again."""
     _settle(draft)
 
 
 def config_not_taken(draft: Draft, outcome: plan.ConfigNotTaken) -> None:
+    """Keep the configuration in use, say mkweb's reason when it is new, and send again only where that can help."""
     delay_s = POST_RETRY_S if outcome.retry_after_s is None else outcome.retry_after_s
     if outcome.reason != draft.state.post_failure:
         rest = "not sent again until it changes" if outcome.final else f"sent again after {delay_s:.0f} s"
@@ -111,6 +115,7 @@ def judge(draft: Draft) -> None:
 
 
 def verdict_delivered(draft: Draft, _outcome: plan.VerdictDelivered) -> None:
+    """End the probation; after a refusal wait for the restart with the previous configuration."""
     probation = draft.state.probation
     draft.remember(probation=None)
     if probation and probation.verdict is Verdict.REFUSE:
@@ -118,6 +123,7 @@ def verdict_delivered(draft: Draft, _outcome: plan.VerdictDelivered) -> None:
 
 
 def verdict_failed(draft: Draft, outcome: plan.VerdictFailed) -> None:
+    """Tell the verdict again later, unless mkweb knows of no such apply."""
     if not outcome.error.retryable:  # mkweb has no such apply (any more): nothing is left to tell
         draft.remember(probation=None)
         return

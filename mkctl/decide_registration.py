@@ -19,6 +19,7 @@ COLLECTION_LIMIT_S = 120.0  # an incomplete file that nobody has touched for thi
 
 
 def ordered(draft: Draft) -> None:
+    """Note that the server ordered a registration, and register when facts allow it."""
     had = draft.state.registered_digest
     draft.remember(wanted="ordered", registered_digest="")
     if had:  # so that a restart does not lose the order
@@ -27,6 +28,7 @@ def ordered(draft: Draft) -> None:
 
 
 def register_if_owed(draft: Draft) -> None:
+    """Register when something asks for it and facts are complete and fresh; collect them first when they are not."""
     state, facts, now = draft.state, draft.now.facts, draft.now
     reason = _why_owed(state, now)
     if not reason or state.registering or now.hold_registration or now.now_s < state.register_not_before_s:
@@ -61,11 +63,13 @@ def _register(draft: Draft, reason: str) -> None:
 
 
 def asked(draft: Draft, _outcome: plan.RegisterAsked) -> None:
+    """Register because a person asked, without waiting out an earlier failure."""
     draft.remember(wanted=draft.state.wanted or "asked", register_not_before_s=0.0)
     register_if_owed(draft)
 
 
 def registered(draft: Draft, outcome: plan.Registered) -> None:
+    """Remember what was registered where; the first checkin is over."""
     draft.remember(
         registered_digest=outcome.digest,
         registered_server=outcome.server,
@@ -81,6 +85,7 @@ def registered(draft: Draft, outcome: plan.Registered) -> None:
 
 
 def registration_failed(draft: Draft, outcome: plan.RegistrationFailed) -> None:
+    """Keep the registration owed and try again later; say so when the reason is new."""
     failures, error = draft.state.register_failures + 1, outcome.error
     until_s = draft.now.now_s + draft.backoff_s(failures, error, REGISTER_RETRY_BASE_S)
     draft.remember(registering=False, register_failures=failures, register_not_before_s=until_s)
@@ -101,6 +106,7 @@ def facts_arrived(draft: Draft, _outcome: plan.Outcome) -> None:
 
 
 def hold_released(draft: Draft, _outcome: plan.HoldReleased) -> None:
+    """Register what was held back while extensions were being installed."""
     if draft.state.in_contact:
         register_if_owed(draft)
 
