@@ -26,20 +26,30 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Collected:
-    """What a collector brings back: facts, how it went, and one line on what is wrong ("" for nothing)."""
+    """What a collector brings back: facts, how it went, and one line on what is wrong ("" for nothing).
+
+    facts: flat facts under the names that servers know. structured: Facter 4's structured facts by their top-level name.
+    inventory: parts of the inventory document; the parts of all collectors are joined, objects key by key.
+    """
 
     facts: Mapping[str, Json] = field(default_factory=dict[str, Json])
     status: Status = Status.OK
     error: str = ""
+    structured: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    inventory: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True)
 class Collector:
-    """A source of facts. `collect` takes no arguments, may raise any error, and is given up after `timeout_s`."""
+    """A source of facts. `collect` takes no arguments, may raise any error, and is given up after `timeout_s`.
+
+    awaited: the facts are complete without it when this is False (the LLDP listener, which takes half a minute).
+    """
 
     name: str
     timeout_s: float
     collect: Callable[[], Collected]
+    awaited: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,19 @@ there is no bus name, no socket, no reply: mkctl reads this file and starts the 
 module imports nothing heavy, because the commands for people read the file too.
 
     {"version": 1, "generation": 3, "complete": true, "boottime_usec": 81230000, "uevent_seqnum": 1840,
-     "collectors": {"lshw": {"status": "ok", "duration_ms": 912, "error": "", "facts": ["mk_hw_nic_count", ...]}},
+     "collectors": {"lshw": {"status": "ok", "duration_ms": 912, "error": "", "facts": ["mk_hw_nic_count", ...],
+                             "structured": {}, "inventory": {"bmc": {...}}}},
      "facts": {"hostname": "mk0123456789ab", "is_virtual": false, "processorcount": 4, "mk_hw_nic_count": "2"}}
 
 Fact values have the types of Facter 2.4 (protocol 6.8); the flat `mk_hw_*` facts are strings (protocol 6.6). Dialects
-convert them. Clock: CLOCK_BOOTTIME, which goes on during suspend and never jumps when NTP sets the wall clock.
+convert them. Structured facts (Facter 4) and the inventory stand with the collector that brought them; `structured` and
+`inventory` of FactsFile join them. Clock: CLOCK_BOOTTIME, which goes on during suspend and never jumps when NTP sets the wall clock.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mkcore.errors import BadInput
@@ -42,13 +44,15 @@ class CollectorState:
     """One collector: last status, duration, one line of error, and the names of the facts that came from it.
 
     error: "" when all is well; together with `OK` a remark (what had to be left out). After a run that failed, `facts`
-    still names those of the last good run of this boot, which stay in the file.
+    still names those of the last good run of this boot, which stay in the file; structured and inventory likewise.
     """
 
     status: Status
     duration_ms: int = 0
     error: str = ""
     facts: tuple[str, ...] = ()
+    structured: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    inventory: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,29 @@ class FactsFile:
     uevent_seqnum: int = 0
     collectors: Mapping[str, CollectorState] = field(default_factory=dict[str, CollectorState])
     facts: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+    @property
+    def structured(self) -> dict[str, Json]:
+        """Facter 4's structured facts of all collectors."""
+        return join_trees(state.structured for state in self.collectors.values())
+
+    @property
+    def inventory(self) -> dict[str, Json]:
+        """The inventory document of all collectors, without `schema_version`."""
+        return join_trees(state.inventory for state in self.collectors.values())
+
+
+def join_trees(parts: Iterable[Mapping[str, Json]]) -> dict[str, Json]:
+    """Join JSON objects key by key, objects in objects too; of two other values the later one wins."""
+    joined: dict[str, Json] = {}
+    for part in parts:
+        for key, value in part.items():
+            before = joined.get(key)
+            if isinstance(before, dict) and isinstance(value, dict):
+                joined[key] = join_trees((before, value))
+            else:
+                joined[key] = value
+    return joined
 
 
 def parse_facts_file(data: bytes, where: str = FILE_NAME) -> FactsFile:
@@ -98,6 +125,8 @@ def _parse_state(states: dict[str, Json], name: str, where: str) -> CollectorSta
         duration_ms=get_int(state, "duration_ms", default=0, where=where, low=0, high=MAX_COUNT),
         error=get_str(state, "error", default="", where=where),
         facts=tuple(get_strings(state, "facts", default=[], where=where)),
+        structured=get_object(state, "structured", default={}, where=where),
+        inventory=get_object(state, "inventory", default={}, where=where),
     )
 
 
@@ -110,6 +139,8 @@ def build_facts_file(content: FactsFile) -> dict[str, Json]:
             "duration_ms": state.duration_ms,
             "error": state.error,
             "facts": list(state.facts),
+            "structured": dict(state.structured),
+            "inventory": dict(state.inventory),
         }
     return {
         "version": VERSION,

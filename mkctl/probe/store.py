@@ -64,8 +64,16 @@ class FactsStore:
         result = ended.result
         if result.status is Status.OK:
             self._by_collector[ended.name] = {clean_name(fact): value for fact, value in result.facts.items()}
-        kept = tuple(self._by_collector.get(ended.name, {}))
-        state = CollectorState(result.status, ended.duration_ms, result.error, kept)
+        good = result.status is Status.OK
+        before = self.content.collectors[ended.name]
+        state = CollectorState(
+            result.status,
+            ended.duration_ms,
+            result.error,
+            facts=tuple(self._by_collector.get(ended.name, {})),
+            structured=result.structured if good else before.structured,
+            inventory=result.inventory if good else before.inventory,
+        )
         self.content = replace(
             self.content, collectors={**self.content.collectors, ended.name: state}, facts=self._join()
         )
