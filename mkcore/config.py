@@ -172,25 +172,29 @@ def _nests_within(value: Json, depth: int) -> bool:
     return depth > 0 and all(_nests_within(item, depth - 1) for item in items)
 
 
-def differs(sent: Mapping[str, Json], current: Effective) -> list[str]:
+def differs(sent: Mapping[str, Json], current: Effective, server: str = "") -> list[str]:
     """Return the keys of a received map whose values are not in use already.
 
     Compared are only the keys that were sent, each in the form of its own type; protected ones are left out. A value
-    that could not be used at all differs, so that it is posted once and refused with a reason.
+    that could not be used at all differs, so that it is posted once and refused with a reason. server: the URI of the
+    server in use, which the kernel line, DHCP or DNS may have given instead of the configuration.
     """
-    return [name for name, raw in sent.items() if _differs(name, raw, current)]
+    return [name for name, raw in sent.items() if _differs(name, raw, current, server)]
 
 
-def _differs(name: str, raw: Json, current: Effective) -> bool:
+def _differs(name: str, raw: Json, current: Effective, server: str) -> bool:
     pushable = PUSH.get(name)
     if pushable is None:
         return name not in current.pushed or canonical(current.pushed[name]) != canonical(raw)
     if pushable.protected and name not in current.config.apply_allow_push:
         return False
     try:
-        return parse_value(pushable.key, raw, pushed=True) != current.config.value(pushable.key.name)
+        value = parse_value(pushable.key, raw, pushed=True)
     except BadInput:
         return True
+    if pushable.key.name == "server.uri" and server:
+        return value != server
+    return value != current.config.value(pushable.key.name)
 
 
 def _allowed(site: Site) -> tuple[str, ...]:

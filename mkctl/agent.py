@@ -156,8 +156,8 @@ class Agent:
         node.fail(None)
         node.checked_in()
         node.presence.command_received(reply.command)
-        differing = config.differs(reply.config, node.effective) if reply.config is not None else []
-        return plan.CheckedIn(reply, tuple(differing))
+        sent, server = reply.config or {}, node.contact.server
+        return plan.CheckedIn(reply, tuple(config.differs(sent, node.effective, server)))
 
     async def _step(self, outcome: Outcome) -> None:
         """Decide and carry out, until nothing follows any more."""

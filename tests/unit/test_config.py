@@ -240,6 +240,9 @@ def test_the_site_may_allow_a_protected_key() -> None:
     before = effective(site, {}, {})
     assert differs({"mk_uri": "http://other:1", "mk_checkin_path": "/x"}, before) == ["mk_uri"]
     assert differs({"mk_uri": "http://FIRST:8026/"}, before) == []
+    # the kernel line, DHCP or DNS gave another address than the configuration: what counts is the one in use
+    assert differs({"mk_uri": "http://found:8026"}, before, server="http://found:8026") == []
+    assert differs({"mk_uri": "http://first:8026"}, before, server="http://found:8026") == ["mk_uri"]
     assert effective(site, {"mk_uri": "http://other:1"}, {}).config.server_uri == "http://other:1"
 
 
