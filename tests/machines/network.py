@@ -33,8 +33,10 @@ class Lab:
     address = "192.168.88.1"
 
     def __init__(self, name: str, folder: Path) -> None:
-        """Make the namespace ``name``; one of that name that an earlier run left is removed first."""
-        self.name, self.folder = name, folder
+        """Prepare the namespace ``name`` plus this process's id, so that two runs on one machine leave each other
+        alone; what processes left that have ended is removed.
+        """
+        self._family, self.name, self.folder = name, f"{name}-{os.getpid()}", folder
         self.prefix = ("ip", "netns", "exec", name)
         self._taps = 0
         self._dnsmasq: Optional[subprocess.Popen[bytes]] = None
@@ -42,7 +44,9 @@ class Lab:
         (folder / "tftp").mkdir(parents=True)
 
     def __enter__(self) -> Lab:
-        self._remove()
+        for left in find_leftovers(Path("/run/netns"), self._family):
+            _remove(left)
+        _remove(self.name)
         _ip("netns", "add", self.name)
         try:
             self._in("link", "set", "lo", "up")
@@ -59,16 +63,7 @@ class Lab:
         if self._dnsmasq and self._dnsmasq.poll() is None:
             self._dnsmasq.terminate()
             self._dnsmasq.wait(10)
-        self._remove()
-
-    def _remove(self) -> None:
-        if not Path("/run/netns", self.name).exists():
-            return
-        for pid in subprocess.run(
-            ["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True
-        ).stdout.split():
-            subprocess.run(["kill", "-9", pid], capture_output=True, check=False)
-        _ip("netns", "delete", self.name)
+        _remove(self.name)
 
     def _in(self, *arguments: str) -> None:
         _ip("-n", self.name, *arguments)
@@ -113,6 +108,23 @@ class Lab:
 
         with ThreadPoolExecutor(1) as thread:  # its one thread ends with it, and never leaves the namespace
             return thread.submit(enter).result()
+
+
+def find_leftovers(folder: Path, family: str, processes: Path = Path("/proc")) -> list[str]:
+    """Return the namespaces of a family whose processes have ended: "lab-4711" where there is no process 4711."""
+    names = sorted(path.name for path in folder.glob(f"{family}-*"))
+    numbers = {name: name[len(family) + 1 :] for name in names}
+    return [name for name, number in numbers.items() if number.isdecimal() and not (processes / number).exists()]
+
+
+def _remove(name: str) -> None:
+    """Remove a namespace with every process in it; nothing happens when there is none of that name."""
+    if not Path("/run/netns", name).exists():
+        return
+    listed = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=True).stdout
+    for pid in listed.split():
+        subprocess.run(["kill", "-9", pid], capture_output=True, check=False)
+    _ip("netns", "delete", name)
 
 
 def _enter(namespace: Path) -> None:

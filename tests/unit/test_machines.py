@@ -11,6 +11,7 @@ import pytest
 
 from tests.machines.accel import BOOT_SECTOR
 from tests.machines.journal import CHANNELS, build_credentials
+from tests.machines.network import find_leftovers
 from tests.machines.qemu import Disk, Machine, Nic, build_argv
 from tests.machines.run import build_machine
 from tests.machines.stages import (
@@ -61,6 +62,15 @@ def test_command_line_names_what_identifies_a_machine() -> None:
     assert all(f"mac={mac}" in devices for mac in MACHINE.macs)
     assert all(f"serial={serial}" in devices for serial in MACHINE.serials)
     assert values(argv, "-netdev") == ["user,id=net0,net=10.0.2.0/24", "user,id=net1"]
+
+
+def test_another_runs_namespace_is_left_alone(tmp_path: Path) -> None:
+    processes, names = tmp_path / "proc", tmp_path / "netns"
+    (processes / "20").mkdir(parents=True)
+    for name in ("lab-10", "lab-20", "lab-x", "other-10", "lab"):
+        (names / name).mkdir(parents=True)
+    assert find_leftovers(names, "lab", processes) == ["lab-10"]
+    assert find_leftovers(tmp_path / "none", "lab", processes) == []
 
 
 def test_firmware_boots_the_cards_in_their_order_unless_a_kernel_is_given() -> None:
