@@ -37,7 +37,7 @@ class Lab:
         alone; what processes left that have ended is removed.
         """
         self._family, self.name, self.folder = name, f"{name}-{os.getpid()}", folder
-        self.prefix = ("ip", "netns", "exec", name)
+        self.prefix = ("ip", "netns", "exec", self.name)
         self._taps = 0
         self._dnsmasq: Optional[subprocess.Popen[bytes]] = None
         shutil.rmtree(folder, ignore_errors=True)
