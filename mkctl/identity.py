@@ -14,22 +14,11 @@ from dataclasses import dataclass
 from mkcore.files import read_line
 from mkcore.interfaces import Interface, identity_interfaces, read_interfaces
 from mkcore.paths import Paths
+from mkcore.placeholders import is_junk_uuid
 from mkctl.cmdline import Token, only_value
 
 UUID = re.compile(r"[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}")
 
-# Left in firmware by board makers instead of a machine's own UUID: every such machine would be one and the same node.
-JUNK_UUIDS = frozenset(
-    {
-        "03000200-0400-0500-0006-000700080009",
-        "00020003-0004-0005-0006-000700080009",
-        "12345678-1234-5678-90AB-CDDEEFAABBCC",
-        "12345678-1234-1234-1234-123456789ABC",
-        "FEFEFEFE-FEFE-FEFE-FEFE-FEFEFEFEFEFE",
-        "01234567-8910-1112-1314-151617181920",
-        "00000000-0000-0000-0000-AC1F6B000000",
-    }
-)
 JUNK_MACS = frozenset({"00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"})
 
 
@@ -70,7 +59,7 @@ def parse_uuid(text: str) -> tuple[str, str]:
         return "", "is empty"
     if not UUID.fullmatch(uuid):
         return "", f"is no UUID: {text.strip()[:60]!r}"
-    if uuid in JUNK_UUIDS or len(set(uuid.replace("-", ""))) == 1:
+    if is_junk_uuid(uuid):
         return "", f"is a placeholder that many machines share: {uuid}"
     return uuid, ""
 

@@ -1,0 +1,24 @@
+"""SMBIOS UUIDs that firmware makers leave in place of a machine's own.
+
+Every board with such a UUID would be one and the same node to a server, so neither the identity nor the inventory may
+trust one. Found in the field, in the databases of inventory tools and in vendors' notes.
+"""
+
+from __future__ import annotations
+
+JUNK_UUIDS = frozenset(
+    {
+        "03000200-0400-0500-0006-000700080009",
+        "00020003-0004-0005-0006-000700080009",
+        "12345678-1234-5678-90AB-CDDEEFAABBCC",
+        "12345678-1234-1234-1234-123456789ABC",
+        "FEFEFEFE-FEFE-FEFE-FEFE-FEFEFEFEFEFE",
+        "01234567-8910-1112-1314-151617181920",
+        "00000000-0000-0000-0000-AC1F6B000000",
+    }
+)
+
+
+def is_junk_uuid(uuid: str) -> bool:
+    """Tell whether a UUID in upper case with hyphens is a placeholder: in the list, or one digit all over."""
+    return uuid in JUNK_UUIDS or len(set(uuid.replace("-", ""))) <= 1
