@@ -1,0 +1,51 @@
+"""Placeholders that firmware gives out as serial numbers, names and ids.
+
+A value that thousands of machines share must not pass for an identifier: a server that keys on it merges them into one
+node. Listed is only what is junk for certain, compared without case, spaces and punctuation; "OEM" or "1" may be real.
+Source: the strings that boards, DIMMs and chassis of many vendors carry (SMBIOS types 1, 2, 3, 4 and 17 in the field),
+and dmidecode's own words for what is absent, which reach firmware through copied templates.
+"""
+
+from __future__ import annotations
+
+from mkcore.placeholders import is_junk_uuid
+
+_LIST = """
+none na null unknown undefined unspecified invalid empty default reserved noasset noassettag noassetinformation
+defaultstring defaultstringvalue oemdefaultstring notspecified notavailable notapplicable notprovided notpresent
+notset notsettable notdefined notassigned notinstalled nodimm dimmnotpopulated modulenotinstalled nomoduleinstalled
+badindex outofspec noenum oemstring productname productversion manufacturername
+systemmanufacturer systemproductname systemversion systemserialnumber systemserial systemsku systemuuid
+baseboardserialnumber baseboardmanufacturer baseboardproductname baseboardversion boardserialnumber
+mbserialnumber chassisserialnumber chassismanufacturer chassisversion chassisassettag chassistype assettag
+assetnumber asset1234567890 serialnumber serialno partnumber skunumber manufacturer manufacturer1 sernum partnum
+assettagnum filledbyoem fillbyoem oemserialnumber inputserialnumber xxsysserialnum type1productconfigid
+type1sku0 type1family type2boardassettag 0x00000000 0xffffffff
+"""
+_WORDS = frozenset(_LIST.split())
+_NUMBERED = ("sernum", "partnum", "assettagnum", "manufacturer", "modulepartnumber", "modulemanufacturer")
+_COUNTED = "0123456789" * 7
+_UUID_LENGTH = 36
+
+
+def is_junk(text: str) -> bool:
+    """Tell whether `text` identifies nothing: "", "0000", "Default string", "To Be Filled By O.E.M.", "Not Specified".
+
+    UUIDs known as placeholders count too, in any case of letters. Raises nothing.
+    """
+    word = "".join(filter(str.isalnum, text.lower()))
+    if not word or word in _WORDS or word.startswith(("tobefilled", "tobedefined", "pleasechange")):
+        return True
+    if len(set(word)) == 1 and (word[0] == "0" or (len(word) > 3 and word[0] in "fx")):
+        return True
+    if word.startswith(("012345", "123456")) and (word in _COUNTED or word == "0123456789abcdef"):
+        return True
+    if len(text) == _UUID_LENGTH and is_junk_uuid(text.upper()):
+        return True
+    return _is_numbered(word)
+
+
+def _is_numbered(word: str) -> bool:
+    """Recognize the templates of some firmware: "SerNum0", "DIMM_A1_PartNum", "Manufacturer01"."""
+    stem = word.rstrip("0123456789")
+    return stem in _NUMBERED or stem.endswith(("sernum", "partnum", "assettagnum", "assettag"))
