@@ -137,7 +137,7 @@ def _facts(facts: FactsFile, now_usec: int) -> str:
     if not facts.boottime_usec and not facts.facts:
         return "none yet"
     states: dict[str, Json] = {name: each.status.value for name, each in sorted(facts.collectors.items())}
-    wrong = [f"{name} {state}" for name, state in states.items() if state != "ok"]
+    wrong = [f"{name} {state}" for name, state in states.items() if state not in ("ok", "pending")]
     age = _ago(facts.boottime_usec, now_usec) if facts.boottime_usec else "being collected"
     partial = "" if facts.complete else ", not complete"
     return f"{len(facts.facts)}, collected {age}{partial}{'; ' + ', '.join(wrong) if wrong else ''}"

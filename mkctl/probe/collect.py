@@ -13,7 +13,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Callable
 
@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 class Collected:
     """What a collector brings back: facts, how it went, and one line on what is wrong ("" for nothing).
 
-    facts: flat facts under the names that servers know. structured: Facter 4's structured facts by their top-level name.
-    inventory: parts of the inventory document; the parts of all collectors are joined, objects key by key.
+    facts: flat facts under the names that servers know. structured: Facter 4's structured facts by their top-level
+    name. inventory: parts of the inventory document; the parts of all collectors are joined, objects key by key.
     """
 
     facts: Mapping[str, Json] = field(default_factory=dict[str, Json])
@@ -43,7 +43,8 @@ class Collected:
 class Collector:
     """A source of facts. `collect` takes no arguments, may raise any error, and is given up after `timeout_s`.
 
-    awaited: the facts are complete without it when this is False (the LLDP listener, which takes half a minute).
+    awaited: when this is False (the LLDP listener, which takes half a minute) the facts are complete without it, and it
+    takes part in the timer's runs alone.
     """
 
     name: str
@@ -61,29 +62,68 @@ class Ended:
     result: Collected
 
 
-def run_collectors(collectors: Sequence[Collector]) -> Iterator[Ended]:
-    """Start all collectors at once and yield each as it ends or as its limit passes; every name exactly once."""
-    ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
-    began = time.monotonic()
-    waiting = {collector.name: collector for collector in collectors}
-    for collector in collectors:
-        threading.Thread(target=_run, args=(collector, ended), name=f"mk-{collector.name}", daemon=True).start()
-    while waiting:
-        remaining_s = began + min(collector.timeout_s for collector in waiting.values()) - time.monotonic()
-        try:
-            one = ended.get(timeout=max(0.0, remaining_s))
-        except queue.Empty:
-            late = [item for item in waiting.values() if began + item.timeout_s <= time.monotonic()]
-            for collector in late:
-                del waiting[collector.name]
+class Running:
+    """Collectors that run side by side; what ended is taken in batches, as it is written to the file."""
+
+    def __init__(self) -> None:
+        self._ended: queue.SimpleQueue[tuple[int, Ended]] = queue.SimpleQueue()
+        self._waiting: dict[int, tuple[Collector, float]] = {}
+        self._started = 0
+
+    def start(self, collectors: Iterable[Collector]) -> None:
+        """Start each in a thread of its own."""
+        for collector in collectors:
+            self._started += 1
+            self._waiting[self._started] = (collector, time.monotonic())
+            arguments = (collector, self._started, self._ended)
+            threading.Thread(target=_run, args=arguments, name=f"mk-{collector.name}", daemon=True).start()
+
+    @property
+    def waiting(self) -> list[Collector]:
+        """Those that have neither ended nor reached their limit, in the order of their start."""
+        return [collector for collector, _ in self._waiting.values()]
+
+    def take(self, wait_s: float, gather_s: float = 0.0) -> list[Ended]:
+        """Return what ended, waiting for at most wait_s until something does, and gather_s longer for its like.
+
+        Every start is returned exactly once: when it ends or when its limit passes, whichever is first.
+        """
+        until, found = time.monotonic() + wait_s, list[Ended]()
+        while self._waiting:
+            limit = min(began + each.timeout_s for each, began in self._waiting.values())
+            try:
+                number, one = self._ended.get(timeout=max(0.0, min(until, limit) - time.monotonic()))
+            except queue.Empty:
+                fresh = self._give_up_late()
+            else:
+                fresh = [one] if self._waiting.pop(number, None) else []  # no longer waited for: it came too late
+            if fresh and not found:
+                until = min(until, time.monotonic() + gather_s)
+            found += fresh
+            if until <= time.monotonic() and self._ended.empty():
+                break
+        return found
+
+    def _give_up_late(self) -> list[Ended]:
+        found: list[Ended] = []
+        for number, (collector, began) in list(self._waiting.items()):
+            if began + collector.timeout_s <= time.monotonic():
+                del self._waiting[number]
                 error = f"did not end within {collector.timeout_s:g} s"
-                yield Ended(collector.name, _since_ms(began), Collected({}, Status.TIMED_OUT, error))
-            continue
-        if waiting.pop(one.name, None) is not None:
-            yield one
+                found.append(Ended(collector.name, _since_ms(began), Collected({}, Status.TIMED_OUT, error)))
+        return found
 
 
-def _run(collector: Collector, ended: queue.SimpleQueue[Ended]) -> None:
+def run_collectors(collectors: Sequence[Collector]) -> list[Ended]:
+    """Run all side by side until each has ended or reached its limit; every one exactly once, first ended first."""
+    running, found = Running(), list[Ended]()
+    running.start(collectors)
+    while running.waiting:
+        found += running.take(3600.0)
+    return found
+
+
+def _run(collector: Collector, number: int, ended: queue.SimpleQueue[tuple[int, Ended]]) -> None:
     began = time.monotonic()
     try:
         result = collector.collect()
@@ -92,7 +132,7 @@ def _run(collector: Collector, ended: queue.SimpleQueue[Ended]) -> None:
     except Exception as error:  # a defect in one collector must not cost the facts of the others
         log.exception("collector %s: unexpected error", collector.name)
         result = Collected({}, Status.FAILED, f"unexpected {type(error).__name__}: {error}")
-    ended.put(Ended(collector.name, _since_ms(began), result))
+    ended.put((number, Ended(collector.name, _since_ms(began), result)))
 
 
 def _since_ms(began: float) -> int:

@@ -11,7 +11,8 @@ module imports nothing heavy, because the commands for people read the file too.
 
 Fact values have the types of Facter 2.4 (protocol 6.8); the flat `mk_hw_*` facts are strings (protocol 6.6). Dialects
 convert them. Structured facts (Facter 4) and the inventory stand with the collector that brought them; `structured` and
-`inventory` of FactsFile join them. Clock: CLOCK_BOOTTIME, which goes on during suspend and never jumps when NTP sets the wall clock.
+`inventory` of FactsFile join them. Clock: CLOCK_BOOTTIME, which goes on during suspend and never jumps when NTP sets
+the wall clock.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ MAX_COUNT = 2**63 - 1
 
 
 class Status(enum.Enum):
-    """How the last run of one collector went; `RUNNING` while its first run of this boot has not ended."""
+    """How the last run of one collector went; before the first of this boot `PENDING`, during it `RUNNING`."""
 
+    PENDING = "pending"
     RUNNING = "running"
     OK = "ok"
     FAILED = "failed"
@@ -59,9 +61,10 @@ class CollectorState:
 class FactsFile:
     """The content of facts.json.
 
-    generation: number of finished collections of this boot; 0 while the first is under way. To see a fresh collection,
-        remember it, start the unit, wait until it is larger.
-    complete: every collector has ended once since boot, well or not; registration needs it. Never goes back to false.
+    generation: number of finished collections of this boot; 0 while the first is under way. What is not awaited (the
+        LLDP listener) makes one more when it brought something new.
+    complete: every awaited collector has ended once since boot, well or not; registration needs it. Never goes back to
+        false.
     boottime_usec: CLOCK_BOOTTIME when the last finished collection ended, 0 before.
     uevent_seqnum: the kernel's uevent number that the facts belong to: read before that collection began. A larger
         number in /sys/kernel/uevent_seqnum means that hardware came or went since.

@@ -3,10 +3,11 @@
 A start request that arrives while the unit is starting merges into that start and is gone, so that a disk which appears
 during a collection would be noticed only by the next timer. Therefore a run compares the kernel's uevent number before
 and after a collection and collects again until it is the same, within bounds: rounds are counted and the total time
-leaves room below the unit's TimeoutStartSec=. Before a round it waits, for some seconds at most, until udev has nothing
-to do and the number stood still for a moment: one device makes many events, and at boot, while drivers are loaded, a
-collection would be half the machine, be registered, and slow the boot down. The number that stands in the file is the
-one from before the collection: whoever compares it with the kernel's can err towards "old" only.
+leaves room below the unit's TimeoutStartSec=. What is not awaited, the LLDP listener, runs beside the rounds, and while
+it alone is still running the number is watched, too. Before a round it waits, for some seconds at most, until udev has
+nothing to do and the number stood still for a moment: one device makes many events, and at boot, while drivers are
+loaded, a collection would be half the machine, be registered, and slow the boot down. The number that stands in the
+file is the one from before the collection: whoever compares it with the kernel's can err towards "old" only.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Callable
 from mkcore import events
 from mkcore.files import read_line
 from mkcore.journal import log_event
-from mkctl.probe.collect import Collector, Ended, run_collectors
+from mkctl.probe.collect import Collector, Ended, Running
 from mkctl.probe.model import Status
 from mkctl.probe.store import FactsStore
 
@@ -34,6 +35,7 @@ class Pace:
 
     total_s: no new round that might end later; below TimeoutStartSec=180 of the unit. first_quiet_s, quiet_s: how long
     no event may have come before the first and the next rounds; quiet_limit_s: what is waited for that at most.
+    gather_s: collectors that end within so long of each other are written together.
     """
 
     rounds: int = 5
@@ -42,6 +44,7 @@ class Pace:
     quiet_s: float = 1.0
     quiet_limit_s: float = 8.0
     poll_s: float = 0.05
+    gather_s: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -72,55 +75,115 @@ def collect_until_stable(
     status: Callable[[str], None],
     pace: Pace = Pace(),
 ) -> int:
-    """Collect into the store; return the number of rounds. `status` takes a sentence on how it goes."""
-    began = time.monotonic()
-    longest_s = max((collector.timeout_s for collector in collectors), default=0.0)
-    store.begin()
+    """Collect into the store; return the number of rounds. `status` takes a sentence on how it goes.
+
+    Collectors that are not awaited start with the first round and run once, beside all rounds.
+    """
+    run = _Run([each for each in collectors if each.awaited], store, kernel, status, pace)
+    store.begin(collector.name for collector in collectors)
     if pace.first_quiet_s > 0 and (not store.content.complete or store.content.uevent_seqnum != kernel.seqnum()):
         _wait_quiet(kernel, pace.first_quiet_s, pace)
-    number = 0
-    while True:
-        number += 1
-        before = kernel.seqnum()
-        _collect_once(collectors, store, before, status)
-        if kernel.seqnum() == before:
-            return number
-        if number >= pace.rounds or time.monotonic() - began + pace.quiet_limit_s + longest_s > pace.total_s:
-            log.info("hardware still comes and goes after %d collections; the next start looks again", number)
-            return number
-        _wait_quiet(kernel, pace.quiet_s, pace)
+    run.running.start(each for each in collectors if not each.awaited)
+    run.collect()
+    while not run.is_done():
+        if run.moved():
+            _wait_quiet(kernel, pace.quiet_s, pace)
+            run.collect()
+        else:
+            run.listen()
+    return run.rounds
 
 
-def _collect_once(
-    collectors: Sequence[Collector], store: FactsStore, before: int, status: Callable[[str], None]
-) -> None:
-    began = time.monotonic()
-    pending = [collector.name for collector in collectors]
-    failed: list[str] = []
-    for ended in run_collectors(collectors):
-        pending.remove(ended.name)
-        if pending:
-            status(f"Collecting hardware facts, waiting for {', '.join(pending)}")
-        store.accept(ended)
-        if ended.result.status is not Status.OK:
-            failed.append(ended.name)
-            _report(ended, store)
-        elif ended.result.error:
-            log.warning("collector %s: %s", ended.name, ended.result.error)
-    store.finish(before, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
-    duration_s = time.monotonic() - began
-    count = len(store.content.facts)
-    problem = f", without news from {', '.join(failed)}" if failed else ""
-    status(f"{count} hardware facts collected in {duration_s:.1f} s{problem}")
-    log_event(
-        log,
-        events.FACTS_COLLECTED,
-        f"{count} facts collected in {duration_s:.1f} s{problem}",
-        facts=count,
-        generation=store.content.generation,
-        duration_ms=round(duration_s * 1000),
-        failed=" ".join(failed),
-    )
+class _Run:
+    """One run: rounds of the awaited collectors, and the others beside them."""
+
+    def __init__(
+        self,
+        awaited: Sequence[Collector],
+        store: FactsStore,
+        kernel: Kernel,
+        status: Callable[[str], None],
+        pace: Pace,
+    ) -> None:
+        self.running = Running()
+        self.rounds = 0
+        self._awaited = awaited
+        self._store = store
+        self._kernel = kernel
+        self._status = status
+        self._pace = pace
+        self._began = time.monotonic()
+        self._before = 0
+        self._failed: list[str] = []
+
+    def moved(self) -> bool:
+        """Hardware came or went since the last round, and there is time for another."""
+        return self._kernel.seqnum() != self._before and self._may_repeat()
+
+    def is_done(self) -> bool:
+        """All have ended, and another round is not needed or not possible."""
+        if self.running.waiting:
+            return False
+        if self._kernel.seqnum() == self._before:
+            return True
+        if self._may_repeat():
+            return False
+        log.info("hardware still comes and goes after %d collections; the next start looks again", self.rounds)
+        return True
+
+    def _may_repeat(self) -> bool:
+        longest_s = max((collector.timeout_s for collector in self._awaited), default=0.0)
+        ends_s = time.monotonic() - self._began + self._pace.quiet_limit_s + longest_s
+        return self.rounds < self._pace.rounds and ends_s <= self._pace.total_s
+
+    def collect(self) -> None:
+        """One round of the awaited collectors; the file is complete afterwards."""
+        self.rounds += 1
+        self._failed = []
+        self._before, began = self._kernel.seqnum(), time.monotonic()
+        self.running.start(self._awaited)
+        while any(collector.awaited for collector in self.running.waiting):
+            self._accept(self.running.take(self._pace.total_s, self._pace.gather_s))
+            pending = [collector.name for collector in self.running.waiting if collector.awaited]
+            if pending:
+                self._status(f"Collecting hardware facts, waiting for {', '.join(pending)}")
+                self._store.write()
+        self._finish(time.monotonic() - began)
+
+    def listen(self) -> None:
+        """Wait a moment for those that are not awaited; what they brought is a generation of its own."""
+        began = time.monotonic()
+        batch = self.running.take(self._pace.quiet_s, self._pace.gather_s)
+        self._accept(batch)
+        if self._store.changed:
+            duration_s = max(time.monotonic() - began, max((ended.duration_ms / 1000 for ended in batch), default=0.0))
+            self._finish(duration_s)
+
+    def _accept(self, batch: Sequence[Ended]) -> None:
+        self._store.accept(batch)
+        for ended in batch:
+            if ended.result.status is not Status.OK:
+                self._failed.append(ended.name)
+                _report(ended, self._store)
+            elif ended.result.error:
+                log.warning("collector %s: %s", ended.name, ended.result.error)
+
+    def _finish(self, duration_s: float) -> None:
+        self._store.finish(self._before, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
+        count = len(self._store.content.facts)
+        problem = f", without news from {', '.join(self._failed)}" if self._failed else ""
+        listening = [collector.name for collector in self.running.waiting]
+        rest = f"; still waiting for {', '.join(listening)}" if listening else ""
+        self._status(f"{count} hardware facts collected in {duration_s:.1f} s{problem}{rest}")
+        log_event(
+            log,
+            events.FACTS_COLLECTED,
+            f"{count} facts collected in {duration_s:.1f} s{problem}",
+            facts=count,
+            generation=self._store.content.generation,
+            duration_ms=round(duration_s * 1000),
+            failed=" ".join(self._failed),
+        )
 
 
 def _report(ended: Ended, store: FactsStore) -> None:

@@ -4,6 +4,9 @@ Once written in a boot, the file never gets poorer: a collector's facts stay unt
 also when it fails or hangs the next time, and `complete` stays true. Otherwise a collection that runs every few minutes
 would, for its seconds, take away facts from a node that registers just then, and a tool that hangs once would look to
 the server like hardware that was pulled out. Status, duration and error always tell of the last run.
+
+Each write costs as much as the whole document is long, so collectors that end together are written together, and what
+changed nothing is written with the next write that is needed.
 """
 
 from __future__ import annotations
@@ -11,9 +14,10 @@ from __future__ import annotations
 import grp
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Callable
 
 from mkcore.errors import BadInput
 from mkcore.files import read_bytes, write_json
@@ -27,16 +31,28 @@ log = logging.getLogger(__name__)
 GROUP = "mkctl"
 MODE = 0o640
 
+Save = Callable[[Path, FactsFile], None]
+
+
+def save_facts(path: Path, content: FactsFile) -> None:
+    """Write facts.json for its readers. Raises OSError."""
+    write_json(path, build_facts_file(content), mode=MODE, group=_group())
+
+
+def save_nothing(_path: Path, _content: FactsFile) -> None:
+    """Keep the content in memory alone."""
+
 
 class FactsStore:
-    """Keeps what each collector brought and writes the file; `write=False` for a look without a trace."""
+    """Keeps what each collector brought and saves it: `save_facts` writes the file, `save_nothing` leaves no trace."""
 
-    def __init__(self, path: Path, names: Sequence[str], *, write: bool = True) -> None:
+    def __init__(self, path: Path, names: Sequence[str], save: Save = save_facts) -> None:
         self._path = path
         self._names = tuple(names)
-        self._write_file = write
+        self._save = save
         self._by_collector: dict[str, dict[str, Json]] = {}
-        self.content = FactsFile(collectors={name: CollectorState(Status.RUNNING) for name in self._names})
+        self._changed = False
+        self.content = FactsFile(collectors={name: CollectorState(Status.PENDING) for name in self._names})
 
     def load(self, now_usec: int) -> None:
         """Take over what an earlier run of this boot left; a file that cannot be used is as good as none."""
@@ -49,24 +65,38 @@ class FactsStore:
             return
         if old.boottime_usec > now_usec:  # kept from an earlier boot
             return
-        states = {name: old.collectors.get(name, CollectorState(Status.RUNNING)) for name in self._names}
+        states = {name: old.collectors.get(name, CollectorState(Status.PENDING)) for name in self._names}
         for name, state in states.items():
             self._by_collector[name] = {fact: old.facts[fact] for fact in state.facts if fact in old.facts}
         self.content = replace(old, collectors=states, facts=self._join())
 
-    def begin(self) -> None:
-        """Write a first file, so that readers can tell "being collected" from "nobody collects"."""
+    def begin(self, names: Iterable[str]) -> None:
+        """Write a first file, so that readers can tell "being collected" from "nobody collects".
+
+        `names`: the collectors that run now; what another one brought before stays.
+        """
+        states = dict(self.content.collectors)
+        for name in names:
+            if states[name].status is Status.PENDING:
+                states[name] = CollectorState(Status.RUNNING)
+        self.content = replace(self.content, collectors=states)
         if not self.content.complete:
             self._write()
 
-    def accept(self, ended: Ended) -> None:
-        """Take the end of one collector and write the file."""
-        result = ended.result
-        if result.status is Status.OK:
-            self._by_collector[ended.name] = {clean_name(fact): value for fact, value in result.facts.items()}
-        good = result.status is Status.OK
-        before = self.content.collectors[ended.name]
-        state = CollectorState(
+    def accept(self, batch: Iterable[Ended]) -> None:
+        """Take the end of some collectors; `write` writes it if it changed anything."""
+        states = dict(self.content.collectors)
+        for ended in batch:
+            states[ended.name] = self._state(ended, states[ended.name])
+        self.content = replace(self.content, collectors=states, facts=self._join())
+
+    def _state(self, ended: Ended, before: CollectorState) -> CollectorState:
+        result, good = ended.result, ended.result.status is Status.OK
+        if good:
+            facts = {clean_name(fact): value for fact, value in result.facts.items()}
+            self._changed |= facts != self._by_collector.get(ended.name)
+            self._by_collector[ended.name] = facts
+        after = CollectorState(
             result.status,
             ended.duration_ms,
             result.error,
@@ -74,10 +104,18 @@ class FactsStore:
             structured=result.structured if good else before.structured,
             inventory=result.inventory if good else before.inventory,
         )
-        self.content = replace(
-            self.content, collectors={**self.content.collectors, ended.name: state}, facts=self._join()
-        )
-        self._write()
+        self._changed |= after != replace(before, duration_ms=after.duration_ms)
+        return after
+
+    @property
+    def changed(self) -> bool:
+        """Something other than a duration changed since the last write."""
+        return self._changed
+
+    def write(self) -> None:
+        """Write the file if something changed since the last write."""
+        if self._changed:
+            self._write()
 
     def finish(self, uevent_seqnum: int, boottime_usec: int) -> None:
         """Close one collection and write the file: complete, the next generation."""
@@ -97,8 +135,8 @@ class FactsStore:
         return facts
 
     def _write(self) -> None:
-        if self._write_file:
-            write_json(self._path, build_facts_file(self.content), mode=MODE, group=_group())
+        self._changed = False
+        self._save(self._path, self.content)
 
 
 def _group() -> str:

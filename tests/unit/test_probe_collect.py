@@ -7,6 +7,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from probe_tree import make_tree
 from mkcore import events
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json
+from mkctl.probe.__main__ import TIMER, by_timer
 from mkctl.probe.collect import Collected, Collector, run_collectors
 from mkctl.probe.model import FactsFile, Status, parse_facts_file
 from mkctl.probe.rounds import Kernel, Pace, collect_until_stable, read_seqnum, watch_kernel
-from mkctl.probe.store import FactsStore
+from mkctl.probe.store import FactsStore, Save, save_facts
 
 FAST = Pace(first_quiet_s=0.0, quiet_s=0.02, quiet_limit_s=0.2, poll_s=0.005)
 
@@ -46,10 +48,16 @@ def read(path: Path) -> FactsFile:
     return parse_facts_file(path.read_bytes())
 
 
-def run(path: Path, collectors: list[Collector], seqnums: Iterable[int] = (7, 7), pace: Pace = FAST) -> FactsFile:
+def run(
+    path: Path,
+    collectors: list[Collector],
+    seqnums: Iterable[int] = (7, 7),
+    pace: Pace = FAST,
+    save: Save = save_facts,
+) -> FactsFile:
     """One run of the probe with a scripted uevent number; its last value stays."""
     numbers = list(seqnums)
-    store = FactsStore(path, [collector.name for collector in collectors])
+    store = FactsStore(path, [collector.name for collector in collectors], save)
     store.load(1 << 60)
     kernel = Kernel(lambda: numbers.pop(0) if len(numbers) > 1 else numbers[0])
     collect_until_stable(collectors, store, kernel, lambda _: None, pace)
@@ -125,6 +133,140 @@ def test_each_ending_rewrites_the_file(tmp_path: Path) -> None:
     assert seen[0].collectors["slow"].status is Status.RUNNING
     assert read(path).complete
     assert read(path).generation == 1
+
+
+class Written:
+    """Every content that was saved; saves it, too."""
+
+    def __init__(self) -> None:
+        self.contents: list[FactsFile] = []
+
+    def __call__(self, path: Path, content: FactsFile) -> None:
+        self.contents.append(content)
+        save_facts(path, content)
+
+
+def test_what_ends_together_is_written_together(tmp_path: Path) -> None:
+    """Thirty collectors, one of them slow: a first file, one while the slow one runs, the last."""
+    saved = Written()
+    let_go = threading.Event()
+    slow = Collector("slow", 10.0, lambda: Collected({"b": let_go.wait(10)}))
+    quick = [giving(f"q{number}", **{f"f{number}": number}) for number in range(30)]
+    threading.Timer(0.5, let_go.set).start()
+    run(tmp_path / "facts.json", [*quick, slow], pace=replace(FAST, gather_s=0.2), save=saved)
+    sizes = [(len(content.facts), content.complete) for content in saved.contents]
+    assert sizes == [(0, False), (30, False), (31, True)]
+
+
+def test_what_changes_nothing_is_written_with_the_end_alone(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+
+    def collectors() -> list[Collector]:
+        let_go = threading.Event()
+        threading.Timer(0.3, let_go.set).start()
+        return [giving("quick", a=1), Collector("slow", 10.0, lambda: Collected({"b": let_go.wait(10)}))]
+
+    run(path, collectors())
+    saved = Written()
+    run(path, collectors(), save=saved)
+    assert [content.generation for content in saved.contents] == [2]
+
+
+class Listener:
+    """A collector that is not awaited and ends when the test says so."""
+
+    def __init__(self, **facts: Json) -> None:
+        self.starts = 0
+        self.let_go = threading.Event()
+        self.facts = facts
+
+    def collector(self) -> Collector:
+        return Collector("listener", 10.0, self.collect, awaited=False)
+
+    def collect(self) -> Collected:
+        self.starts += 1
+        assert self.let_go.wait(10)
+        return Collected(self.facts, inventory={"lldp_neighbors": {name: [] for name in self.facts}})
+
+
+def test_facts_are_complete_without_those_that_are_not_awaited(tmp_path: Path) -> None:
+    saved = Written()
+    listener = Listener(neighbour="s1")
+    threading.Timer(0.3, listener.let_go.set).start()
+    run(tmp_path / "facts.json", [giving("a", a=1), listener.collector()], save=saved)
+    ends = [(content.generation, content.complete, dict(content.facts)) for content in saved.contents]
+    assert ends == [(0, False, {}), (1, True, {"a": 1}), (2, True, {"a": 1, "neighbour": "s1"})]
+    statuses = [content.collectors["listener"].status for content in saved.contents]
+    assert statuses == [Status.RUNNING, Status.RUNNING, Status.OK]
+    assert saved.contents[2].inventory == {"lldp_neighbors": {"neighbour": []}}
+    run(tmp_path / "facts.json", [giving("a", a=1), listener.collector()], save=saved)
+    assert [content.generation for content in saved.contents[3:]] == [3], "nothing new was heard: no other generation"
+
+
+def test_a_collector_that_does_not_run_keeps_what_it_brought(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    heard = Collector("listener", 10.0, lambda: Collected({"neighbour": "s1"}, structured={"x": 1}), awaited=False)
+    store = FactsStore(path, ["a", "listener"])
+    collect_until_stable([giving("a", a=1)], store, Kernel(lambda: 7), lambda _: None, FAST)
+    assert read(path).collectors["listener"].status is Status.PENDING
+    run(path, [giving("a", a=1), heard])
+    again = FactsStore(path, ["a", "listener"])
+    again.load(1 << 60)
+    collect_until_stable([giving("a", a=2)], again, Kernel(lambda: 7), lambda _: None, FAST)
+    content = read(path)
+    assert content.facts == {"a": 2, "neighbour": "s1"}
+    assert content.collectors["listener"].status is Status.OK
+    assert content.structured == {"x": 1}
+
+
+def test_hardware_that_comes_while_neighbours_are_awaited_is_seen(tmp_path: Path) -> None:
+    """The start that its event asks for merges into this run, which therefore looks itself."""
+    listener, seqnum, rounds = Listener(neighbour="s1"), [7], list[int]()
+
+    def collect() -> Collected:
+        rounds.append(seqnum[0])
+        if len(rounds) == 2:
+            listener.let_go.set()
+        return Collected({"disks": len(rounds)})
+
+    def plug() -> None:
+        seqnum[0] = 8
+
+    threading.Timer(0.2, plug).start()
+    store = FactsStore(tmp_path / "facts.json", ["block", "listener"])
+    both = [Collector("block", 10.0, collect), listener.collector()]
+    assert collect_until_stable(both, store, Kernel(lambda: seqnum[0]), lambda _: None, FAST) == 2
+    content = read(tmp_path / "facts.json")
+    assert rounds == [7, 8]
+    assert listener.starts == 1
+    assert content.facts == {"disks": 2, "neighbour": "s1"}
+    assert content.uevent_seqnum == 8
+
+
+def test_a_late_result_of_an_earlier_round_is_ignored(tmp_path: Path) -> None:
+    """A collector that hung in one round and ends in the next is no answer to the next."""
+    rounds, end = list[int](), threading.Event()
+
+    def collect() -> Collected:
+        rounds.append(1)
+        if len(rounds) == 1:
+            end.wait(10)
+            return Collected({"stale": True})
+        end.set()
+        time.sleep(0.1)
+        return Collected({"fresh": True})
+
+    content = run(tmp_path / "facts.json", [Collector("a", 0.3, collect)], [5, 6])
+    assert content.facts == {"fresh": True}
+    assert content.collectors["a"].status is Status.OK
+
+
+def test_the_timer_s_run_is_the_one_that_listens() -> None:
+    assert by_timer({"TRIGGER_UNIT": "mk-facts.timer"})
+    assert not by_timer({})
+    assert not by_timer({"TRIGGER_UNIT": "other.timer"})
+    folder = Path(__file__).resolve().parents[2] / "units/systemd"
+    assert (folder / TIMER).is_file()
 
 
 def test_the_file_is_for_its_group_alone(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     content = read(root)
     assert content.complete
     assert (content.generation, content.uevent_seqnum) == (1, 1840)
-    assert {state.status for state in content.collectors.values()} == {Status.OK}
+    assert {state.status for state in content.collectors.values()} <= {Status.OK, Status.PENDING}
     expected = {
         "hostname": "mk525400123456",
         "interfaces": "enp0s2,lo",
