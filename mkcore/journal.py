@@ -9,12 +9,9 @@ Source: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/, systemd.exec(5) on $JOURNAL
 
 from __future__ import annotations
 
-import array
-import inspect
 import logging
 import os
 import re
-import socket
 import struct
 import sys
 from collections.abc import Mapping
@@ -85,9 +82,9 @@ def log_event(log: logging.Logger, event: Event, message: str, **fields: object)
     extra: dict[str, object] = {"MESSAGE_ID": event.id, "MK_EVENT": event.name, "PRIORITY": event.priority}
     for name, value in fields.items():
         extra["MK_" + _FIELD_NAME.sub("_", name.upper())] = value
-    here = inspect.currentframe()
-    caller = here.f_back if here else None  # whose place goes into CODE_FILE and CODE_LINE
-    place = (caller.f_code.co_filename, caller.f_lineno, caller.f_code.co_name) if caller else ("", 0, "")
+    # whose place goes into CODE_FILE and CODE_LINE; `inspect` takes long to import
+    caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    place = (caller.f_code.co_filename, caller.f_lineno, caller.f_code.co_name)
     record = logging.LogRecord(log.name, _PYTHON_LEVELS[event.priority], *place[:2], message, (), None, place[2])
     record.journal_fields = extra
     log.handle(record)
@@ -114,6 +111,8 @@ class JournalHandler(logging.Handler):
     """Writes each record as one datagram to journald."""
 
     def __init__(self, component: str, path: str = JOURNAL_SOCKET) -> None:
+        import socket  # a run on a terminal has no use for it
+
         super().__init__()
         self.component = component
         self.path = path
@@ -155,7 +154,9 @@ class JournalHandler(logging.Handler):
             self._send_file(datagram)
 
     def _send_file(self, datagram: bytes) -> None:
-        import fcntl  # only ever needed for records of more than some 200 kB
+        import array  # only ever needed for records of more than some 200 kB
+        import fcntl
+        import socket
 
         descriptor = os.memfd_create("mk-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:

@@ -3,25 +3,29 @@
 A program runs with the C locale, no standard input beyond what is given, its own process group, a time limit and an
 output limit; at either limit the whole group is killed, so that no grandchild is left behind. What happened is a
 value, not an exception: a missing or hanging tool is an ordinary outcome for whoever collects facts.
+
+`finish` takes over a program that `mkcore.spawn` started. Both are without `subprocess` and `selectors`, whose import
+is a tenth of what a run of mk-facts may cost.
 """
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import os
-import selectors
-import signal
-import subprocess
+import select
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, Union
+from typing import Union
 
+from mkcore import spawn
 from mkcore.errors import ToolFailed
 
 _STDERR_LIMIT_BYTES = 64 << 10
 _TAIL_S = 1.0  # how long to wait for a killed group to be reaped
+_CHUNK_BYTES = 1 << 16
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.0002, 0.02  # how often to look whether a program that closed its output has ended
+_SIGKILL = 9
 
 
 class Outcome(enum.Enum):
@@ -79,32 +83,29 @@ def run(argv: Sequence[str], *, timeout_s: float, limit_bytes: int = 16 << 20, s
     argv[0] is looked up on PATH when it has no slash. Standard output is kept up to `limit_bytes`, standard error up to
     64 KiB as text.
     """
-    began = time.monotonic()
-    command = tuple(argv)
-    environment = {name: value for name, value in os.environ.items() if name not in _DROPPED}
-    environment.update(LC_ALL="C", LANGUAGE="")
     try:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-        )
+        child = spawn.start(argv, feed=bool(stdin))
     except (OSError, ValueError) as error:
         text = getattr(error, "strerror", None) or str(error)
-        return Finished(command, Outcome.MISSING, -1, b"", text, time.monotonic() - began)
+        return Finished(tuple(argv), Outcome.MISSING, -1, b"", text, 0.0)
+    return finish(child, timeout_s=timeout_s, limit_bytes=limit_bytes, stdin=stdin)
+
+
+def finish(
+    child: spawn.Child, *, timeout_s: float, limit_bytes: int = 16 << 20, stdin: bytes = b""
+) -> Finished:
+    """Read a started program to its end; as `run`. The time limit counts from its start."""
     output = _Output(limit_bytes)
+    reaper = _Reaper(child.pid)
     try:
-        stopped = _communicate(child, stdin, output, began + timeout_s)
+        stopped = _communicate(child, stdin, output, child.began + timeout_s, reaper)
     finally:
-        _kill_group(child)
-    outcome, status = _judge(stopped, child.returncode)
-    return Finished(command, outcome, status, bytes(output.stdout), output.text(), time.monotonic() - began)
-
-
-_DROPPED = frozenset({"NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID"})
+        reaper.kill_group()
+        spawn.close((child.stdin, child.stdout, child.stderr))
+    outcome, status = _judge(stopped, reaper.status)
+    return Finished(
+        child.argv, outcome, status, bytes(output.stdout), output.text(), time.monotonic() - child.began
+    )
 
 
 class _Output:
@@ -128,72 +129,86 @@ class _Output:
         return self.stderr.decode("utf-8", "replace")
 
 
+class _Reaper:
+    """Waits for one child; `status` is its exit status, minus the signal's number, or None while it lives."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.status: Union[int, None] = None
+
+    def wait(self, deadline: float) -> bool:
+        """Return whether the child ended before the deadline; it is looked for at least once."""
+        pause_s = _FIRST_LOOK_S
+        while self.status is None:
+            try:
+                pid, status = os.waitpid(self._pid, os.WNOHANG)
+            except ChildProcessError:  # reaped by someone else: how it ended is not known
+                self.status = 0
+                break
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() >= deadline:
+                return False
+            else:
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LAST_LOOK_S)
+        return True
+
+    def kill_group(self) -> None:
+        """Kill what is left of the child's process group and reap the child."""
+        try:
+            os.killpg(self._pid, _SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        self.wait(time.monotonic() + _TAIL_S)
+
+
 def _communicate(
-    child: subprocess.Popen[bytes], stdin: bytes, output: _Output, deadline: float
+    child: spawn.Child, stdin: bytes, output: _Output, deadline: float, reaper: _Reaper
 ) -> Union[Outcome, None]:
     """Feed and read the child until it closed its ends and ended; return the limit it hit, None for none."""
     pending = memoryview(stdin)
-    with selectors.DefaultSelector() as selector:
-        for stream, events in ((child.stdout, 1), (child.stderr, 1), (child.stdin, 2)):
-            if stream is not None:
-                os.set_blocking(stream.fileno(), False)
-                selector.register(stream, events)
-        while selector.get_map():
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return Outcome.TIMED_OUT
-            for key, _ in selector.select(remaining):
-                stream = _stream(key.fileobj)
-                if stream is child.stdin:
-                    pending = _feed(selector, stream, pending)
-                elif not _drain(selector, stream, stream is child.stdout, output):
+    poller, opened = select.poll(), {child.stdout, child.stderr}
+    for descriptor in opened:
+        poller.register(descriptor, select.POLLIN)
+    if child.stdin >= 0:
+        os.set_blocking(child.stdin, False)
+        opened.add(child.stdin)
+        poller.register(child.stdin, select.POLLOUT)
+    while opened:
+        remaining_s = deadline - time.monotonic()
+        if remaining_s <= 0:
+            return Outcome.TIMED_OUT
+        for descriptor, _ in poller.poll(remaining_s * 1000 + 1):
+            if descriptor == child.stdin:
+                pending = _feed(descriptor, pending)
+                ended = not pending
+            else:
+                data = os.read(descriptor, _CHUNK_BYTES)
+                if not output.take(descriptor == child.stdout, data):
                     return Outcome.FLOODED
+                ended = not data
+            if ended:
+                poller.unregister(descriptor)
+                opened.discard(descriptor)
+        if child.stdin >= 0 and child.stdin not in opened:
+            os.close(child.stdin)  # the end of its input
+            child.stdin = -1
+    return None if reaper.wait(deadline) else Outcome.TIMED_OUT
+
+
+def _feed(descriptor: int, pending: memoryview) -> memoryview:
     try:
-        child.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return Outcome.TIMED_OUT
-    return None
-
-
-def _stream(fileobj: object) -> IO[bytes]:
-    assert hasattr(fileobj, "fileno")
-    return fileobj  # type: ignore[return-value]
-
-
-def _feed(selector: selectors.BaseSelector, stream: IO[bytes], pending: memoryview) -> memoryview:
-    try:
-        pending = pending[os.write(stream.fileno(), pending[:65536]) :]
+        return pending[os.write(descriptor, pending[:_CHUNK_BYTES]) :]
+    except BlockingIOError:
+        return pending
     except BrokenPipeError:  # a program need not read what it is given
-        pending = pending[:0]
-    if not pending:
-        selector.unregister(stream)
-        stream.close()
-    return pending
+        return pending[:0]
 
 
-def _drain(selector: selectors.BaseSelector, stream: IO[bytes], is_stdout: bool, output: _Output) -> bool:
-    data = os.read(stream.fileno(), 65536)
-    if not data:
-        selector.unregister(stream)
-        return True
-    return output.take(is_stdout, data)
-
-
-def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the child's process group, reap the child, close the pipes."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(_TAIL_S)
-    for stream in (child.stdin, child.stdout, child.stderr):
-        if stream is not None:
-            with contextlib.suppress(OSError):
-                stream.close()
-
-
-def _judge(stopped: Union[Outcome, None], returncode: Union[int, None]) -> tuple[Outcome, int]:
-    if stopped is not None or returncode is None:
+def _judge(stopped: Union[Outcome, None], status: Union[int, None]) -> tuple[Outcome, int]:
+    if stopped is not None or status is None:
         return stopped or Outcome.TIMED_OUT, -1
-    if returncode < 0:
-        return Outcome.SIGNALLED, -returncode
-    return (Outcome.OK if returncode == 0 else Outcome.FAILED), returncode
+    if status < 0:
+        return Outcome.SIGNALLED, -status
+    return (Outcome.OK if status == 0 else Outcome.FAILED), status
