@@ -68,13 +68,19 @@ def read_text(path: StrPath, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> str:
 def read_line(path: StrPath) -> str:
     """Return the first line of a small kernel file, stripped; "" when it is absent, empty or unreadable.
 
-    For sysfs, where an attribute may exist and still answer EINVAL, EIO or EACCES.
+    For sysfs, where an attribute may exist and still answer EINVAL, EIO or EACCES. Without a stream object, because
+    the probe reads thousands of such files.
     """
     try:
-        with open(path, "rb") as stream:
-            line = stream.read(4096).split(b"\n", 1)[0]
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        line = os.read(descriptor, 4096).split(b"\n", 1)[0]
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
     return line.decode("utf-8", "replace").strip("\0 \t\r")
 
 
