@@ -35,7 +35,7 @@ from mkctl.network import host_of, is_loopback
 from mkctl.node import Node, boottime_s
 from mkctl.plan import Outcome
 from mkctl.status import Phase
-from mkctl.waiting import wait_for_route
+from mkctl.waiting import read_started_s, wait_for_route
 
 FACTS_POLL_S = 0.25
 FACTS_POLL_LATER_S = 2.0
@@ -100,7 +100,7 @@ class Agent:
         """Start skew, route and bus, side by side; a call over the bus ends the first two."""
         skew_s = random.uniform(0.0, float(self.node.effective.config.checkin_skew_s))
         log.info("start skew %.1f s", skew_s)
-        until_s = boottime_s() + skew_s
+        until_s = read_started_s() + skew_s  # a slow start of the process is part of the skew, not added to it
         self.node.progress.step("start skew", skew_s + SLACK_S)
         await asyncio.gather(self._skew(until_s), self._route(until_s), self.node.presence.wait_attempted(BUS_WAIT_S))
 

@@ -3,13 +3,17 @@
 Both waits run beside each other. A route is looked for when networkd says that something changed and on a schedule of
 its own (protocol 1.7), so that neither a missing bus nor another network manager keeps the node silent. After a
 signal the next looks follow quickly, because networkd tells of an address a moment before its routes are in place.
+The skew counts from the start of the process: on a slow machine the interpreter and its modules take seconds, which
+spread nodes as well as a wait does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Callable
 
+from mkcore.files import read_line
 from mkctl.network import delay_s
 
 QUICK_S = 0.1
@@ -55,6 +59,20 @@ class Schedule:
     def signalled(self) -> None:
         """The network changed: begin with quick looks again."""
         self._attempt, self._quick_s = 0, QUICK_S
+
+
+def parse_started_s(stat: str, ticks_per_s: int) -> float:
+    """Parse /proc/PID/stat: when the process was started, in seconds of CLOCK_BOOTTIME; 0.0 where it does not say.
+
+    Source: proc_pid_stat(5), field 22; the name in field 2 may hold blanks and brackets.
+    """
+    fields = stat.rpartition(")")[2].split()
+    return int(fields[19]) / ticks_per_s if len(fields) > 19 and fields[19].isascii() and fields[19].isdigit() else 0.0
+
+
+def read_started_s() -> float:
+    """Return when this process was started, in seconds of CLOCK_BOOTTIME."""
+    return parse_started_s(read_line("/proc/self/stat"), os.sysconf("SC_CLK_TCK"))
 
 
 async def wait_for_route(

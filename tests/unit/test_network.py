@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from mkctl.network import delay_s, host_of, is_loopback, parse_ipv4_routes, parse_ipv6_routes, reaches, read_routes
-from mkctl.waiting import Schedule, Wakeup, wait_for_route
+from mkctl.waiting import Schedule, Wakeup, parse_started_s, read_started_s, wait_for_route
 
 HEAD = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
 DEFAULT = "eth0\t00000000\t0202000A\t0003\t0\t0\t1024\t00000000\t0\t0\t0\n"
@@ -124,3 +125,11 @@ def test_somebody_who_cannot_wait_gives_up() -> None:
         return await wait_for_route(lambda: False, changed, lambda _delay: changed.set(), lambda: True)
 
     assert asyncio.run(run()) is False
+
+
+def test_the_skew_counts_from_the_start_of_the_process() -> None:
+    fields = "S 1 7 7 0 -1 4194304 9 0 0 0 1 2 0 0 20 0 1 0 2680 10 20"
+    assert parse_started_s(f"7 (mk ctl) x) {fields}", 100) == 26.8
+    assert [parse_started_s(text, 100) for text in ("", "7 (mkctl", "7 (mkctl) S 1", "7 (a) " + "x " * 30)] == [0.0] * 4
+    now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert 0.0 < read_started_s() <= now_s
