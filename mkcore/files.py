@@ -66,7 +66,12 @@ def read_text(path: StrPath, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> str:
 
 
 def read_line(path: StrPath) -> str:
-    """Return the first line of a small kernel file, stripped; "" when it is absent, empty or unreadable.
+    """Return the first line of a small kernel file, stripped; "" when it is absent, empty or unreadable."""
+    return read_attribute(path).split(b"\n", 1)[0].decode("utf-8", "replace").strip("\0 \t\r")
+
+
+def read_attribute(path: StrPath) -> bytes:
+    """Return the content of a small kernel file, 4096 bytes at most; b"" when it is absent, empty or unreadable.
 
     For sysfs, where an attribute may exist and still answer EINVAL, EIO or EACCES. Without a stream object, because
     the probe reads thousands of such files.
@@ -74,14 +79,13 @@ def read_line(path: StrPath) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return ""
+        return b""
     try:
-        line = os.read(descriptor, 4096).split(b"\n", 1)[0]
+        return os.read(descriptor, 4096)
     except OSError:
-        return ""
+        return b""
     finally:
         os.close(descriptor)
-    return line.decode("utf-8", "replace").strip("\0 \t\r")
 
 
 def read_object(path: StrPath, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> dict[str, Json]:
