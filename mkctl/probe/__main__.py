@@ -2,75 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Optional
 
-from mkcore import journal
-from mkcore.errors import MkError
-from mkcore.lifecycle import Notifier
-from mkcore.paths import paths_under
-from mkctl.probe.model import build_facts_file
-from mkctl.probe.rounds import Pace, collect_until_stable, watch_kernel
-from mkctl.probe.sources import build_collectors
-from mkctl.probe.store import FactsStore, save_facts, save_nothing
-
-log = logging.getLogger("mk-facts")
-
-TIMER = "mk-facts.timer"
+from mkctl.probe.ahead import Ahead, start_ahead
 
 
-def main(argv: Optional[list[str]] = None) -> int:
-    """Collect, and return the exit status: 0 even where collectors failed, as their status stands in the file."""
-    arguments = sys.argv[1:] if argv is None else argv
-    root, only_print, listen = _parse(arguments) if arguments else ("", False, by_timer(os.environ))
-    journal.setup("INFO", component="mk-facts")
-    paths = paths_under(root)
-    collectors = build_collectors(root)
-    save = save_nothing if only_print else save_facts
-    store = FactsStore(paths.facts, [collector.name for collector in collectors], save)
+def main() -> int:
+    """Run mk-facts; return its exit status. What takes longest starts first: see `mkctl.probe.ahead`."""
+    ahead = Ahead() if sys.argv[1:] else start_ahead()
     try:
-        if not only_print:
-            store.load(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
-        pace = Pace(rounds=1, first_quiet_s=0.0) if only_print else Pace()
-        kernel = watch_kernel(Path(root or "/"), paths.sys)
-        chosen = [collector for collector in collectors if collector.awaited or listen]
-        collect_until_stable(chosen, store, kernel, Notifier().status, pace)
-    except (MkError, OSError) as error:
-        log.error("%s; the facts of the last good run stay in use", error)
-        return error.exit_status if isinstance(error, MkError) else 74
-    if only_print:
-        _print(store)
-    return 0
+        from mkctl.probe.program import run
 
-
-def by_timer(environment: Mapping[str, str]) -> bool:
-    """Tell whether mk-facts.timer started this run, as systemd.exec(5) says ($TRIGGER_UNIT): the run that may take the
-    half minute that neighbours need to be heard."""
-    return environment.get("TRIGGER_UNIT") == TIMER
-
-
-def _parse(arguments: list[str]) -> tuple[str, bool, bool]:
-    import argparse  # not for the unit, which passes nothing
-
-    parser = argparse.ArgumentParser(prog="mk-facts", description="Collect the hardware facts of this machine.")
-    parser.add_argument("--print", action="store_true", help="write facts to standard output, and no file")
-    parser.add_argument("--root", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--listen", action="store_true", help="wait for neighbours too (31 s), as the timer's runs do")
-    options = parser.parse_args(arguments)
-    return options.root, options.print, options.listen
-
-
-def _print(store: FactsStore) -> None:
-    import json
-
-    json.dump(build_facts_file(store.content), sys.stdout, indent=1, sort_keys=True, ensure_ascii=False)
-    sys.stdout.write("\n")
+        return run(sys.argv[1:], ahead)
+    finally:
+        ahead.drop()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    # At once: no taking apart of what the kernel frees anyway, and no waiting for a thread that hangs in a device.
+    os._exit(status)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 from mkcore import events
 from mkcore.files import read_line
@@ -74,17 +74,20 @@ def collect_until_stable(
     kernel: Kernel,
     status: Callable[[str], None],
     pace: Pace = Pace(),
+    since: Optional[int] = None,
 ) -> int:
     """Collect into the store; return the number of rounds. `status` takes a sentence on how it goes.
 
-    Collectors that are not awaited start with the first round and run once, beside all rounds.
+    Collectors that are not awaited start with the first round and run once, beside all rounds. since: the uevent number
+    when tools of the first round were started ahead, which is done only while hardware stands still.
     """
     run = _Run([each for each in collectors if each.awaited], store, kernel, status, pace)
     store.begin(collector.name for collector in collectors)
-    if pace.first_quiet_s > 0 and (not store.content.complete or store.content.uevent_seqnum != kernel.seqnum()):
+    moved = not store.content.complete or store.content.uevent_seqnum != kernel.seqnum()
+    if since is None and moved and pace.first_quiet_s > 0:
         _wait_quiet(kernel, pace.first_quiet_s, pace)
     run.running.start(each for each in collectors if not each.awaited)
-    run.collect()
+    run.collect(since)
     while not run.is_done():
         if run.moved():
             _wait_quiet(kernel, pace.quiet_s, pace)
@@ -136,11 +139,11 @@ class _Run:
         ends_s = time.monotonic() - self._began + self._pace.quiet_limit_s + longest_s
         return self.rounds < self._pace.rounds and ends_s <= self._pace.total_s
 
-    def collect(self) -> None:
-        """One round of the awaited collectors; the file is complete afterwards."""
+    def collect(self, since: Optional[int] = None) -> None:
+        """One round of the awaited collectors; the file is complete afterwards. since: as for collect_until_stable."""
         self.rounds += 1
         self._failed = []
-        self._before, began = self._kernel.seqnum(), time.monotonic()
+        self._before, began = self._kernel.seqnum() if since is None else since, time.monotonic()
         self.running.start(self._awaited)
         while any(collector.awaited for collector in self.running.waiting):
             self._accept(self.running.take(self._pace.total_s, self._pace.gather_s))

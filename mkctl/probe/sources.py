@@ -14,6 +14,7 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Callable, Optional
 
 from mkcore.errors import BadInput
 from mkcore.files import read_text
@@ -21,6 +22,7 @@ from mkcore.interfaces import address_facts, read_interfaces
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths, paths_under
 from mkcore.proc import Finished, Outcome, run
+from mkctl.probe.ahead import LSCPU, LSHW, Ahead
 from mkctl.probe.base import (
     CPUINFO_LIMIT_BYTES,
     join_facts,
@@ -38,9 +40,10 @@ from mkctl.probe.model import Status
 from mkctl.probe.sysfs import block_facts, read_block_devices
 from mkctl.probe.virtual import read_virtual, virtual_facts
 
-LSHW = ("lshw", "-json")
 LSHW_WITHOUT_SMBIOS = ("lshw", "-json", "-disable", "dmi")
-LSCPU = ("lscpu", "-J")
+
+Runner = Callable[..., Finished]
+"""What runs a tool: `mkcore.proc.run`, or that of the tools which were started ahead."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,12 @@ class Limits:
     lshw_s: float = 50.0
 
 
-def build_collectors(root: str = "", limits: Limits = Limits()) -> list[Collector]:
-    """Return the collectors for the machine, or for the tree below `root`; later ones win where names collide."""
+def build_collectors(root: str = "", limits: Limits = Limits(), ahead: Optional[Ahead] = None) -> list[Collector]:
+    """Return the collectors for the machine, or for the tree below `root`; later ones win where names collide.
+
+    ahead: the tools that are under way already.
+    """
+    tool = (ahead or Ahead()).run
     paths, top = paths_under(root), Path(root or "/")
     margin_s = 5.0  # a tool's limit, then its end and its parsing
     return [
@@ -63,8 +70,8 @@ def build_collectors(root: str = "", limits: Limits = Limits()) -> list[Collecto
         Collector("dmi", limits.kernel_s, partial(collect_dmi, paths)),
         Collector("network", limits.kernel_s, partial(collect_network, paths, bool(root))),
         Collector("block", limits.kernel_s, partial(collect_block, paths)),
-        Collector("lscpu", limits.lscpu_s + margin_s, partial(collect_lscpu, paths, limits.lscpu_s)),
-        Collector("lshw", 2 * limits.lshw_s + margin_s, partial(collect_lshw, paths, limits.lshw_s)),
+        Collector("lscpu", limits.lscpu_s + margin_s, partial(collect_lscpu, paths, limits.lscpu_s, tool)),
+        Collector("lshw", 2 * limits.lshw_s + margin_s, partial(collect_lshw, paths, limits.lshw_s, tool)),
     ]
 
 
@@ -103,7 +110,7 @@ def collect_block(paths: Paths) -> Collected:
     return Collected(block_facts(read_block_devices(paths.sys)))
 
 
-def collect_lscpu(paths: Paths, timeout_s: float) -> Collected:
+def collect_lscpu(paths: Paths, timeout_s: float, run: Runner = run) -> Collected:
     """Run lscpu; the text form where this util-linux has no JSON."""
     finished = run(LSCPU, timeout_s=timeout_s)
     if finished.outcome is Outcome.FAILED:
@@ -113,7 +120,7 @@ def collect_lscpu(paths: Paths, timeout_s: float) -> Collected:
     return Collected(flatten_lscpu(parse_lscpu(finished.stdout), _cpuinfo(paths)))
 
 
-def collect_lshw(paths: Paths, timeout_s: float) -> Collected:
+def collect_lshw(paths: Paths, timeout_s: float, run: Runner = run) -> Collected:
     """Run lshw once, and once more without SMBIOS if it crashed or hung."""
     finished, remark = run(LSHW, timeout_s=timeout_s), ""
     if finished.outcome in {Outcome.SIGNALLED, Outcome.TIMED_OUT}:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from probe_tree import make_tool
+import pytest
+from probe_tree import make_tool, make_tree
 
 from mkcore import spawn
 from mkcore.proc import Outcome, finish
-from mkctl.probe.ahead import Ahead
+from mkctl.probe.ahead import LSCPU, LSHW, Ahead, known_seqnum, start_ahead
+from mkctl.probe.model import FactsFile
+from mkctl.probe.store import save_facts
 
 
 def lines(path: Path) -> list[str]:
@@ -47,3 +50,33 @@ def test_the_time_limit_counts_from_the_start(tmp_path: Path) -> None:
     done = finish(child, timeout_s=50)
     assert done.outcome is Outcome.TIMED_OUT
     assert done.duration_s >= 60
+
+
+def test_the_number_of_the_last_collection_is_read_from_the_end_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    assert known_seqnum(str(path)) is None
+    for number in (0, 7, 2**63 - 1):
+        save_facts(path, FactsFile(generation=1, complete=True, uevent_seqnum=number, facts={"a": "x" * 300}))
+        assert known_seqnum(str(path)) == number
+    path.write_bytes(b"{}")
+    assert known_seqnum(str(path)) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "busy", "starts"),
+    [(7, "7", False, True), (7, "8", False, False), (7, "7", True, False), (7, "", False, False)],
+)
+def test_tools_start_ahead_only_while_hardware_stands_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: int, now: str, busy: bool, starts: bool
+) -> None:
+    for name in ("lshw", "lscpu"):
+        make_tool(tmp_path / "bin", name, f"echo {name} >> {tmp_path}/calls")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    root = make_tree(tmp_path / "root", {"run/mk-facts/": "", "sys/kernel/uevent_seqnum": f"{now}\n"})
+    save_facts(root / "run/mk-facts/facts.json", FactsFile(generation=1, complete=True, uevent_seqnum=known))
+    if busy:
+        make_tree(root, {"run/udev/queue": ""})
+    ahead = start_ahead(str(root))
+    assert ahead.seqnum == (known if starts else None)
+    assert [ahead.run(command, timeout_s=30).ok for command in (LSHW, LSCPU)] == [True, True]
+    assert sorted(lines(tmp_path / "calls")) == ["lscpu", "lshw"]
