@@ -5,8 +5,7 @@ Names, order and the words of the values are those that the historic agents sent
 one NIC or disk with the name and address of its child (B42, B43), NVMe namespaces are disks with the serial of their
 controller (B43), several memories add up (B44), slots are counted where they hang (B45), nothing gets lost beside it
 (B38 to B40). All values are strings, counts too: "2". Counts start at the first device; none, no count, as ever.
-
-Not kept: the `*_json_str` group facts, which no server ever received with the stock exclusion pattern.
+`groups` makes the optional JSON facts.
 """
 
 from __future__ import annotations
@@ -68,9 +67,7 @@ _DISK_NAMES = re.compile(r"disk|namespace|virtio\d+")
 _PCI_KEYS = ("physical_id", "bus_info", "version", "width", "clock")
 
 
-def flatten_lshw(
-    roots: Sequence[Node], *, board: Mapping[str, str], block: Sequence[BlockDevice]
-) -> dict[str, str]:
+def flatten_lshw(roots: Sequence[Node], *, board: Mapping[str, str], block: Sequence[BlockDevice]) -> dict[str, str]:
     """Make all `mk_hw_*` facts of the tree.
 
     board: what sysfs says of the main board under the keys of BUS_KEYS; fills what lshw leaves open. block: what the

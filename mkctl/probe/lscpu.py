@@ -29,6 +29,8 @@ KEYS = (
     "L2_cache",
     "L3_cache",
 )
+# every lscpu in the C locale prints one of these, and no translated one does
+_ENGLISH = ("Architecture", "Vendor ID", "Model name", "Thread(s) per core", "On-line CPU(s) list", "CPU op-mode(s)")
 _NEW_NAMES = {
     "Sockets": "CPU_sockets",
     # below "Caches (sum of all)", in the nested form
@@ -42,7 +44,8 @@ _NEW_NAMES = {
 def parse_lscpu(output: bytes) -> dict[str, str]:
     """Parse the output of `lscpu -J` or of plain `lscpu` into its keys and values, both as printed ("Socket(s)": "2").
 
-    Of a repeated key (clusters of different cores) the first value counts. Raises BadInput when there is no pair.
+    Of a repeated key (clusters of different cores) the first value counts. Raises BadInput when there is no pair, and
+    when the keys are translated: of a listing in another language a few keys would pass for the whole.
     """
     text = output.decode("utf-8", "replace")
     start = text.find("{")
@@ -57,6 +60,8 @@ def parse_lscpu(output: bytes) -> dict[str, str]:
                 pairs.setdefault(key.strip(), value.strip())
     if not pairs:
         raise BadInput("no key and value in its output", "lscpu")
+    if not any(key in pairs for key in _ENGLISH):
+        raise BadInput(f"its keys are not those of the C locale, the first is {next(iter(pairs))[:40]!r}", "lscpu")
     return pairs
 
 
@@ -85,4 +90,4 @@ def flatten_lscpu(pairs: dict[str, str], cpuinfo: str) -> dict[str, Json]:
             if key.strip() == "cpu MHz":
                 values["CPU_MHz"] = value.strip()
                 break
-    return {f"mk_hw_lscpu_{key}": values[key] for key in KEYS if values.get(key)}
+    return {f"mk_hw_lscpu_{key}": values[key] for key in KEYS if values.get(key, "-") != "-"}  # "-": it has no idea

@@ -18,6 +18,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Optional
 
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json, parse_json
@@ -37,7 +38,6 @@ _TEXT_FIELDS = (
     ("slot", "slot"),
 )
 WHERE = "lshw -json"
-_MAX_DEPTH = 200
 _MAX_STARTS = 5
 _ROOT_START = re.compile(r"^[ \t]*[{\[]", re.MULTILINE)
 _BAD_ESCAPE = re.compile(r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
@@ -49,7 +49,8 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 class Node:
     """One device.
 
-    name: the id without its index, "cpu" of "cpu:0". node_class: "processor", "network", "" when the tool gave none.
+    name: the id without its index, "cpu" of "cpu:0". indexed: the id has one. node_class: "processor", "network", ""
+    when the tool gave none. claimed: a driver, or the tool itself, takes care of it.
     fields: what the text listing shows, under cleaned keys (`physical_id`, `bus_info`), sizes scaled ("4GiB").
     size: the bare number, 0 when unknown. logical_names: in the tool's order ("/dev/cdrom", "/dev/sr0").
     """
@@ -64,6 +65,7 @@ class Node:
     capabilities: tuple[str, ...]
     configuration: Mapping[str, str]
     children: tuple[Node, ...]
+    indexed: bool = False
 
     def walk(self) -> Iterator[Node]:
         """Yield this node and all below it in the order in which the text listing prints them."""
@@ -72,10 +74,15 @@ class Node:
             yield from child.walk()
 
 
-def parse_lshw(output: bytes) -> tuple[Node, ...]:
-    """Parse what `lshw -json` printed into its root nodes (one in all known versions). Raises BadInput."""
+def parse_lshw(output: bytes, left_out: Optional[list[str]] = None) -> tuple[Node, ...]:
+    """Parse what `lshw -json` printed into its root nodes (one in all known versions).
+
+    A device that is not what a device must be costs itself and what is below it; its place goes into `left_out`. Raises
+    BadInput when the output is no JSON or a root is no device.
+    """
     roots = _parse_document(output.decode("utf-8", "replace"))
-    return tuple(_parse_node(root, WHERE, 0) for root in roots)
+    problems: list[str] = [] if left_out is None else left_out
+    return tuple(_parse_node(root, WHERE, problems) for root in roots)
 
 
 def _parse_document(text: str) -> list[Json]:
@@ -108,31 +115,43 @@ def repair(document: str) -> str:
     return _BAD_ESCAPE.sub(r"\\\\", document)
 
 
-def _parse_node(value: Json, where: str, depth: int) -> Node:
+def _parse_node(value: Json, where: str, left_out: list[str]) -> Node:
     if not isinstance(value, dict) or not isinstance(value.get("id"), str):
         raise BadInput("a device must be an object with an id", where)
-    if depth > _MAX_DEPTH:
-        raise BadInput(f"devices nested deeper than {_MAX_DEPTH}", where)
     where = f"{where}/{value['id']}"
+    name, colon, _ = str(value["id"]).partition(":")
     node_class = _text(value, "class", where)
     capabilities = tuple(_mapping(value, "capabilities", where))
     configuration = {key: str(item) for key, item in sorted(_mapping(value, "configuration", where).items())}
-    logical_names = _names(value.get("logicalname"), where)
-    children = value.get("children", [])
-    if not isinstance(children, list):
-        raise BadInput("must be a list", f"{where}.children")
     return Node(
-        name=str(value["id"]).split(":", 1)[0],
+        name=name,
+        indexed=bool(colon),
         node_class=node_class,
         disabled=value.get("disabled") is True,
         claimed=value.get("claimed") is True,
         size=_number(value, "size", where),
         fields=_fields(value, node_class, where),
-        logical_names=logical_names,
+        logical_names=_names(value.get("logicalname"), where),
         capabilities=capabilities,
         configuration=configuration,
-        children=tuple(_parse_node(child, where, depth + 1) for child in children),
+        children=_parse_children(value, where, left_out),
     )
+
+
+def _parse_children(value: dict[str, Json], where: str, left_out: list[str]) -> tuple[Node, ...]:
+    children = value.get("children", [])
+    if not isinstance(children, list):
+        left_out.append(f"{where}: children: must be a list")
+        return ()
+    return tuple(node for child in children for node in _parse_child(child, where, left_out))
+
+
+def _parse_child(child: Json, where: str, left_out: list[str]) -> tuple[Node, ...]:
+    try:
+        return (_parse_node(child, where, left_out),)
+    except BadInput as error:
+        left_out.append(str(error))
+        return ()
 
 
 def _fields(value: dict[str, Json], node_class: str, where: str) -> dict[str, str]:

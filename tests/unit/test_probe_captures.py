@@ -17,10 +17,6 @@ import pytest
 
 from mkcore.errors import MkError
 from mkctl.probe.base import memory_facts, parse_cpu_models, processor_facts
-from mkctl.probe.flatten import flatten_lshw
-from mkctl.probe.lscpu import KEYS, flatten_lscpu, parse_lscpu
-from mkctl.probe.lshw import parse_lshw
-from mkctl.probe.names import clean_name
 from mkctl.probe.smbios import count_processors, parse_table
 from mkctl.probe.sources import build_collectors
 
@@ -36,101 +32,6 @@ def captures(pattern: str, own: str = "") -> list[object]:
     if not CAPTURES.is_dir():
         real.append(pytest.param(CAPTURES, id=pattern, marks=pytest.mark.skip(reason=WHY_NOT)))
     return real
-
-
-def raw_nodes(value: object) -> Iterator[tuple[dict, dict]]:
-    """Yield every device of a raw document with its parent."""
-    stack = [(root, {}) for root in (value if isinstance(value, list) else [value])]
-    while stack:
-        device, parent = stack.pop()
-        yield device, parent
-        stack.extend((child, device) for child in device.get("children", []))
-
-
-def plain_counts(path: Path) -> dict[str, int]:
-    nodes = [
-        (device, parent, device.get("class"), device["id"].split(":")[0])
-        for device, parent in raw_nodes(json.loads(path.read_text(encoding="utf-8")))
-        if not device.get("disabled")
-    ]
-    joined = {
-        id(parent)
-        for device, parent, kind, _ in nodes
-        if kind == parent.get("class") == "network" and "logicalname" not in parent
-    }
-    block = re.compile(r"/dev/nvme\d+n\d+")
-    return {
-        "cpu": sum(kind == "processor" and name == "cpu" for _, _, kind, name in nodes),
-        "nic": sum(kind == "network" and id(device) not in joined for device, _, kind, _ in nodes),
-        "disk": sum(
-            kind == "disk"
-            and (
-                name == "disk"
-                or name.startswith("virtio")
-                or (name == "namespace" and bool(block.match(str(device.get("logicalname")))))
-            )
-            for device, _, kind, name in nodes
-        ),
-        "mem_slot": sum(
-            kind == "memory" and name == "bank" and device.get("size", 0) > 0 and parent["id"].startswith("memory")
-            for device, parent, kind, name in nodes
-        ),
-        "memory_bytes": max(
-            sum(
-                d.get("size", 0)
-                for d, _, kind, name in nodes
-                if kind == "memory" and name == "memory" and "businfo" not in d
-            ),
-            sum(d.get("size", 0) for d, p, kind, name in nodes if kind == "memory" and name == "bank"),
-        ),
-    }
-
-
-@pytest.mark.parametrize("path", captures("lshw-json/*.json", own="*lshw*.json"))
-def test_lshw(path: Path) -> None:
-    facts = flatten_lshw(parse_lshw(path.read_bytes()), board={}, block=[])
-    counts = plain_counts(path)
-    for group in ("cpu", "nic", "disk"):
-        assert int(facts.get(f"mk_hw_{group}_count", "0")) == counts[group], group
-        numbers = {match.group(1) for match in (re.match(rf"mk_hw_{group}(\d+)_", name) for name in facts) if match}
-        assert numbers == {str(number) for number in range(counts[group])}, group
-    assert int(facts.get("mk_hw_mem_slot_count", "0")) == counts["mem_slot"]
-    if counts["memory_bytes"]:
-        match = re.fullmatch(r"(\d+)([KMGT])iB", facts["mk_hw_mem_size"])
-        assert match
-        unit = 1024 ** (" KMGT".index(match.group(2)))
-        assert int(match.group(1)) * unit <= counts["memory_bytes"] < (int(match.group(1)) + 1) * unit
-    assert all(isinstance(value, str) and value for value in facts.values())
-    assert all(clean_name(name) == name for name in facts)
-
-
-@pytest.mark.parametrize("path", captures("lshw-text/*"))
-def test_lshw_text_is_refused_in_one_line(path: Path) -> None:
-    with pytest.raises(MkError, match=r"^lshw -json[^\n]*$"):
-        parse_lshw(path.read_bytes())
-
-
-@pytest.mark.parametrize("path", captures("lscpu/*.[tj][xs]*"))
-def test_lscpu(path: Path) -> None:
-    pairs = parse_lscpu(path.read_bytes())
-    text = path.read_text(encoding="utf-8")
-    facts = flatten_lscpu(pairs, "")
-    assert set(facts) <= {f"mk_hw_lscpu_{key}" for key in KEYS}
-    if "japanese" in path.name:
-        return
-    sockets = re.search(r'^\s*(?:"field": ")?(?:CPU s|S)ocket\(s\):(?:",\s*"data": "|\s+)(\d+)', text, re.MULTILINE)
-    assert facts.get("mk_hw_lscpu_CPU_sockets") == (sockets.group(1) if sockets else None)
-    assert ("mk_hw_lscpu_Architecture" in facts) == ("Architecture:" in text)
-    assert ("mk_hw_lscpu_L2_cache" in facts) == bool(re.search(r'^\s*(?:"field": ")?L2 cache:', text, re.MULTILINE))
-
-
-@pytest.mark.parametrize("path", captures("lscpu/*.expected.txt"))
-def test_lscpu_text_and_json_of_one_machine_agree(path: Path) -> None:
-    other = path.with_name(path.name.replace(".expected.txt", ".lscpu-J.json"))
-    if other.exists():
-        text, document = (flatten_lscpu(parse_lscpu(each.read_bytes()), "") for each in (path, other))
-        assert text.items() <= document.items()
-        assert set(document) - set(text) <= {"mk_hw_lscpu_Architecture", "mk_hw_lscpu_Byte_Order"}  # of uname(2)
 
 
 def plain_processors(path: Path) -> int:
