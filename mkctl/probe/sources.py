@@ -32,8 +32,10 @@ from mkctl.probe.base import (
     processor_facts,
 )
 from mkctl.probe.collect import Collected, Collector
+from mkctl.probe.custom import build_custom
 from mkctl.probe.dmi import board_fields, dmi_facts, read_dmi
 from mkctl.probe.flatten import flatten_lshw
+from mkctl.probe.groups import group_facts, lscpu_group
 from mkctl.probe.lscpu import flatten_lscpu, parse_lscpu
 from mkctl.probe.lshw import parse_lshw
 from mkctl.probe.model import Status
@@ -72,6 +74,7 @@ def build_collectors(root: str = "", limits: Limits = Limits(), ahead: Optional[
         Collector("block", limits.kernel_s, partial(collect_block, paths)),
         Collector("lscpu", limits.lscpu_s + margin_s, partial(collect_lscpu, paths, limits.lscpu_s, tool)),
         Collector("lshw", 2 * limits.lshw_s + margin_s, partial(collect_lshw, paths, limits.lshw_s, tool)),
+        *build_custom(top),
     ]
 
 
@@ -117,7 +120,8 @@ def collect_lscpu(paths: Paths, timeout_s: float, run: Runner = run) -> Collecte
         finished = run(LSCPU[:1], timeout_s=timeout_s / 2)
     if not finished.ok:
         return _failed(finished)
-    return Collected(flatten_lscpu(parse_lscpu(finished.stdout), _cpuinfo(paths)))
+    pairs = parse_lscpu(finished.stdout)
+    return Collected({**flatten_lscpu(pairs, _cpuinfo(paths)), **lscpu_group(pairs)})
 
 
 def collect_lshw(paths: Paths, timeout_s: float, run: Runner = run) -> Collected:
@@ -130,7 +134,11 @@ def collect_lshw(paths: Paths, timeout_s: float, run: Runner = run) -> Collected
         return _failed(finished)
     block = read_block_devices(paths.sys)
     board = board_fields(read_dmi(paths.sys))
-    facts: dict[str, Json] = dict(flatten_lshw(parse_lshw(finished.stdout), board=board, block=block))
+    left_out: list[str] = []
+    roots = parse_lshw(finished.stdout, left_out)
+    if left_out:
+        remark = "; ".join(filter(None, (remark, f"{len(left_out)} devices left out: {left_out[0]}")))
+    facts: dict[str, Json] = {**flatten_lshw(roots, board=board, block=block), **group_facts(roots)}
     return Collected(facts, Status.OK, remark)
 
 
