@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import grp
 import os
-import secrets
 from pathlib import Path
 from typing import Union
 
@@ -27,7 +26,7 @@ def write_atomic(path: StrPath, data: bytes, *, mode: int = 0o644, group: str = 
     file is then still there and no temporary file is left.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as stream:
             stream.write(data)

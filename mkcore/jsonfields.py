@@ -7,7 +7,6 @@ Unknown keys survive, wrong types fail, a missing key has the default that the c
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import NoReturn, TypeVar, Union, cast
@@ -174,4 +173,6 @@ def canonical(value: object) -> bytes:
 
 def digest(value: object) -> str:
     """Return the SHA-256 of the canonical form, as 64 hexadecimal digits."""
+    import hashlib  # loads OpenSSL, for which mk-facts has no use
+
     return hashlib.sha256(canonical(value)).hexdigest()

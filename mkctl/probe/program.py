@@ -8,10 +8,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Callable
 
 from mkcore import journal
 from mkcore.errors import MkError
-from mkcore.lifecycle import Notifier
 from mkcore.paths import paths_under
 from mkctl.probe.ahead import Ahead
 from mkctl.probe.model import build_facts_file
@@ -38,13 +38,22 @@ def run(arguments: Sequence[str], ahead: Ahead) -> int:
         pace = Pace(rounds=1, first_quiet_s=0.0) if only_print else Pace()
         kernel = watch_kernel(Path(root or "/"), paths.sys)
         chosen = [collector for collector in collectors if collector.awaited or listen]
-        collect_until_stable(chosen, store, kernel, Notifier().status, pace, since=ahead.seqnum)
+        collect_until_stable(chosen, store, kernel, _status(os.environ), pace, since=ahead.seqnum)
     except (MkError, OSError) as error:
         log.error("%s; the facts of the last good run stay in use", error)
         return error.exit_status if isinstance(error, MkError) else 74
     if only_print:
         _print(store)
     return 0
+
+
+def _status(environment: Mapping[str, str]) -> Callable[[str], None]:
+    """Return what shows a sentence in `systemctl status`; nothing does where nobody listens."""
+    if "NOTIFY_SOCKET" not in environment:
+        return lambda _: None
+    from mkcore.lifecycle import Notifier
+
+    return Notifier().status
 
 
 def by_timer(environment: Mapping[str, str]) -> bool:
