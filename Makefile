@@ -34,7 +34,7 @@ setup-deb:
 	@packaging/setup deb
 
 check: setup-check
-	$(PYTEST) -n 3 --dist worksteal tests/unit tests/bus tests/units
+	$(PYTEST) -n 4 --dist worksteal tests/unit tests/bus tests/units
 
 test: setup-test deb image
 	MK_REQUIRE_TIERS=1 $(PYTEST) -ra -n 3 --dist worksteal tests/unit tests/bus tests/units
