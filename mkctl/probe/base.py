@@ -57,12 +57,17 @@ def machine_facts(machine: str) -> dict[str, Json]:
     return {"architecture": architecture, "hardwaremodel": machine, "hardwareisa": machine}
 
 
-def memory_facts(meminfo: str) -> dict[str, Json]:
-    """Make memorysize ("7.80 GB") and memorysize_mb ("7984.12") of /proc/meminfo. Raises BadInput without MemTotal."""
-    match = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo, re.MULTILINE)
+def memory_total_bytes(meminfo: str) -> int:
+    """Return MemTotal of /proc/meminfo, what the kernel can use. Raises BadInput without it."""
+    match = re.search(r"^MemTotal:\s+(\d{1,15}) kB$", meminfo, re.MULTILINE | re.ASCII)
     if not match:
         raise BadInput("no MemTotal", "/proc/meminfo")
-    size_mb = f"{int(match.group(1)) / 1024:.2f}"
+    return int(match.group(1)) << 10
+
+
+def memory_facts(meminfo: str) -> dict[str, Json]:
+    """Make memorysize ("7.80 GB") and memorysize_mb ("7984.12") of /proc/meminfo. Raises BadInput without MemTotal."""
+    size_mb = f"{memory_total_bytes(meminfo) / 1048576:.2f}"
     scaled, unit = float(size_mb), "MB"
     for larger in ("GB", "TB"):
         if scaled >= 1024:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from mkcore.files import read_line
 from mkcore.jsonfields import Json
+from mkctl.probe.junk import without_junk
+from mkctl.probe.texts import clean_text
 
 _FACTS = (
     ("sys_vendor", "manufacturer"),
@@ -24,12 +26,66 @@ _FACTS = (
     ("bios_version", "bios_version"),
     ("bios_date", "bios_release_date"),
 )
+# (attribute, section and key of the inventory), for machines whose whole table cannot be read
+_INVENTORY = (
+    ("sys_vendor", "system", "manufacturer"),
+    ("product_name", "system", "product"),
+    ("product_version", "system", "version"),
+    ("product_serial", "system", "serial"),
+    ("product_uuid", "system", "uuid"),
+    ("product_sku", "system", "sku"),
+    ("product_family", "system", "family"),
+    ("board_vendor", "board", "manufacturer"),
+    ("board_name", "board", "product"),
+    ("board_version", "board", "version"),
+    ("board_serial", "board", "serial"),
+    ("board_asset_tag", "board", "asset_tag"),
+    ("chassis_vendor", "chassis", "manufacturer"),
+    ("chassis_version", "chassis", "version"),
+    ("chassis_serial", "chassis", "serial"),
+    ("chassis_asset_tag", "chassis", "asset_tag"),
+    ("bios_vendor", "firmware", "vendor"),
+    ("bios_version", "firmware", "version"),
+    ("bios_date", "firmware", "date"),
+    ("bios_release", "firmware", "release"),
+)
 _CHASSIS = (
-    "Other", "Unknown", "Desktop", "Low Profile Desktop", "Pizza Box", "Mini Tower", "Tower", "Portable", "Laptop",
-    "Notebook", "Hand Held", "Docking Station", "All In One", "Sub Notebook", "Space-saving", "Lunch Box",
-    "Main Server Chassis", "Expansion Chassis", "Sub Chassis", "Bus Expansion Chassis", "Peripheral Chassis",
-    "RAID Chassis", "Rack Mount Chassis", "Sealed-case PC", "Multi-system", "CompactPCI", "AdvancedTCA", "Blade",
-    "Blade Enclosing", "Tablet", "Convertible", "Detachable", "IoT Gateway", "Embedded PC", "Mini PC", "Stick PC",
+    "Other",
+    "Unknown",
+    "Desktop",
+    "Low Profile Desktop",
+    "Pizza Box",
+    "Mini Tower",
+    "Tower",
+    "Portable",
+    "Laptop",
+    "Notebook",
+    "Hand Held",
+    "Docking Station",
+    "All In One",
+    "Sub Notebook",
+    "Space-saving",
+    "Lunch Box",
+    "Main Server Chassis",
+    "Expansion Chassis",
+    "Sub Chassis",
+    "Bus Expansion Chassis",
+    "Peripheral Chassis",
+    "RAID Chassis",
+    "Rack Mount Chassis",
+    "Sealed-case PC",
+    "Multi-system",
+    "CompactPCI",
+    "AdvancedTCA",
+    "Blade",
+    "Blade Enclosing",
+    "Tablet",
+    "Convertible",
+    "Detachable",
+    "IoT Gateway",
+    "Embedded PC",
+    "Mini PC",
+    "Stick PC",
 )
 
 
@@ -70,3 +126,33 @@ def chassis_text(number: str) -> str:
     """Name a chassis type as dmidecode does: "23" -> "Rack Mount Chassis"; "<OUT OF SPEC>" for an unknown one."""
     index = int(number) & 0x7F if number.isascii() and number.isdigit() else 0
     return _CHASSIS[index - 1] if 1 <= index <= len(_CHASSIS) else "<OUT OF SPEC>"
+
+
+def read_dmi_sections(sys_root: Path) -> dict[str, dict[str, str]]:
+    """Return what /sys/class/dmi/id has for the inventory: {"system": {"manufacturer": "Dell Inc.", ...}, ...}.
+
+    For a kernel that shows no raw table. A machine described by a device tree has its model and serial number there.
+    """
+    sections: dict[str, dict[str, str]] = {}
+    folder = sys_root / "class/dmi/id"
+    if folder.exists():
+        for attribute, section, key in _INVENTORY:
+            sections.setdefault(section, {})[key] = clean_text(read_line(folder / attribute))
+        sections["system"]["uuid"] = sections["system"]["uuid"].lower()
+        sections["chassis"]["type"] = known_chassis(read_line(folder / "chassis_type"))
+        return sections
+    tree = sys_root / "firmware/devicetree/base"
+    product, serial = clean_text(read_line(tree / "model")), clean_text(read_line(tree / "serial-number"))
+    return {"system": {"product": product, "serial": serial}} if product or serial else {}
+
+
+def build_dmi_inventory(sections: dict[str, dict[str, str]]) -> dict[str, Json]:
+    """Make the inventory's sections, without placeholders and without empty ones."""
+    found = {name: without_junk(values) for name, values in sections.items()}
+    return {name: values for name, values in found.items() if values}
+
+
+def known_chassis(number: str) -> str:
+    """Name a chassis type as chassis_text does, "" where that would be no news."""
+    text = chassis_text(number)
+    return "" if text in ("Other", "Unknown", "<OUT OF SPEC>") else text

@@ -8,6 +8,10 @@ and dmidecode's own words for what is absent, which reach firmware through copie
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Union
+
+from mkcore.jsonfields import Json
 from mkcore.placeholders import is_junk_uuid
 
 _LIST = """
@@ -21,6 +25,8 @@ mbserialnumber chassisserialnumber chassismanufacturer chassisversion chassisass
 assetnumber asset1234567890 serialnumber serialno partnumber skunumber manufacturer manufacturer1 sernum partnum
 assettagnum filledbyoem fillbyoem oemserialnumber inputserialnumber xxsysserialnum type1productconfigid
 type1sku0 type1family type2boardassettag 0x00000000 0xffffffff
+nullstring oemserial serialnumberxxxxxx systemserialnumb sys1234567890 sys9876543210 mb1234567890 sn12345 sn1234567890
+12345 123456789000
 """
 _WORDS = frozenset(_LIST.split())
 _NUMBERED = ("sernum", "partnum", "assettagnum", "manufacturer", "modulepartnumber", "modulemanufacturer")
@@ -36,7 +42,7 @@ def is_junk(text: str) -> bool:
     word = "".join(filter(str.isalnum, text.lower()))
     if not word or word in _WORDS or word.startswith(("tobefilled", "tobedefined", "pleasechange")):
         return True
-    if len(set(word)) == 1 and (word[0] == "0" or (len(word) > 3 and word[0] in "fx")):
+    if len(set(word)) == 1 and (word[0] == "0" or len(word) > (3 if word[0] in "fx" else 5)):
         return True
     if word.startswith(("012345", "123456")) and (word in _COUNTED or word == "0123456789abcdef"):
         return True
@@ -49,3 +55,8 @@ def _is_numbered(word: str) -> bool:
     """Recognize the templates of some firmware: "SerNum0", "DIMM_A1_PartNum", "Manufacturer01"."""
     stem = word.rstrip("0123456789")
     return stem in _NUMBERED or stem.endswith(("sernum", "partnum", "assettagnum", "assettag"))
+
+
+def without_junk(values: Mapping[str, Union[str, int]]) -> dict[str, Json]:
+    """Return the texts that are no junk and the numbers that are not 0, as the inventory has them."""
+    return {key: value for key, value in values.items() if value and not (isinstance(value, str) and is_junk(value))}

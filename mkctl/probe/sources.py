@@ -28,19 +28,22 @@ from mkctl.probe.base import (
     join_facts,
     machine_facts,
     memory_facts,
+    memory_total_bytes,
     name_facts,
     processor_facts,
 )
 from mkctl.probe.collect import Collected, Collector
 from mkctl.probe.custom import build_custom
+from mkctl.probe.devices import collect_pci, collect_usb
 from mkctl.probe.dmi import board_fields, dmi_facts, read_dmi
 from mkctl.probe.flatten import flatten_lshw
 from mkctl.probe.groups import group_facts, lscpu_group
 from mkctl.probe.lscpu import flatten_lscpu, parse_lscpu
 from mkctl.probe.lshw import parse_lshw
+from mkctl.probe.machine import collect_smbios, collect_tpm
 from mkctl.probe.model import Status
 from mkctl.probe.sysfs import block_facts, read_block_devices
-from mkctl.probe.virtual import read_virtual, virtual_facts
+from mkctl.probe.virtual import read_virtual, virtual_facts, virtual_inventory
 
 LSHW_WITHOUT_SMBIOS = ("lshw", "-json", "-disable", "dmi")
 
@@ -70,8 +73,12 @@ def build_collectors(root: str = "", limits: Limits = Limits(), ahead: Optional[
         Collector("memory", limits.kernel_s, partial(collect_memory, paths)),
         Collector("processors", limits.kernel_s, partial(collect_processors, paths)),
         Collector("dmi", limits.kernel_s, partial(collect_dmi, paths)),
+        Collector("smbios", limits.kernel_s, partial(collect_smbios, paths)),
+        Collector("tpm", limits.kernel_s, partial(collect_tpm, paths, top)),
         Collector("network", limits.kernel_s, partial(collect_network, paths, bool(root))),
         Collector("block", limits.kernel_s, partial(collect_block, paths)),
+        Collector("pci", limits.kernel_s, partial(collect_pci, paths.sys, top)),
+        Collector("usb", limits.kernel_s, partial(collect_usb, paths.sys, top)),
         Collector("lscpu", limits.lscpu_s + margin_s, partial(collect_lscpu, paths, limits.lscpu_s, tool)),
         Collector("lshw", 2 * limits.lshw_s + margin_s, partial(collect_lshw, paths, limits.lshw_s, tool)),
         *build_custom(top),
@@ -82,12 +89,13 @@ def collect_system(paths: Paths, top: Path) -> Collected:
     """Collect names, architecture and virtualization."""
     virtual = read_virtual(top, paths.sys, paths.proc)
     parts = (name_facts(top, paths.proc), machine_facts(os.uname().machine), virtual_facts(virtual))
-    return Collected(join_facts(parts))
+    return Collected(join_facts(parts), inventory=virtual_inventory(virtual))
 
 
 def collect_memory(paths: Paths) -> Collected:
     """Collect the size of the memory."""
-    return Collected(memory_facts(read_text(paths.proc / "meminfo")))
+    meminfo = read_text(paths.proc / "meminfo")
+    return Collected(memory_facts(meminfo), inventory={"memory": {"total_bytes": memory_total_bytes(meminfo)}})
 
 
 def collect_processors(paths: Paths) -> Collected:

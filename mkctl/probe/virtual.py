@@ -51,6 +51,14 @@ def virtual_facts(virtual: str) -> dict[str, Json]:
     return {"virtual": virtual, "is_virtual": virtual not in _PHYSICAL}
 
 
+def virtual_inventory(virtual: str) -> dict[str, Json]:
+    """Make the inventory's `virtualization`: {"virtual": true, "kind": "kvm"}; plain hardware has no kind."""
+    inventory: dict[str, Json] = {"virtual": virtual not in _PHYSICAL}
+    if virtual != "physical":
+        inventory["kind"] = virtual
+    return {"virtualization": inventory}
+
+
 def _container(root: Path) -> str:
     manager = read_line(root / "run/systemd/container")
     if manager:

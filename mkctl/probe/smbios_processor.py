@@ -1,0 +1,99 @@
+"""SMBIOS types 4 and 7: processor sockets, populated or not, and the caches in them.
+
+Sockets are the firmware's view: it knows empty ones, serial numbers and the cores that were fused off, which the kernel
+does not. Source: SMBIOS 3.7 (DSP0134) sections 7.5 and 7.8.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mkctl.probe.smbios import Structure
+
+PROCESSOR, CACHE = 4, 7
+_CENTRAL_PROCESSOR = 3
+_POPULATED = 0x40
+_IN_NEXT_FIELD = 0xFF
+_UNKNOWN_WORD = 0xFFFF
+
+
+class Socket(NamedTuple):
+    """Type 4. product: what the standard calls version, "Intel(R) Xeon(R) ..."; counts and speeds: 0 for unknown.
+
+    cores, cores_enabled, threads: of the whole package; max_speed_mhz: what the socket bears, current_speed_mhz: what
+    was set at boot.
+    """
+
+    designation: str
+    is_central: bool
+    manufacturer: str
+    product: str
+    max_speed_mhz: int
+    current_speed_mhz: int
+    populated: bool
+    serial: str
+    asset_tag: str
+    part_number: str
+    cores: int
+    cores_enabled: int
+    threads: int
+
+
+class Cache(NamedTuple):
+    """Type 7. level: 1 to 8; enabled: at boot; sizes: 0 for an empty socket."""
+
+    designation: str
+    level: int
+    enabled: bool
+    size_bytes: int
+    max_size_bytes: int
+
+
+def parse_socket(structure: Structure) -> Socket:
+    """Decode type 4; counts of 255 and more stand in fields of their own since version 3.0."""
+    return Socket(
+        designation=structure.string(0x04),
+        is_central=structure.number(0x05, 1) == _CENTRAL_PROCESSOR,
+        manufacturer=structure.string(0x07),
+        product=structure.string(0x10),
+        max_speed_mhz=_known(structure.number(0x14, 2)),
+        current_speed_mhz=_known(structure.number(0x16, 2)),
+        populated=bool(structure.number(0x18, 1) & _POPULATED),
+        serial=structure.string(0x20),
+        asset_tag=structure.string(0x21),
+        part_number=structure.string(0x22),
+        cores=_count(structure, 0x23, 0x2A),
+        cores_enabled=_count(structure, 0x24, 0x2C),
+        threads=_count(structure, 0x25, 0x2E),
+    )
+
+
+def _count(structure: Structure, offset: int, wide_offset: int) -> int:
+    count = structure.number(offset, 1)
+    if count == _IN_NEXT_FIELD and structure.has(wide_offset + 2):
+        return _known(structure.number(wide_offset, 2))
+    return count
+
+
+def _known(number: int) -> int:
+    return 0 if number == _UNKNOWN_WORD else number
+
+
+def parse_cache(structure: Structure) -> Cache:
+    """Decode type 7; sizes that do not fit into 15 bits stand in fields of their own since version 3.1."""
+    configuration = structure.number(0x05, 2)
+    return Cache(
+        designation=structure.string(0x04),
+        level=(configuration & 0x07) + 1,
+        enabled=bool(configuration & 0x80),
+        size_bytes=_cache_bytes(structure, 0x09, 0x17),
+        max_size_bytes=_cache_bytes(structure, 0x07, 0x13),
+    )
+
+
+def _cache_bytes(structure: Structure, offset: int, wide_offset: int) -> int:
+    """Read a size whose highest bit tells its unit: 0 for 1 KiB, 1 for 64 KiB."""
+    size, bits = structure.number(offset, 2), 15
+    if size == _UNKNOWN_WORD and structure.has(wide_offset + 4):
+        size, bits = structure.number(wide_offset, 4), 31
+    return (size & ((1 << bits) - 1)) << (16 if size >> bits else 10)
