@@ -60,6 +60,7 @@ class Config:
     checkin_interval_s: int
     checkin_skew_s: int
     checkin_retry_ceiling_s: int
+    facts_sets: tuple[str, ...]
     facts_exclude: str
     facts_volatile: tuple[str, ...]
     facts_boot_nic_as_eth0: bool

@@ -29,9 +29,14 @@ HANLON_EXCLUDE = (
     "(^facter.*$)|(^id$)|(^kernel.*$)|(^memoryfree$)|(^memoryfree_mb$)|(^operating.*$)|(^osfamily$)|(^path$)|(^ps$)"
     "|(^ruby.*$)|(^selinux$)|(^ssh.*$)|(^swap.*$)|(^timezone$)|(^uniqueid$)|(^.*uptime.*$)|(.*json_str$)"
 )
+# The sets of facts; the first six, with the names and flat values of the originals, are sent by default.
+FACT_SETS = ("facter", "hardware", "ipmi", "lldp", "json", "custom", "structured", "inventory")
 VOLATILE = (
     "memoryfree_mb",
     "load_averages",
+    "processors.speed",
+    r"/^memory\..*\.(available|capacity|used)(_bytes)?$/",
+    r"/^mountpoints\..*\.(available|capacity|used)(_bytes)?$/",
     "mk_hw_lscpu_CPU_MHz",
     r"/^mk_hw_lscpu_.*MHz$/",
     r"/^mk_hw_lscpu_BogoMIPS$/",
@@ -54,6 +59,7 @@ class Kind(enum.Enum):
     PATTERN = "regular expression"
     NAMES = "list of names and /patterns/"
     PROTECTED = "list of protected pushed keys"
+    SETS = "list of sets of facts"
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ KEYS: tuple[Key, ...] = (
     Key("checkin.interval_s", Kind.INTEGER, 60, low=1, high=3600),
     Key("checkin.skew_s", Kind.INTEGER, 5, low=0, high=300),
     Key("checkin.retry_ceiling_s", Kind.INTEGER, 90, low=1, high=99),
+    Key("facts.sets", Kind.SETS, FACT_SETS[:6]),
     Key("facts.exclude", Kind.PATTERN, HANLON_EXCLUDE),
     Key("facts.volatile", Kind.NAMES, VOLATILE),
     Key("facts.boot_nic_as_eth0", Kind.BOOLEAN, True),
@@ -158,6 +165,7 @@ DIALECT_DEFAULTS: Mapping[str, Mapping[str, Value]] = {
     },
 }
 
+_ALLOWED: Mapping[Kind, tuple[str, ...]] = {Kind.PROTECTED: PROTECTED, Kind.SETS: FACT_SETS}
 _URI = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9_.\-]+)(?::([0-9]*))?(/[^\s\x00-\x1f\x7f]*)?", re.IGNORECASE)
 _PATH = re.compile(r"/[^\s\x00-\x1f\x7f]*")
 _STANDARD_PORTS = {"http": 80, "https": 443}
@@ -173,7 +181,7 @@ def parse_value(key: Key, raw: object, *, pushed: bool = False) -> Value:
         return _integer(key, raw, pushed)
     if key.kind is Kind.BOOLEAN and isinstance(raw, bool):
         return raw
-    if key.kind in (Kind.NAMES, Kind.PROTECTED):
+    if key.kind in _ALLOWED or key.kind is Kind.NAMES:
         return _names(key, raw)
     if not isinstance(raw, str) or len(raw) > (10_000 if key.kind is Kind.PATTERN else TEXT_LIMIT):
         raise _wrong(key, raw)
@@ -198,11 +206,12 @@ def _integer(key: Key, raw: object, pushed: bool) -> int:
 def _names(key: Key, raw: object) -> tuple[str, ...]:
     if not isinstance(raw, (list, tuple)):
         raise _wrong(key, raw)
+    allowed = _ALLOWED.get(key.kind)
     names: list[str] = []
     for item in cast("Sequence[object]", raw):
-        if not isinstance(item, str) or (key.kind is Kind.PROTECTED and item not in PROTECTED):
-            allowed = f": only {', '.join(PROTECTED)}" if key.kind is Kind.PROTECTED else ""
-            raise BadInput(f"{show(item)} cannot stand in this list{allowed}")
+        if not isinstance(item, str) or (allowed and item not in allowed):
+            only = f": only {', '.join(allowed)}" if allowed else ""
+            raise BadInput(f"{show(item)} cannot stand in this list{only}")
         if is_pattern(item):
             compile_ruby(item[1:-1])
         names.append(item)

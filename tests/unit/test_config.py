@@ -357,7 +357,7 @@ def test_a_bad_key_is_left_out_alone_with_its_line(tmp_path: Path) -> None:
     text = (
         "[checkin]\n# interval_s = 5\nskew_s = 9\ninterval_s = '60'\n\n"
         "[sever]\nuri = 'x'\n[server]\nurl = 'x'\nuri = 'x y'\n"
-        "[facts]\nexclude = '\\p{L}'\nvolatile = ['ok', '/(/']\nmax_age_s = 1979-05-27\n"
+        "[facts]\nexclude = '\\p{L}'\nvolatile = ['ok', '/(/']\nsets = ['lldp', 'lshw']\nmax_age_s = 1979-05-27\n"
         "[apply]\nallow_push = ['mk_uri', 'mk_x']\n"
         "[log]\nlevel = 'loud'\n[actions]\nallow_power_orders = 1\n"
     )
@@ -371,11 +371,13 @@ def test_a_bad_key_is_left_out_alone_with_its_line(tmp_path: Path) -> None:
         'F: line 10: server.uri: "x y" is not a http:// or https:// URI',
         r"F: line 12: facts.exclude: the character property \p cannot be translated, at character 1 of the pattern",
         "F: line 13: facts.volatile: a parenthesis without an end, at character 2 of the pattern",
-        "F: line 14: facts.max_age_s: a value of type date is not in 0..86400",
-        'F: line 16: apply.allow_push: "mk_x" cannot stand in this list: '
+        'F: line 14: facts.sets: "lshw" cannot stand in this list: '
+        "only facter, hardware, ipmi, lldp, json, custom, structured, inventory",
+        "F: line 15: facts.max_age_s: a value of type date is not in 0..86400",
+        'F: line 17: apply.allow_push: "mk_x" cannot stand in this list: '
         "only mk_uri, mk_checkin_path, mk_register_path",
-        'F: line 18: log.level: "loud" is not one of Logger::FATAL, ERROR, WARN, INFO, DEBUG',
-        "F: line 20: actions.allow_power_orders: 1 is not a true or false",
+        'F: line 19: log.level: "loud" is not one of Logger::FATAL, ERROR, WARN, INFO, DEBUG',
+        "F: line 21: actions.allow_power_orders: 1 is not a true or false",
     ]
 
 
