@@ -64,6 +64,7 @@ class Config:
     facts_exclude: str
     facts_volatile: tuple[str, ...]
     facts_boot_nic_as_eth0: bool
+    facts_snmp_community: bool
     facts_max_age_s: int
     log_level: str
     actions_allow_power_orders: bool

@@ -42,6 +42,7 @@ VOLATILE = (
     r"/^mk_hw_lscpu_BogoMIPS$/",
     r"/^mk_hw_cpu\d+_size$/",
     r"/^mk_hw_nic\d+_configuration$/",
+    r"/^mk_hw_(lscpu|proc|nw)_.*_json_str$/",
     r"/uptime/",
 )
 
@@ -103,6 +104,7 @@ KEYS: tuple[Key, ...] = (
     Key("facts.exclude", Kind.PATTERN, HANLON_EXCLUDE),
     Key("facts.volatile", Kind.NAMES, VOLATILE),
     Key("facts.boot_nic_as_eth0", Kind.BOOLEAN, True),
+    Key("facts.snmp_community", Kind.BOOLEAN, False),
     Key("facts.max_age_s", Kind.INTEGER, 300, low=0, high=86_400),
     Key("log.level", Kind.LEVEL, "ERROR"),
     Key("actions.allow_power_orders", Kind.BOOLEAN, False),
