@@ -23,7 +23,7 @@ from mkcore.errors import BadInput
 from mkcore.files import read_bytes
 from mkcore.jsonfields import Json, parse_object, show
 from mkctl.probe.collect import Collected, Collector
-from mkctl.probe.model import Status
+from mkctl.probe.model import CUSTOM, Status
 from mkctl.probe.names import clean_name
 from mkctl.probe.texts import clean_text
 
@@ -62,10 +62,10 @@ def build_custom(top: Path, timeout_s: float = TIMEOUT_S) -> list[Collector]:
     for name in names[EXECUTABLES_LIMIT:]:
         found.refuse(found.executables[name], f"not run: there are more than {EXECUTABLES_LIMIT} executables")
     paths = [found.files[name] for name in sorted(found.files)]
-    collectors = [Collector("custom", timeout_s, partial(collect_files, paths, found.problems))]
+    collectors = [Collector(CUSTOM, timeout_s, partial(collect_files, paths, found.problems))]
     for name in names[:EXECUTABLES_LIMIT]:
         run = partial(collect_executable, found.executables[name], timeout_s)
-        collectors.append(Collector(f"custom:{name}", timeout_s + _MARGIN_S, run))
+        collectors.append(Collector(f"{CUSTOM}:{name}", timeout_s + _MARGIN_S, run))
     return collectors
 
 

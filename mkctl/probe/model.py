@@ -18,13 +18,16 @@ the wall clock.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json, get_bool, get_int, get_object, get_str, get_strings, parse_object
 
 VERSION = 1
+INVENTORY_VERSION = 1
+CUSTOM = "custom"
 FILE_NAME = "facts.json"
 LIMIT_BYTES = 16 << 20
 MAX_COUNT = 2**63 - 1
@@ -84,8 +87,22 @@ class FactsFile:
 
     @property
     def inventory(self) -> dict[str, Json]:
-        """The inventory document of all collectors, without `schema_version`."""
-        return join_trees(state.inventory for state in self.collectors.values())
+        """The inventory document of all collectors, of the form that `mkctl facts --schema` prints."""
+        document: dict[str, Json] = {"schema_version": INVENTORY_VERSION}
+        document.update(join_trees(state.inventory for state in self.collectors.values()))
+        return document
+
+    def without(self, parts: Collection[str]) -> FactsFile:
+        """The same with empty `parts` ("structured", "inventory") of each collector, for who needs memory more."""
+        empty: dict[str, Any] = {part: {} for part in parts}
+        slim = {name: replace(state, **empty) for name, state in self.collectors.items()}
+        return replace(self, collectors=slim) if empty else self
+
+    @property
+    def custom_names(self) -> set[str]:
+        """Names of the facts that the site's own files and programs gave."""
+        named = (state.facts for name, state in self.collectors.items() if name.split(":")[0] == CUSTOM)
+        return {name for names in named for name in names}
 
 
 def join_trees(parts: Iterable[Mapping[str, Json]]) -> dict[str, Json]:

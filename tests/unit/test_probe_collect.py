@@ -198,7 +198,7 @@ def test_facts_are_complete_without_those_that_are_not_awaited(tmp_path: Path) -
     assert ends == [(0, False, {}), (1, True, {"a": 1}), (2, True, {"a": 1, "neighbour": "s1"})]
     statuses = [content.collectors["listener"].status for content in saved.contents]
     assert statuses == [Status.RUNNING, Status.RUNNING, Status.OK]
-    assert saved.contents[2].inventory == {"lldp_neighbors": {"neighbour": []}}
+    assert saved.contents[2].inventory == {"schema_version": 1, "lldp_neighbors": {"neighbour": []}}
     run(tmp_path / "facts.json", [giving("a", a=1), listener.collector()], save=saved)
     assert [content.generation for content in saved.contents[3:]] == [3], "nothing new was heard: no other generation"
 
