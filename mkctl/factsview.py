@@ -53,14 +53,26 @@ class FactsView:
         self._stamp: Optional[tuple[int, int, int]] = None
         self._changed_s = 0.0
         self._exclude: Optional[Pattern[str]] = None
-        self._is_volatile: Callable[[str], bool] = compile_volatile(())
+        self._steady = registration.Steady(compile_volatile(()))
         self._alias = True
+        self._sets: frozenset[str] = frozenset()
 
-    def configure(self, config: Config) -> None:
-        """Take exclusion pattern, volatile names and aliasing from the configuration in use."""
+    def configure(self, config: Config, sets: Sequence[str] = ()) -> None:
+        """Take sets, exclusion pattern, volatile names and aliasing from the configuration in use; `sets`, if there are
+        any, count instead of the configured ones."""
         self._exclude = compile_exclude(config.facts_exclude)
-        self._is_volatile = compile_volatile(config.facts_volatile)
         self._alias = config.facts_boot_nic_as_eth0
+        chosen = frozenset(sets or config.facts_sets)
+        if chosen != self._sets and self.present:
+            self._stamp = None  # read the file again: what another set needs was left out
+        self._sets = chosen
+        is_volatile = compile_volatile(config.facts_volatile)
+        if "inventory" in self._sets:
+            from mkctl.probe.schema import steady_inventory  # who does not send it need not have it in memory
+
+            self._steady = registration.Steady(is_volatile, steady_inventory)
+        else:
+            self._steady = registration.Steady(is_volatile)
 
     def refresh(self) -> bool:
         """Look at the file; True when it changed since the last look."""
@@ -68,7 +80,8 @@ class FactsView:
         if stamp == self._stamp:
             return False
         self._stamp, self._changed_s = stamp, self._now_s()
-        self.content, self.problem = read_facts_file(self.paths.facts)
+        content, self.problem = read_facts_file(self.paths.facts)
+        self.content = content.without({"structured", "inventory"} - self._sets)
         self.present = stamp is not None and not self.problem
         return True
 
@@ -89,19 +102,23 @@ class FactsView:
         return found.st_ino, found.st_size, found.st_mtime_ns
 
     def build(self) -> dict[str, Json]:
-        """The facts to send now: collected ones with fresh addresses, less what is excluded."""
+        """The facts to send now: those of the chosen sets with fresh addresses, less what is excluded."""
+        chosen = registration.choose_facts(self.content, self._sets)
+        if "facter" not in self._sets and "lldp" not in self._sets:
+            return registration.build_facts(chosen.flat, {}, self._exclude, on_top=chosen.on_top)
         interfaces = read_interfaces(str(self.paths.sys), str(self.paths.proc))
         addresses = address_facts(interfaces, self.paths.proc)
         eth0 = registration.choose_eth0(interfaces, addresses, self._tokens) if self._alias else ""
-        return registration.build_facts(self.content.facts, addresses, self._exclude, eth0)
+        fresh = addresses if "facter" in self._sets else {}
+        return registration.build_facts(chosen.flat, fresh, self._exclude, eth0, chosen.on_top)
 
     def digest(self, facts: dict[str, Json]) -> str:
-        """Digest of facts that `build` made, without the volatile ones."""
-        return registration.digest_facts(facts, self._is_volatile)
+        """Digest of facts that `build` made, without what is volatile."""
+        return self._steady.digest(facts)
 
     def changed_names(self, before: dict[str, Json], after: dict[str, Json]) -> list[str]:
         """Names of the facts whose change led to another digest."""
-        return registration.changed_names(before, after, self._is_volatile)
+        return self._steady.changed_names(before, after)
 
     def summary(self) -> plan.Facts:
         """What decisions need to know."""
