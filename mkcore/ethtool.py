@@ -1,7 +1,8 @@
-"""What a network interface says of itself by ioctl: its permanent address, its IPv4 address.
+"""What a network interface says of itself by ioctl: permanent address, driver and firmware, IPv4 address.
 
 /sys/class/net/*/address is the current MAC, which a bond or an administrator may have changed; identity needs the one
-burnt in. Needs no privilege. Source: Linux uapi linux/ethtool.h (ETHTOOL_GPERMADDR), netdevice(7).
+burnt in. Needs no privilege. Source: Linux uapi linux/ethtool.h (ETHTOOL_GPERMADDR; ETHTOOL_GDRVINFO with struct
+ethtool_drvinfo), netdevice(7).
 """
 
 from __future__ import annotations
@@ -10,30 +11,44 @@ import array
 import fcntl
 import socket
 import struct
+from dataclasses import dataclass
 from typing import Optional
 
 _SIOCETHTOOL = 0x8946
 _SIOCGIFADDR = 0x8915
 _SIOCGIFNETMASK = 0x891B
+_ETHTOOL_GDRVINFO = 0x03
 _ETHTOOL_GPERMADDR = 0x20
+_DRVINFO_SIZE = 196
 _MAX_ADDR_LEN = 32
 _NAME_SIZE = 16
 _IFREQ_SIZE = 40
 
 
+@dataclass(frozen=True)
+class DriverInfo:
+    """Driver, its version and the firmware's, as the driver writes them: "igb", "6.1.0", "1.63"; "" for none."""
+
+    driver: str = ""
+    version: str = ""
+    firmware_version: str = ""
+
+
 def permanent_mac(ifname: str) -> str:
     """Return the permanent MAC, e.g. "52:54:00:12:34:56"; "" for no such interface or a driver that gives none."""
-    request = array.array("B", struct.pack("II", _ETHTOOL_GPERMADDR, _MAX_ADDR_LEN) + bytes(_MAX_ADDR_LEN))
-    pointer, _ = request.buffer_info()
-    try:
-        _ioctl(_SIOCETHTOOL, ifname, struct.pack("P", pointer))
-    except OSError:
-        return ""
-    size = int(struct.unpack_from("II", request)[1])
-    address = request.tobytes()[8 : 8 + size]
-    if size != 6 or not any(address):
-        return ""
-    return ":".join(f"{octet:02x}" for octet in address)
+    answer = _ethtool(ifname, struct.pack("II", _ETHTOOL_GPERMADDR, _MAX_ADDR_LEN) + bytes(_MAX_ADDR_LEN))
+    size = int(struct.unpack_from("I", answer, 4)[0]) if answer else 0
+    address = answer[8 : 8 + size]
+    return address.hex(":") if size == 6 and any(address) else ""
+
+
+def driver_info(ifname: str) -> DriverInfo:
+    """Return what the driver of an interface says of itself; empty for no such interface, or one without a driver."""
+    answer = _ethtool(ifname, struct.pack("I", _ETHTOOL_GDRVINFO) + bytes(_DRVINFO_SIZE - 4))
+    if not answer:
+        return DriverInfo()
+    driver, version, firmware = (answer[start : start + 32].split(b"\0")[0] for start in (4, 36, 68))
+    return DriverInfo(*(text.decode("utf-8", "replace").strip() for text in (driver, version, firmware)))
 
 
 def ipv4_address(ifname: str) -> Optional[tuple[str, str]]:
@@ -45,6 +60,16 @@ def ipv4_address(ifname: str) -> Optional[tuple[str, str]]:
         return None
     # struct sockaddr_in after the name: family, port, address
     return socket.inet_ntoa(address[20:24]), socket.inet_ntoa(netmask[20:24])
+
+
+def _ethtool(ifname: str, request: bytes) -> bytes:
+    """Return the filled request; b"" where the interface or its driver does not answer it."""
+    buffer = array.array("B", request)
+    try:
+        _ioctl(_SIOCETHTOOL, ifname, struct.pack("P", buffer.buffer_info()[0]))
+    except OSError:
+        return b""
+    return buffer.tobytes()
 
 
 def _ioctl(number: int, ifname: str, argument: bytes = b"") -> bytes:

@@ -8,8 +8,9 @@ and formats: protocol 6.8 (Facter 2.4); which interfaces identify a node: protoc
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
@@ -21,6 +22,7 @@ from mkcore.rubyregex import compile_ruby
 
 ARPHRD_ETHER = 1
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_BOOTIF = r"(?:01-)?([0-9a-f]{2}([-:])[0-9a-f]{2}(?:\2[0-9a-f]{2}){4})"
 _NO_MAC = "00:00:00:00:00:00"
 
 
@@ -55,33 +57,35 @@ def read_interfaces(
     permanent: Callable[[str], str] = ethtool.permanent_mac,
 ) -> list[Interface]:
     """Read all interfaces, sorted by name; an interface that vanishes meanwhile has empty fields."""
-    base = Path(sys_root) / "class/net"
+    base = f"{sys_root}/class/net"
     try:
-        names = sorted(entry.name for entry in base.iterdir() if entry.is_dir())
+        with os.scandir(base) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir())
     except OSError:
         return []
-    return [_read_interface(base / name, Path(proc_root), permanent) for name in names]
+    return [_read_interface(f"{base}/{name}", name, str(proc_root), permanent) for name in names]
 
 
-def _read_interface(base: Path, proc_root: Path, permanent: Callable[[str], str]) -> Interface:
-    master = _link_name(base / "bonding_slave") and _link_name(base / "master")
-    mac = _mac(read_line(base / "address"))
-    burnt_in = _mac(permanent(base.name)) or (_bonding_mac(proc_root, master, base.name) if master else "") or mac
-    carrier = read_line(base / "carrier")
+def _read_interface(base: str, name: str, proc_root: str, permanent: Callable[[str], str]) -> Interface:
+    master = _link_name(f"{base}/master") if os.path.exists(f"{base}/bonding_slave") else ""
+    mac = _mac(read_line(f"{base}/address"))
+    burnt_in = _mac(permanent(name)) or (_bonding_mac(proc_root, master, name) if master else "") or mac
+    carrier = read_line(f"{base}/carrier")
+    physical = os.path.exists(f"{base}/device")
     return Interface(
-        name=base.name,
-        index=_integer(read_line(base / "ifindex")),
-        type=_integer(read_line(base / "type")),
+        name=name,
+        index=_integer(read_line(f"{base}/ifindex")),
+        type=_integer(read_line(f"{base}/type")),
         mac=mac,
         permanent_mac=burnt_in,
-        physical=(base / "device").exists(),
-        mtu=_integer(read_line(base / "mtu")),
-        operstate=read_line(base / "operstate"),
+        physical=physical,
+        mtu=_integer(read_line(f"{base}/mtu")),
+        operstate=read_line(f"{base}/operstate"),
         carrier=carrier == "1" if carrier in ("0", "1") else None,
-        speed_mbps=max(0, _integer(read_line(base / "speed"))),
-        duplex=read_line(base / "duplex"),
-        driver=_link_name(base / "device/driver"),
-        device=_link_name(base / "device"),
+        speed_mbps=max(0, _integer(read_line(f"{base}/speed"))),
+        duplex=read_line(f"{base}/duplex"),
+        driver=_link_name(f"{base}/device/driver") if physical else "",
+        device=_link_name(f"{base}/device") if physical else "",
         bond_master=master,
     )
 
@@ -95,17 +99,17 @@ def _mac(text: str) -> str:
     return mac if _MAC.fullmatch(mac) and mac != _NO_MAC else ""
 
 
-def _link_name(path: Path) -> str:
-    """The last part of what a link leads to; for the directory `bonding_slave`, its own name; "" when absent."""
+def _link_name(path: str) -> str:
+    """The last part of what a link leads to; "" when it leads nowhere or is no link."""
     try:
-        return path.resolve(strict=True).name
-    except (OSError, RuntimeError):
+        return os.path.basename(os.readlink(path)) if os.path.exists(path) else ""
+    except OSError:
         return ""
 
 
-def _bonding_mac(proc_root: Path, master: str, name: str) -> str:
+def _bonding_mac(proc_root: str, master: str, name: str) -> str:
     try:
-        text = read_text(proc_root / "net/bonding" / master)
+        text = read_text(f"{proc_root}/net/bonding/{master}")
     except OSError:
         return ""
     return _mac(parse_bonding(text).get(name, ""))
@@ -134,12 +138,30 @@ def identity_interfaces(interfaces: Iterable[Interface], pattern: str = "") -> l
     return sorted((nic for nic in usable if search is None or search(nic.name)), key=lambda nic: nic.name)
 
 
+def choose_boot_nic(interfaces: Iterable[Interface], facts: Mapping[str, Json], bootif: str) -> str:
+    """Return the name of the NIC that the machine booted from, "" where there is no physical Ethernet.
+
+    bootif: the value of BOOTIF= on the kernel line (pxelinux, iPXE), which names it by address. Without one it is the
+    first by name that has an IPv4 address among the address facts, else the first with a carrier, else the first.
+    """
+    nics = [each for each in sorted(interfaces, key=lambda each: each.name) if each.ethernet]
+    match = re.fullmatch(_BOOTIF, bootif, re.IGNORECASE)
+    wanted = match[1].replace("-", ":").lower() if match else ""
+    ranked = [
+        *(each.name for each in nics if wanted and wanted in (each.mac, each.permanent_mac)),
+        *(each.name for each in nics if f"ipaddress_{fact_suffix(each.name)}" in facts),
+        *(each.name for each in nics if each.carrier),
+        *(each.name for each in nics),
+    ]
+    return ranked[0] if ranked else ""
+
+
 def parse_if_inet6(text: str) -> dict[str, list[ipaddress.IPv6Interface]]:
     """Return the IPv6 addresses of each interface in the text of /proc/net/if_inet6, in its order."""
     found: dict[str, list[ipaddress.IPv6Interface]] = {}
     for line in text.splitlines():
         match = re.match(r"([0-9a-f]{32}) [0-9a-f]+ ([0-9a-f]+) [0-9a-f]+ [0-9a-f]+ +(\S+)$", line)
-        if match:
+        if match and int(match.group(2), 16) <= 128:
             address = ipaddress.IPv6Interface((int(match.group(1), 16), int(match.group(2), 16)))
             found.setdefault(match.group(3), []).append(address)
     return found
