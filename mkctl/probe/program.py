@@ -29,7 +29,7 @@ def run(arguments: Sequence[str], ahead: Ahead) -> int:
     root, only_print, listen = _parse(arguments) if arguments else ("", False, by_timer(os.environ))
     journal.setup("INFO", component="mk-facts")
     paths = paths_under(root)
-    collectors = build_collectors(root, ahead=ahead)
+    collectors = build_collectors(root, ahead=ahead, before=lambda name: store.content.collectors[name].inventory)
     save = save_nothing if only_print else save_facts
     store = FactsStore(paths.facts, [collector.name for collector in collectors], save)
     try:

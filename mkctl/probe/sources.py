@@ -18,7 +18,6 @@ from typing import Callable, Optional
 
 from mkcore.errors import BadInput
 from mkcore.files import read_text
-from mkcore.interfaces import address_facts, read_interfaces
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths, paths_under
 from mkcore.proc import Finished, Outcome, run
@@ -38,10 +37,12 @@ from mkctl.probe.devices import collect_pci, collect_usb
 from mkctl.probe.dmi import board_fields, dmi_facts, read_dmi
 from mkctl.probe.flatten import flatten_lshw
 from mkctl.probe.groups import group_facts, lscpu_group
+from mkctl.probe.lldp import LISTENING_LIMIT_S, Before, collect_lldp
 from mkctl.probe.lscpu import flatten_lscpu, parse_lscpu
 from mkctl.probe.lshw import parse_lshw
 from mkctl.probe.machine import collect_smbios, collect_tpm
 from mkctl.probe.model import Status
+from mkctl.probe.network import collect_network
 from mkctl.probe.sysfs import block_facts, read_block_devices
 from mkctl.probe.virtual import read_virtual, virtual_facts, virtual_inventory
 
@@ -60,10 +61,13 @@ class Limits:
     lshw_s: float = 50.0
 
 
-def build_collectors(root: str = "", limits: Limits = Limits(), ahead: Optional[Ahead] = None) -> list[Collector]:
+def build_collectors(
+    root: str = "", limits: Limits = Limits(), ahead: Optional[Ahead] = None, before: Before = lambda _: {}
+) -> list[Collector]:
     """Return the collectors for the machine, or for the tree below `root`; later ones win where names collide.
 
-    ahead: the tools that are under way already.
+    ahead: the tools that are under way already. before: returns what a collector, by its name, brought to the inventory
+    the last time. Two have the name lldp: what the one heard in half a minute takes the place of the other's.
     """
     tool = (ahead or Ahead()).run
     paths, top = paths_under(root), Path(root or "/")
@@ -75,14 +79,21 @@ def build_collectors(root: str = "", limits: Limits = Limits(), ahead: Optional[
         Collector("dmi", limits.kernel_s, partial(collect_dmi, paths)),
         Collector("smbios", limits.kernel_s, partial(collect_smbios, paths)),
         Collector("tpm", limits.kernel_s, partial(collect_tpm, paths, top)),
-        Collector("network", limits.kernel_s, partial(collect_network, paths, bool(root))),
+        Collector("network", limits.kernel_s, partial(collect_network, paths, top, bool(root))),
+        Collector("lldp", limits.kernel_s, partial(collect_lldp, top, paths.sys, before)),
         Collector("block", limits.kernel_s, partial(collect_block, paths)),
         Collector("pci", limits.kernel_s, partial(collect_pci, paths.sys, top)),
         Collector("usb", limits.kernel_s, partial(collect_usb, paths.sys, top)),
         Collector("lscpu", limits.lscpu_s + margin_s, partial(collect_lscpu, paths, limits.lscpu_s, tool)),
         Collector("lshw", 2 * limits.lshw_s + margin_s, partial(collect_lshw, paths, limits.lshw_s, tool)),
         *build_custom(top),
+        *([] if root else [_listener(top, paths, before)]),
     ]
+
+
+def _listener(top: Path, paths: Paths, before: Before) -> Collector:
+    collect = partial(collect_lldp, top, paths.sys, before, listening=True)
+    return Collector("lldp", LISTENING_LIMIT_S, collect, awaited=False)
 
 
 def collect_system(paths: Paths, top: Path) -> Collected:
@@ -106,14 +117,6 @@ def collect_processors(paths: Paths) -> Collected:
 def collect_dmi(paths: Paths) -> Collected:
     """Collect the SMBIOS identification; a machine without SMBIOS has no such facts, and that is no failure."""
     return Collected(dmi_facts(read_dmi(paths.sys)))
-
-
-def collect_network(paths: Paths, only_files: bool = False) -> Collected:
-    """Collect interfaces and addresses. only_files: of a tree; the running kernel is not asked about them."""
-    if only_files:
-        interfaces = read_interfaces(paths.sys, paths.proc, lambda _: "")
-        return Collected(address_facts(interfaces, paths.proc, lambda _: None))
-    return Collected(address_facts(read_interfaces(paths.sys, paths.proc), paths.proc))
 
 
 def collect_block(paths: Paths) -> Collected:

@@ -29,6 +29,7 @@ SOCKET_FILES = {
     "mkcore/lifecycle.py",
     "mkcore/wsgi.py",
     "mkctl/probe/lldp.py",
+    "mkctl/probe/lldp_listen.py",
 }
 # The HTTP client resolves names itself, since only so one deadline bounds the resolver too.
 RESOLVER_FILES = {"mkcore/http.py"}
