@@ -138,7 +138,7 @@ def read_dmi_sections(sys_root: Path) -> dict[str, dict[str, str]]:
     if folder.exists():
         for attribute, section, key in _INVENTORY:
             sections.setdefault(section, {})[key] = clean_text(read_line(folder / attribute))
-        sections["system"]["uuid"] = sections["system"]["uuid"].lower()
+        sections["system"]["uuid"] = _uuid(sections["system"]["uuid"])
         sections["chassis"]["type"] = known_chassis(read_line(folder / "chassis_type"))
         return sections
     tree = sys_root / "firmware/devicetree/base"
@@ -156,3 +156,13 @@ def known_chassis(number: str) -> str:
     """Name a chassis type as chassis_text does, "" where that would be no news."""
     text = chassis_text(number)
     return "" if text in ("Other", "Unknown", "<OUT OF SPEC>") else text
+
+
+def _uuid(text: str) -> str:
+    """Return a UUID in lower case with hyphens, "" for what is none."""
+    try:
+        digits = bytes.fromhex(text.replace("-", "")).hex()
+    except ValueError:
+        return ""
+    parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+    return "-".join(parts) if len(digits) == 32 else ""

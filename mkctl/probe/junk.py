@@ -26,10 +26,10 @@ assetnumber asset1234567890 serialnumber serialno partnumber skunumber manufactu
 assettagnum filledbyoem fillbyoem oemserialnumber inputserialnumber xxsysserialnum type1productconfigid
 type1sku0 type1family type2boardassettag 0x00000000 0xffffffff
 nullstring oemserial serialnumberxxxxxx systemserialnumb sys1234567890 sys9876543210 mb1234567890 sn12345 sn1234567890
-12345 123456789000
+12345 123456789000 9876543210 unkonwn tbd xx sku family other chassismanufacture noenclosure
 """
 _WORDS = frozenset(_LIST.split())
-_NUMBERED = ("sernum", "partnum", "assettagnum", "manufacturer", "modulepartnumber", "modulemanufacturer")
+_BEGINNINGS = ("tobefilled", "tobedefined", "pleasechange", "reservedfor", "notsupportedby", "tbdby")
 _COUNTED = "0123456789" * 7
 _UUID_LENGTH = 36
 
@@ -40,7 +40,7 @@ def is_junk(text: str) -> bool:
     UUIDs known as placeholders count too, in any case of letters. Raises nothing.
     """
     word = "".join(filter(str.isalnum, text.lower()))
-    if not word or word in _WORDS or word.startswith(("tobefilled", "tobedefined", "pleasechange")):
+    if not word or word in _WORDS or word.startswith(_BEGINNINGS) or word.endswith("notset"):
         return True
     if len(set(word)) == 1 and (word[0] == "0" or len(word) > (3 if word[0] in "fx" else 5)):
         return True
@@ -54,7 +54,9 @@ def is_junk(text: str) -> bool:
 def _is_numbered(word: str) -> bool:
     """Recognize the templates of some firmware: "SerNum0", "DIMM_A1_PartNum", "Manufacturer01"."""
     stem = word.rstrip("0123456789")
-    return stem in _NUMBERED or stem.endswith(("sernum", "partnum", "assettagnum", "assettag"))
+    if stem.endswith(("sernum", "partnum", "assettagnum", "assettag")):
+        return True
+    return stem.endswith(("manufacturer", "modulepartnumber")) and (stem != word or "dimm" in word)
 
 
 def without_junk(values: Mapping[str, Union[str, int]]) -> dict[str, Json]:

@@ -80,7 +80,7 @@ def _known(number: int) -> int:
 
 
 def parse_cache(structure: Structure) -> Cache:
-    """Decode type 7; sizes that do not fit into 15 bits stand in fields of their own since version 3.1."""
+    """Decode type 7; since version 3.1 the sizes stand in wider fields too."""
     configuration = structure.number(0x05, 2)
     return Cache(
         designation=structure.string(0x04),
@@ -94,6 +94,6 @@ def parse_cache(structure: Structure) -> Cache:
 def _cache_bytes(structure: Structure, offset: int, wide_offset: int) -> int:
     """Read a size whose highest bit tells its unit: 0 for 1 KiB, 1 for 64 KiB."""
     size, bits = structure.number(offset, 2), 15
-    if size == _UNKNOWN_WORD and structure.has(wide_offset + 4):
+    if structure.has(wide_offset + 4):
         size, bits = structure.number(wide_offset, 4), 31
     return (size & ((1 << bits) - 1)) << (16 if size >> bits else 10)

@@ -6,7 +6,7 @@ from typing import Union
 
 import pytest
 
-from mkctl.probe.junk import is_junk
+from mkctl.probe.junk import is_junk, without_junk
 from mkctl.probe.texts import clean_text
 
 
@@ -39,6 +39,8 @@ def test_clean_text(value: Union[bytes, str], text: str) -> None:
         "012345678901234567890123456789", "0123456789ABCDEF", "03000200-0400-0500-0006-000700080009", "<BAD INDEX>",
         "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "Chassis Serial Number",
         "SerNum0", "DIMM_A1_SerNum", "A1_AssetTagNum0", "Manufacturer00", "ModulePartNumber02", "NO DIMM", "[Empty]",
+        "Not Supported by CPU", "Manufacturer not set", "ChannelA_Dimm2_Manufacturer", "A1_Manufacturer1", "TBD By OEM",
+        "Reserved for System Vendor", "(null)", "EEEEEEEE-EEEE-EEEE-EEEE-EEEEEEEEEEEE", "9876543210",
         "NOT AVAILABLE", "MB Serial Number", "12345678-1234-5678-90AB-CDDEEFAABBCC",
     ],
 )  # fmt: skip
@@ -57,3 +59,14 @@ def test_junk(text: str) -> None:
 )  # fmt: skip
 def test_no_junk(text: str) -> None:
     assert not is_junk(text)
+
+
+def test_without_junk() -> None:
+    values: dict[str, Union[str, int]] = {
+        "serial": "Default string",
+        "product": "R1",
+        "rank": 0,
+        "width": 64,
+        "tag": "",
+    }
+    assert without_junk(values) == {"product": "R1", "width": 64}
