@@ -31,9 +31,10 @@ from mkctl.probe.base import (
     name_facts,
     processor_facts,
 )
+from mkctl.probe.bmc import build_ipmi
 from mkctl.probe.collect import Collected, Collector
 from mkctl.probe.custom import build_custom
-from mkctl.probe.devices import collect_pci, collect_usb
+from mkctl.probe.devices import build_health, collect_block, collect_pci, collect_usb
 from mkctl.probe.dmi import board_fields, dmi_facts, read_dmi
 from mkctl.probe.flatten import flatten_lshw
 from mkctl.probe.groups import group_facts, lscpu_group
@@ -43,7 +44,8 @@ from mkctl.probe.lshw import parse_lshw
 from mkctl.probe.machine import collect_smbios, collect_tpm
 from mkctl.probe.model import Status
 from mkctl.probe.network import collect_network
-from mkctl.probe.sysfs import block_facts, read_block_devices
+from mkctl.probe.sysfs import read_block_devices
+from mkctl.probe.tools import failed
 from mkctl.probe.virtual import read_virtual, virtual_facts, virtual_inventory
 
 LSHW_WITHOUT_SMBIOS = ("lshw", "-json", "-disable", "dmi")
@@ -81,11 +83,13 @@ def build_collectors(
         Collector("tpm", limits.kernel_s, partial(collect_tpm, paths, top)),
         Collector("network", limits.kernel_s, partial(collect_network, paths, top, bool(root))),
         Collector("lldp", limits.kernel_s, partial(collect_lldp, top, paths.sys, before)),
-        Collector("block", limits.kernel_s, partial(collect_block, paths)),
+        Collector("block", limits.kernel_s, partial(collect_block, paths.sys, top)),
         Collector("pci", limits.kernel_s, partial(collect_pci, paths.sys, top)),
         Collector("usb", limits.kernel_s, partial(collect_usb, paths.sys, top)),
         Collector("lscpu", limits.lscpu_s + margin_s, partial(collect_lscpu, paths, limits.lscpu_s, tool)),
         Collector("lshw", 2 * limits.lshw_s + margin_s, partial(collect_lshw, paths, limits.lshw_s, tool)),
+        *build_ipmi(root, paths),
+        *build_health(root, paths.sys),
         *build_custom(top),
         *([] if root else [_listener(top, paths, before)]),
     ]
@@ -119,18 +123,13 @@ def collect_dmi(paths: Paths) -> Collected:
     return Collected(dmi_facts(read_dmi(paths.sys)))
 
 
-def collect_block(paths: Paths) -> Collected:
-    """Collect the block devices."""
-    return Collected(block_facts(read_block_devices(paths.sys)))
-
-
 def collect_lscpu(paths: Paths, timeout_s: float, run: Runner = run) -> Collected:
     """Run lscpu; the text form where this util-linux has no JSON."""
     finished = run(LSCPU, timeout_s=timeout_s)
     if finished.outcome is Outcome.FAILED:
         finished = run(LSCPU[:1], timeout_s=timeout_s / 2)
     if not finished.ok:
-        return _failed(finished)
+        return failed(finished)
     pairs = parse_lscpu(finished.stdout)
     return Collected({**flatten_lscpu(pairs, _cpuinfo(paths)), **lscpu_group(pairs)})
 
@@ -142,7 +141,7 @@ def collect_lshw(paths: Paths, timeout_s: float, run: Runner = run) -> Collected
         remark = f"{finished.describe()}; read again without SMBIOS"
         finished = run(LSHW_WITHOUT_SMBIOS, timeout_s=timeout_s)
     if not finished.ok:
-        return _failed(finished)
+        return failed(finished)
     block = read_block_devices(paths.sys)
     board = board_fields(read_dmi(paths.sys))
     left_out: list[str] = []
@@ -158,8 +157,3 @@ def _cpuinfo(paths: Paths) -> str:
         return read_text(paths.proc / "cpuinfo", CPUINFO_LIMIT_BYTES)
     except (OSError, BadInput):
         return ""  # sysfs still knows the count
-
-
-def _failed(finished: Finished) -> Collected:
-    statuses = {Outcome.TIMED_OUT: Status.TIMED_OUT, Outcome.MISSING: Status.MISSING}
-    return Collected({}, statuses.get(finished.outcome, Status.FAILED), finished.describe())
