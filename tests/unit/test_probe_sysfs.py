@@ -21,8 +21,9 @@ from mkctl.probe.base import (
 )
 from mkctl.probe.dmi import board_fields, chassis_text, dmi_facts, read_dmi
 from mkctl.probe.smbios import count_processors, parse_table
-from mkctl.probe.sysfs import block_facts, parse_serial_page, read_block_devices
+from mkctl.probe.sysfs import block_facts, read_block_devices
 from mkctl.probe.virtual import read_virtual, virtual_facts
+from mkctl.probe.vpd import parse_serial_page
 
 DISKS = {
     "block/vda/size": "41943040\n",
