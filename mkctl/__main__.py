@@ -64,9 +64,9 @@ def run_verb(arguments: list[str]) -> int:
 
         return call(paths, {"checkin": "CheckIn", "register": "Register"}[verb], options.as_json)
     if verb == "facts":
-        from mkctl.cli.facts import show_facts
+        from mkctl.cli.facts import run_facts
 
-        return show_facts(paths, options.names, options.dialect or "", options.as_json)
+        return run_facts(paths, options)
     if verb == "config":
         from mkctl.cli.config import show_config
 

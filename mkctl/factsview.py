@@ -112,6 +112,19 @@ class FactsView:
         fresh = addresses if "facter" in self._sets else {}
         return registration.build_facts(chosen.flat, fresh, self._exclude, eth0, chosen.on_top)
 
+    @property
+    def sets(self) -> frozenset[str]:
+        """Names of the chosen sets."""
+        return self._sets
+
+    def is_excluded(self, name: str) -> bool:
+        """Tell whether the exclusion pattern keeps a fact of this name from being sent."""
+        return bool(self._exclude and self._exclude.search(name))
+
+    def steady(self, facts: dict[str, Json]) -> dict[str, Json]:
+        """What of the facts counts: the digest's input."""
+        return self._steady.facts(facts)
+
     def digest(self, facts: dict[str, Json]) -> str:
         """Digest of facts that `build` made, without what is volatile."""
         return self._steady.digest(facts)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import NoReturn
 
+from mkcore.keys import FACT_SETS
 from mkcore.version import VERSION
 
 USAGE_STATUS = 64
@@ -59,13 +61,44 @@ def build_parser() -> Parser:
     }
     for verb, text in texts.items():
         verbs.add_parser(verb, parents=[common], help=text, description=text[0].upper() + text[1:] + ".")
-    text = "print the facts that would be sent, or only those named"
-    facts = verbs.add_parser("facts", parents=[common], help=text, description=text[0].upper() + text[1:] + ".")
-    facts.add_argument("names", nargs="*", metavar="NAME", help="name of a fact, or a pattern such as 'macaddress*'")
-    facts.add_argument(
-        "--dialect", choices=("razor", "hanlon"), help="as this kind of server gets them (default: the one in use)"
-    )
+    _add_facts(verbs.add_parser, common)
     text = "print the values in effect"
     config = verbs.add_parser("config", parents=[common], help=text, description=text[0].upper() + text[1:] + ".")
     config.add_argument("--origin", action="store_true", help="show where each value comes from")
     return parser
+
+
+def _add_facts(add_parser: Callable[..., argparse.ArgumentParser], common: Parser) -> None:
+    text = "print the facts that would be sent, or only those named"
+    facts = add_parser("facts", parents=[common], help=text, description=text[0].upper() + text[1:] + ".")
+    facts.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="name of a fact, a pattern such as 'macaddress*', or with dots a value in a structure (disks.sda.serial)",
+    )
+    facts.add_argument(
+        "--dialect", choices=("razor", "hanlon"), help="as this kind of server gets them (default: the one in use)"
+    )
+    facts.add_argument(
+        "--set",
+        action="extend",
+        type=_sets,
+        dest="sets",
+        metavar="SET",
+        help=f"these sets instead of the configured ones: {', '.join(FACT_SETS)}",
+    )
+    instead = facts.add_mutually_exclusive_group()
+    instead.add_argument("--diff", action="store_true", help="what changed since the last registration")
+    instead.add_argument("--timing", action="store_true", help="what each collector cost, and how it went")
+    instead.add_argument("--explain", action="append", metavar="NAME", help="where a fact comes from")
+    instead.add_argument("--inventory", action="store_true", help="the inventory document, or values in it")
+    instead.add_argument("--schema", action="store_true", help="the JSON Schema of the inventory document")
+
+
+def _sets(text: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    for name in names:
+        if name not in FACT_SETS:
+            raise argparse.ArgumentTypeError(f"{name!r} is not a set of facts: {', '.join(FACT_SETS)}")
+    return names

@@ -1,0 +1,87 @@
+"""`mkctl facts --explain NAME`: where a fact comes from, whether it is sent, and whether its change counts."""
+
+from __future__ import annotations
+
+from mkcore.errors import NotReady
+from mkcore.jsonfields import Json
+from mkctl.cli.lookup import find_values
+from mkctl.factsview import FactsView
+from mkctl.probe.model import FactsFile
+from mkctl.probe.origins import CUSTOM, FLAT, INVENTORY, STRUCTURED, Origin, find_origin
+from mkctl.registration import INVENTORY as INVENTORY_FACT
+from mkctl.registration import set_of
+
+Explanation = dict[str, Json]
+
+
+def explain(name: str, view: FactsView, content: FactsFile) -> list[Explanation]:
+    """Return an explanation for each thing that has the name: a fact, a structured fact, a part of the inventory.
+
+    `content` is the whole facts.json. Raises NotReady for a name that is neither collected nor known.
+    """
+    sent = view.build()
+    flat = {**content.facts, **{key: value for key, value in sent.items() if key not in content.structured}}
+    flat.pop(INVENTORY_FACT, None)
+    found: list[Explanation] = []
+    if name in flat:
+        custom = name in content.custom_names
+        origin = [CUSTOM] if custom else find_origin(name, FLAT)
+        kind = "custom" if custom else set_of(name)
+        found.append(_explanation(name, flat[name], origin, kind) | _collector(content, name, "facts"))
+    found += _inside(name, content, "structured", STRUCTURED)
+    found += _inside(name.removeprefix(f"{INVENTORY_FACT}."), content, "inventory", INVENTORY)
+    if name == INVENTORY_FACT:
+        found.append(_explanation(name, "", find_origin(name, FLAT), "inventory"))
+    if not found:
+        known = find_origin(name, FLAT)
+        if not known:
+            raise NotReady(f"no fact of the name {name}")
+        found.append(_explanation(name, "", known, set_of(name)) | {"collector": "none: this machine has no such fact"})
+    return [each | _fate(each, view, sent) for each in found]
+
+
+def _inside(name: str, content: FactsFile, kind: str, table: tuple[Origin, ...]) -> list[Explanation]:
+    """Explain a value of the structured facts or of the inventory by its first step."""
+    tree = content.structured if kind == "structured" else content.inventory
+    values = find_values(name, [tree])
+    if not values:
+        return []
+    top = next((key for key in tree if name == key or name.startswith(f"{key}.")), name)
+    value: Json = next(iter(values.values())) if len(values) == 1 else f"{len(values)} values"
+    return [_explanation(name, value, find_origin(top, table), kind) | _collector(content, top, kind)]
+
+
+def _explanation(name: str, value: Json, origin: list[Origin], kind: str) -> Explanation:
+    known = origin[0] if origin else Origin("", "unknown", "unknown", "unknown")
+    path = known.module if "." in known.module else f"mkctl.probe.{known.module}"
+    parser = f"{path.replace('.', '/')}.py"
+    return {
+        "name": name,
+        "value": value,
+        "set": kind,
+        "source": known.source,
+        "parser": parser,
+        "protocol": known.section,
+    }
+
+
+def _collector(content: FactsFile, name: str, part: str) -> Explanation:
+    """Which collectors brought it; "mkctl" for what is made when it is sent (fresh addresses, *_eth0)."""
+    brought = [key for key, state in content.collectors.items() if name in getattr(state, part)]
+    states = [content.collectors[key] for key in brought]
+    told = [f"{key} ({each.status.value}, {each.duration_ms} ms)" for key, each in zip(brought, states)]
+    return {"collector": ", ".join(told) or "mkctl, when it registers"}
+
+
+def _fate(each: Explanation, view: FactsView, sent: dict[str, Json]) -> Explanation:
+    name, kind = str(each["name"]), str(each["set"])
+    top = name.split(".")[0] if kind == "structured" and name not in sent else name
+    top = INVENTORY_FACT if kind == "inventory" else top
+    if kind not in view.sets:
+        return {"sent": f"no: the set {kind} is not in facts.sets"}
+    if top not in sent:
+        excluded = view.is_excluded(top)
+        return {"sent": "no: facts.exclude matches its name" if excluded else "no: nothing was collected"}
+    path = f"{INVENTORY_FACT}.{name}" if kind == "inventory" and name != INVENTORY_FACT else name
+    volatile = not find_values(path, [view.steady(sent)])
+    return {"sent": "yes", "change": "no reason to register again" if volatile else "makes the node register again"}
