@@ -1,0 +1,164 @@
+"""The listener, over veth pairs in a network of its own: real frames, sent by nothing of the product (row 88)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import lldp_wire as wire
+import pytest
+from probe_tree import make_tree
+
+from mkcore.jsonfields import Json
+from mkctl.probe.collect import Collected
+from mkctl.probe.lldp import collect_lldp
+from mkctl.probe.lldp_facts import build_neighbors
+from mkctl.probe.lldp_frames import parse_frame
+from mkctl.probe.lldp_listen import listen
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="listening on a network of its own needs root")
+
+T = TypeVar("T")
+HEARD = replace(parse_frame(wire.SWITCH), source="listener")
+SECOND_FRAME = wire.frame(wire.chassis(7, b"card"), wire.port(7, b"1"), wire.ttl())
+SECOND = replace(parse_frame(SECOND_FRAME), source="listener")
+FAREWELL = wire.frame(wire.chassis(4, wire.MAC), wire.port(5, b"Ethernet12"), wire.ttl(0))
+
+
+def with_cable(function: Callable[[], T], *more: str) -> T:
+    """Run a function where `ours` is a NIC with a cable whose other end is `theirs`, and so for each of `more`."""
+
+    def run() -> T:
+        wire.make_cable("ours", "theirs")
+        for name in more:
+            wire.make_cable(name, f"{name}-far")
+        return function()
+
+    return wire.in_own_network(run)
+
+
+def timed_listen(names: list[str], known: dict[str, set[tuple[str, str]]], limit_s: float) -> tuple[object, float]:
+    began = time.monotonic()
+    return listen(names, known, limit_s), time.monotonic() - began
+
+
+@pytest.mark.parametrize("group", ["0180c200000e", "0180c2000003", "0180c2000000"])
+def test_a_neighbour_is_heard_and_then_it_ends(group: str) -> None:
+    frame = bytes.fromhex(group) + wire.SWITCH[6:]
+
+    def run() -> tuple[object, float]:
+        with wire.sender("theirs", frame):
+            return timed_listen(["ours"], {}, 20.0)
+
+    heard, took_s = with_cable(run)
+    assert heard == {"ours": [HEARD]}
+    assert took_s < 10
+
+
+def test_every_nic_is_waited_for() -> None:
+    def run() -> tuple[object, float]:
+        with wire.sender("theirs", wire.SWITCH):
+            return timed_listen(["ours", "second"], {}, 1.0)
+
+    heard, took_s = with_cable(run, "second")
+    assert heard == {"ours": [HEARD], "second": []}
+    assert took_s >= 1.0
+
+
+def test_neighbours_that_are_expected_are_waited_for() -> None:
+    def run() -> tuple[object, float]:
+        with wire.sender("theirs", *[wire.SWITCH] * 20, SECOND_FRAME):
+            return timed_listen(["ours"], {"ours": {SECOND.key}}, 20.0)
+
+    heard, took_s = with_cable(run)
+    assert heard == {"ours": [HEARD, SECOND]}
+    assert took_s < 10
+
+
+def test_what_the_machine_itself_sends_is_not_heard() -> None:
+    def run() -> tuple[object, float]:
+        with wire.sender("ours", wire.SWITCH):
+            return timed_listen(["ours"], {}, 0.5)
+
+    assert with_cable(run)[0] == {"ours": []}
+
+
+def test_a_farewell_and_what_is_no_lldp_are_not_heard() -> None:
+    noise = wire.header() + os.urandom(40)
+    other = wire.SWITCH[:12] + b"\x08\x00" + wire.SWITCH[14:]
+
+    def run() -> tuple[object, float]:
+        with wire.sender("theirs", noise, other, FAREWELL, wire.header()):
+            return timed_listen(["ours"], {}, 0.5)
+
+    assert with_cable(run)[0] == {"ours": []}
+
+
+def test_a_flood_ends_the_listening_on_its_nic_alone() -> None:
+    def run() -> tuple[object, float]:
+        flood = [wire.frame(wire.chassis(7, b"%d" % number), wire.port(7, b"1"), wire.ttl()) for number in range(600)]
+        with wire.sender("theirs", *flood), wire.sender("second-far", wire.SWITCH):
+            return timed_listen(["ours", "second"], {"ours": {("never", "heard")}}, 25.0)
+
+    heard, took_s = with_cable(run, "second")
+    assert isinstance(heard, dict)
+    assert (len(heard["ours"]), heard["second"]) == (16, [HEARD])
+    assert took_s < 20
+
+
+def test_a_nic_that_goes_away_costs_itself() -> None:
+    def run() -> tuple[object, float]:
+        with wire.sender("second-far", wire.SWITCH):
+            names = ["absent", "ours", "second"]
+            wire.ip("link", "set", "ours", "down")
+            return timed_listen(names, {}, 5.0)
+
+    heard, took_s = with_cable(run, "second")
+    assert heard == {"ours": [], "second": [HEARD]}
+    assert took_s < 4  # an interface that is down says so at once
+
+
+def test_no_nic_at_all() -> None:
+    assert wire.in_own_network(lambda: listen([], {})) == {}
+    with pytest.raises(OSError, match="no interface with this name"):
+        wire.in_own_network(lambda: listen(["absent"], {}))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """A tree in which the veth `ours` looks like a physical NIC."""
+    nic = "sys/class/net/ours"
+    return make_tree(tmp_path, {f"{nic}/type": "1\n", f"{nic}/carrier": "1\n", f"{nic}/device/": ""})
+
+
+def test_the_collector_of_the_timer_s_runs(machine: Path) -> None:
+    """What networkd said before and does not say now is gone; what was heard before and is heard again stands."""
+    before: dict[str, Json] = {"lldp_neighbors": build_neighbors({"ours": [HEARD], "gone": [HEARD]})}
+
+    def run() -> Collected:
+        with wire.sender("theirs", wire.SWITCH):
+            return collect_lldp(machine, machine / "sys", lambda _: before, listening=True)
+
+    got = with_cable(run)
+    assert got.facts == {
+        "lldp_neighbor_chassisid_ours": "00:1c:73:0a:0b:0c",
+        "lldp_neighbor_portid_ours": "Ethernet12",
+        "lldp_neighbor_sysname_ours": "sw-rack12-MG-01.example.net",
+        "lldp_neighbor_mngaddr_ipv4_ours": "10.0.0.12",
+        "lldp_neighbor_mngaddr_ipv6_ours": "2001:db8::12",
+        "lldp_neighbor_pvid_ours": 100,
+        "lldp_neighbor_mtu_ours": "9236",
+    }
+    assert (got.inventory, got.error) == ({"lldp_neighbors": build_neighbors({"ours": [HEARD]})}, "")
+
+
+def test_where_one_may_not_listen_networkd_alone_is_asked(machine: Path) -> None:
+    """Here no interface of that name exists; in the unit it would be a missing capability."""
+    before: dict[str, Json] = {"lldp_neighbors": build_neighbors({"ours": [HEARD]})}
+    got = wire.in_own_network(lambda: collect_lldp(machine, machine / "sys", lambda _: before, listening=True))
+    assert got.error == "cannot listen: no interface with this name"
+    assert got.inventory == before
