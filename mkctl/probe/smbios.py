@@ -158,8 +158,9 @@ def _walk(table: bytes, count: int) -> tuple[list[Structure], str]:
         if kind == _END and not count:
             return found, ""
         position = end + 2
-    missing = count - len(found) if count else 0
-    return found, f"{missing} of {count} structures are missing" if missing > 0 else ""
+    if len(found) < count:
+        return found, f"{count - len(found)} of {count} structures are missing"
+    return found, "" if count or not table else "ends without its end mark"
 
 
 def count_processors(table: bytes) -> int:
