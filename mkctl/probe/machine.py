@@ -20,7 +20,6 @@ from mkctl.probe.model import join_trees
 from mkctl.probe.smbios import Smbios, read_smbios
 from mkctl.probe.smbios_inventory import build_smbios_inventory, build_tpm
 from mkctl.probe.smbios_machine import BOARD, SYSTEM, parse_board, parse_system
-from mkctl.probe.tpm import ask_tpm, build_get_capability, parse_get_capability, read_tpm
 
 _TPM_DEVICE = "dev/tpmrm0"
 
@@ -51,6 +50,10 @@ def collect_smbios(paths: Paths) -> Collected:
 
 def collect_tpm(paths: Paths, top: Path) -> Collected:
     """Collect the TPM. One that does not answer costs its maker and firmware alone, with a remark."""
+    if not (paths.sys / "class/tpm").exists():
+        return Collected()
+    from mkctl.probe.tpm import ask_tpm, build_get_capability, parse_get_capability, read_tpm
+
     found, remark = read_tpm(paths.sys), ""
     if found.get("version") == "2.0":
         try:

@@ -1,6 +1,7 @@
-"""SMBIOS types 38, 41 and 43: the BMC's interface, devices on the board, and the TPM.
+"""SMBIOS types 7, 38 and 41: caches, the BMC's interface, and devices on the board.
 
-Source: SMBIOS 3.7 (DSP0134) sections 7.39, 7.42 and 7.44.
+The kernel knows these things better while their drivers are loaded; the table also tells of those without one. Apart
+from the other types, as a collection does not need them. Source: SMBIOS 3.7 (DSP0134) sections 7.8, 7.39 and 7.42.
 """
 
 from __future__ import annotations
@@ -8,11 +9,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mkctl.probe.smbios import Structure
-from mkctl.probe.texts import clean_text
 
-IPMI, ONBOARD, TPM = 38, 41, 43
+CACHE, IPMI, ONBOARD = 7, 38, 41
 _IPMI_INTERFACES = ("", "KCS", "SMIC", "BT", "SSIF")
-_TPM_VENDOR_BYTES = 4
+
+
+class Cache(NamedTuple):
+    """Type 7. level: 1 to 8; enabled: at boot; sizes: 0 for an empty socket."""
+
+    designation: str
+    level: int
+    enabled: bool
+    size_bytes: int
+    max_size_bytes: int
 
 
 class IpmiDevice(NamedTuple):
@@ -32,15 +41,24 @@ class OnboardDevice(NamedTuple):
     pci_address: str
 
 
-class TpmDevice(NamedTuple):
-    """Type 43. vendor: the four letters that the TCG gave it, "IFX"; version: of the specification, "2.0".
+def parse_cache(structure: Structure) -> Cache:
+    """Decode type 7; since version 3.1 the sizes stand in wider fields too."""
+    configuration = structure.number(0x05, 2)
+    return Cache(
+        designation=structure.string(0x04),
+        level=(configuration & 0x07) + 1,
+        enabled=bool(configuration & 0x80),
+        size_bytes=_cache_bytes(structure, 0x09, 0x17),
+        max_size_bytes=_cache_bytes(structure, 0x07, 0x13),
+    )
 
-    firmware_version: "7.85", "" for unknown.
-    """
 
-    vendor: str
-    version: str
-    firmware_version: str
+def _cache_bytes(structure: Structure, offset: int, wide_offset: int) -> int:
+    """Read a size whose highest bit tells its unit: 0 for 1 KiB, 1 for 64 KiB."""
+    size, bits = structure.number(offset, 2), 15
+    if structure.has(wide_offset + 4):
+        size, bits = structure.number(wide_offset, 4), 31
+    return (size & ((1 << bits) - 1)) << (16 if size >> bits else 10)
 
 
 def parse_ipmi_device(structure: Structure) -> IpmiDevice:
@@ -63,21 +81,3 @@ def parse_onboard_device(structure: Structure) -> OnboardDevice:
         instance=structure.number(0x06, 1),
         pci_address=f"{domain:04x}:{bus:02x}:{location >> 3:02x}.{location & 7}" if structure.has(0x0B) else "",
     )
-
-
-def parse_tpm_device(structure: Structure) -> TpmDevice:
-    """Decode type 43. The firmware's version has its own form for TPM 1.2: two bytes in the middle of the field."""
-    vendor = structure.area[0x04 : 0x04 + _TPM_VENDOR_BYTES]
-    major, minor = structure.number(0x08, 1), structure.number(0x09, 1)
-    first = structure.number(0x0A, 4)
-    firmware = ""
-    if first and major == 1:
-        firmware = f"{first >> 16 & 0xFF}.{first >> 24}"
-    elif first:
-        firmware = build_tpm_firmware_version(first)
-    return TpmDevice(clean_text(vendor.split(b"\0")[0]), f"{major}.{minor}" if major else "", firmware)
-
-
-def build_tpm_firmware_version(first: int) -> str:
-    """Write the first half of a TPM 2.0's firmware version as its makers do: 0x00070055 -> "7.85"."""
-    return f"{first >> 16}.{first & 0xFFFF}"

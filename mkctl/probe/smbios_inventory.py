@@ -12,7 +12,6 @@ from mkcore.jsonfields import Json
 from mkctl.probe.dmi import known_chassis
 from mkctl.probe.junk import is_junk, without_junk
 from mkctl.probe.smbios import Smbios
-from mkctl.probe.smbios_devices import TPM, parse_tpm_device
 from mkctl.probe.smbios_machine import (
     BOARD,
     CHASSIS,
@@ -27,6 +26,7 @@ from mkctl.probe.smbios_machine import (
 )
 from mkctl.probe.smbios_memory import ARRAY, FOREIGN_USES, SLOT, MemoryArray, Slot, parse_array, parse_slot
 from mkctl.probe.smbios_processor import PROCESSOR, Socket, parse_socket
+from mkctl.probe.smbios_tpm import TPM, parse_tpm_device
 
 # Credentials for systemd reach a virtual machine as OEM strings (systemd.system-credentials(7)); they are secrets.
 _SECRET_STRINGS = ("io.systemd.credential",)

@@ -1,7 +1,7 @@
-"""SMBIOS types 4 and 7: processor sockets, populated or not, and the caches in them.
+"""SMBIOS type 4: processor sockets, populated or not.
 
 Sockets are the firmware's view: it knows empty ones, serial numbers and the cores that were fused off, which the kernel
-does not. Source: SMBIOS 3.7 (DSP0134) sections 7.5 and 7.8.
+does not. Source: SMBIOS 3.7 (DSP0134) section 7.5.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mkctl.probe.smbios import Structure
 
-PROCESSOR, CACHE = 4, 7
+PROCESSOR = 4
 _CENTRAL_PROCESSOR = 3
 _POPULATED = 0x40
 _IN_NEXT_FIELD = 0xFF
@@ -37,16 +37,6 @@ class Socket(NamedTuple):
     cores: int
     cores_enabled: int
     threads: int
-
-
-class Cache(NamedTuple):
-    """Type 7. level: 1 to 8; enabled: at boot; sizes: 0 for an empty socket."""
-
-    designation: str
-    level: int
-    enabled: bool
-    size_bytes: int
-    max_size_bytes: int
 
 
 def parse_socket(structure: Structure) -> Socket:
@@ -77,23 +67,3 @@ def _count(structure: Structure, offset: int, wide_offset: int) -> int:
 
 def _known(number: int) -> int:
     return 0 if number == _UNKNOWN_WORD else number
-
-
-def parse_cache(structure: Structure) -> Cache:
-    """Decode type 7; since version 3.1 the sizes stand in wider fields too."""
-    configuration = structure.number(0x05, 2)
-    return Cache(
-        designation=structure.string(0x04),
-        level=(configuration & 0x07) + 1,
-        enabled=bool(configuration & 0x80),
-        size_bytes=_cache_bytes(structure, 0x09, 0x17),
-        max_size_bytes=_cache_bytes(structure, 0x07, 0x13),
-    )
-
-
-def _cache_bytes(structure: Structure, offset: int, wide_offset: int) -> int:
-    """Read a size whose highest bit tells its unit: 0 for 1 KiB, 1 for 64 KiB."""
-    size, bits = structure.number(offset, 2), 15
-    if structure.has(wide_offset + 4):
-        size, bits = structure.number(wide_offset, 4), 31
-    return (size & ((1 << bits) - 1)) << (16 if size >> bits else 10)

@@ -19,7 +19,7 @@ from mkcore.errors import BadInput
 from mkcore.files import read_line, read_text
 from mkcore.jsonfields import Json
 from mkctl.probe.junk import without_junk
-from mkctl.probe.smbios_devices import build_tpm_firmware_version
+from mkctl.probe.smbios_tpm import build_tpm_firmware_version
 from mkctl.probe.texts import clean_text
 
 ANSWER_TIMEOUT_S = 3.0

@@ -14,10 +14,11 @@ from typing import NamedTuple, Union
 
 from mkctl.probe.dmi import chassis_text
 from mkctl.probe.smbios import Smbios, Structure
-from mkctl.probe.smbios_devices import parse_ipmi_device, parse_onboard_device, parse_tpm_device
+from mkctl.probe.smbios_devices import parse_cache, parse_ipmi_device, parse_onboard_device
 from mkctl.probe.smbios_machine import parse_board, parse_chassis, parse_firmware, parse_oem_strings, parse_system
 from mkctl.probe.smbios_memory import parse_array, parse_slot
-from mkctl.probe.smbios_processor import parse_cache, parse_socket
+from mkctl.probe.smbios_processor import parse_socket
+from mkctl.probe.smbios_tpm import parse_tpm_device
 
 UNITS = {"bytes": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 SAYS_NOTHING = {

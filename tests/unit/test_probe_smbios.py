@@ -36,14 +36,15 @@ from mkctl.probe.smbios import (
     read_smbios,
 )
 from mkctl.probe.smbios_devices import (
+    parse_cache,
     parse_ipmi_device,
     parse_onboard_device,
-    parse_tpm_device,
 )
 from mkctl.probe.smbios_inventory import build_smbios_inventory
 from mkctl.probe.smbios_machine import parse_system
 from mkctl.probe.smbios_memory import parse_array, parse_slot
-from mkctl.probe.smbios_processor import parse_cache, parse_socket
+from mkctl.probe.smbios_processor import parse_socket
+from mkctl.probe.smbios_tpm import parse_tpm_device
 
 TABLE = make_table(make_system(manufacturer="Acme", serial="S1"), make_socket(0), make_slot(0))
 KINDS = [1, 4, 17, 127]
