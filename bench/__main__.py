@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from bench import image
-from bench.rows import merge, table
+from bench import facts, facts_vm, image
+from bench.rows import Row, merge, table
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUPS = {"size": image.size, "cli": image.cli, "boot": image.boot}
+GROUPS: dict[str, tuple[Callable[[Path], list[Row]], ...]] = {
+    "size": (image.size,),
+    "cli": (image.cli,),
+    "boot": (image.boot,),
+    "facts": (facts.host, facts_vm.machine),
+}
 
 
 def main() -> int:
@@ -18,9 +24,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--only", choices=sorted(GROUPS), help="run one group and replace its rows alone")
     asked = parser.parse_args().only
-    rows = []
-    for name, measure in GROUPS.items():
-        if asked in (None, name):
+    rows: list[Row] = []
+    for name, measures in GROUPS.items():
+        for measure in measures if asked in (None, name) else ():
             print(f"bench: {name} …", file=sys.stderr, flush=True)
             rows += measure(ROOT)
     print(table(merge(ROOT / "build/bench.json", rows)))

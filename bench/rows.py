@@ -18,6 +18,12 @@ LIMITS = {
     "memory.suite_idle_pss_mb": 38.0,
     "memory.mkctl_over_bare_imports": 1.2,
     "image.kernel_plus_initrd_mb": 110.0,
+    "facts.wall_over_originals": 0.16,
+    "facts.wall_over_ipa": 0.15,
+    "facts.wall_over_one_lshw": 1.6,
+    "facts.wall_over_originals_vm": 0.16,
+    "facts.wall_over_ipa_vm": 0.15,
+    "facts.identity_ms": 5.0,
 }
 """The largest value that is asked for; a row without an entry is only reported."""
 
