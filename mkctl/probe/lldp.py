@@ -178,11 +178,18 @@ def _parse_neighbor(item: Mapping[str, Json], where: str) -> Neighbor:
         port_id_type=port_id_type,
         port_description=clean_text(get_str(item, "PortDescription", default="", where=where)),
         system_name=clean_text(get_str(item, "SystemName", default="", where=where)),
-        system_description=clean_text(get_str(item, "SystemDescription", default="", where=where)),
+        system_description=_unescape(get_str(item, "SystemDescription", default="", where=where)),
         enabled_capabilities=capability_names(get_int(item, "EnabledCapabilities", default=0, where=where)),
         vlan_id=vlan_id if 0 < vlan_id <= MAX_VLAN_ID else 0,
         source=NETWORKD,
     )
+
+
+def _unescape(text: str) -> str:
+    """networkd writes a line break as a backslash and n: here a space, as where the listener heard it."""
+    for escaped in ("\\r", "\\n", "\\t"):
+        text = text.replace(escaped, " ")
+    return clean_text(text)
 
 
 def _parse_raw_id(item: Mapping[str, Json], key: str, types: tuple[str, ...], where: str) -> tuple[str, str]:

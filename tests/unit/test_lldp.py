@@ -44,7 +44,7 @@ REPLY = {
                     "RawPortID": [5, *b"Ethernet12"],
                     "PortDescription": "Rack 12",
                     "SystemName": "sw",
-                    "SystemDescription": "EOS",
+                    "SystemDescription": "EOS\\nversion 4",
                     "EnabledCapabilities": 20,
                 }
             ],
@@ -109,7 +109,7 @@ def test_networkd_is_asked_at_once(top: Path) -> None:
                 "port_id_type": "interface_name",
                 "port_description": "Rack 12",
                 "system_name": "sw",
-                "system_description": "EOS",
+                "system_description": "EOS version 4",
                 "enabled_capabilities": ["bridge", "router"],
                 "source": "networkd",
             }
