@@ -7,11 +7,13 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from capture_files import CAPTURES, captures
+from capture_files import CAPTURES, captures, unpack
 from dmidecode_text import Record, compared_fields, differences, parse_dmidecode, run_dmidecode
 from probe_tree import make_tree
 
+from mkcore.paths import paths_under
 from mkctl.probe.junk import is_junk
+from mkctl.probe.machine import collect_smbios, collect_tpm
 from mkctl.probe.model import INVENTORY_VERSION
 from mkctl.probe.schema import build_schema
 from mkctl.probe.smbios import parse_dump, parse_entry_point, parse_smbios, read_smbios
@@ -100,3 +102,17 @@ def test_what_counts_as_junk_in_the_field(path: Path) -> None:
             value = record.fields.get(key, "")
             if not is_junk(value):
                 assert any(map(str.isdigit, value)) or "X" in value.upper(), f"{path.name}: {key} {value!r} is kept"
+
+
+@pytest.mark.parametrize("path", captures("sysfs/hwloc-*.tar.xz"))
+def test_trees_of_sysfs(path: Path, tmp_path: Path) -> None:
+    """What the kernel decoded stands in for the table; these trees were taken by a user who may not read that."""
+    parts = ("*/sys/class/dmi/id/*", "*/sys/class/tpm*", "*/sys/firmware/efi/*", "*/sys/devices/system/cpu/cpu0/*")
+    root = unpack(path, tmp_path, *parts)
+    collected = collect_smbios(paths_under(str(root)))
+    inventory = {**collected.inventory, **collect_tpm(paths_under(str(root)), root).inventory}
+    jsonschema.validate({"schema_version": INVENTORY_VERSION, **inventory}, build_schema())
+    folder = root / "sys/class/dmi/id"
+    vendor = (folder / "sys_vendor").read_text(encoding="utf-8").strip() if (folder / "sys_vendor").exists() else ""
+    assert inventory.get("system", {}).get("manufacturer", "") == ("" if is_junk(vendor) else vendor)
+    assert ("boot_mode" in inventory.get("firmware", {})) is (folder.exists() or (root / "sys/firmware/efi").exists())
