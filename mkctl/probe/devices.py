@@ -46,7 +46,7 @@ def collect_usb(sys_root: Path, top: Path) -> Collected:
     if not devices:
         return Collected()
     nameless = {(each.vendor_id, each.product_id) for each in devices if not (each.vendor and each.product)}
-    names = read_names(top, USB_LISTS, nameless) if nameless else Names()
+    names = read_names(top, USB_LISTS, nameless) if nameless else Names({}, {}, {})
     return Collected(inventory={"usb": {device.place: build_usb(device, names) for device in devices}})
 
 

@@ -8,12 +8,8 @@ for the form of by-path names.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
-_PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
-_SCSI = re.compile(r"\d+:\d+:\d+:\d+")
-_USB_INTERFACE = re.compile(r"(\d+-[\d.]+):\d+\.\d+")
 # The first folder of the path that begins so decides, read from the disk upwards.
 _TRANSPORTS = (
     ("end_device-", "sas"),
@@ -32,8 +28,7 @@ _TRANSPORTS = (
 _NUMBERED = frozenset({"virtio", "ata", "host", "session", "nvme", "ndbus", "css"})
 
 
-@dataclass(frozen=True)
-class DiskPlace:
+class DiskPlace(NamedTuple):
     """controller: PCI address, "" where there is none. transport: "sata", "" if unknown. scsi_address: "0:0:1:0".
 
     ata_port: number of the kernel's ATA port, 0 for none. usb: folder name of the USB device that the disk is
@@ -55,18 +50,28 @@ def parse_place(path: str) -> DiskPlace:
     """
     parts = path.split("/")
     folders = parts[: parts.index("block")] if "block" in parts else parts[:-1]
-    controller = next((part for part in reversed(folders) if _PCI.fullmatch(part)), "")
-    scsi_address = next((part for part in reversed(folders) if _SCSI.fullmatch(part)), "")
+    controller = next((part for part in reversed(folders) if is_pci_address(part)), "")
+    scsi_address = next((part for part in reversed(folders) if is_scsi_address(part)), "")
     ata_port = next((int(part[3:]) for part in folders if part[:3] == "ata" and _is_number(part[3:])), 0)
-    interface = next((match for match in map(_USB_INTERFACE.fullmatch, reversed(folders)) if match), None)
+    interface = next((part for part in reversed(folders) if _is_usb_interface(part)), "")
     return DiskPlace(
         controller,
         "usb" if interface else _transport(parts[-1], folders),
         scsi_address,
         ata_port,
-        interface[1] if interface else "",
-        interface[0] if interface else "",
+        interface.partition(":")[0],
+        interface,
     )
+
+
+def is_pci_address(text: str) -> bool:
+    """Tell whether `text` is an address like "0000:00:1f.2"; VMD controllers have domains of five digits."""
+    return text[-2:-1] == "." and text.count(":") == 2 and len(text) >= 12 and not text.strip("0123456789abcdef:.")
+
+
+def is_scsi_address(text: str) -> bool:
+    """Tell whether `text` is host, channel, target and logical unit: "0:0:1:0"."""
+    return text.count(":") == 3 and all(map(_is_number, text.split(":")))
 
 
 def build_by_path(place: DiskPlace, name: str, port: int = 0, first_host: int = 0) -> str:
@@ -102,6 +107,13 @@ def _transport(name: str, folders: list[str]) -> str:
             if folder.startswith(start) and (start not in _NUMBERED or _is_number(rest[:1])):
                 return transport
     return ""
+
+
+def _is_usb_interface(part: str) -> bool:
+    """Tell whether a folder is the interface of a USB device: bus, ports, configuration, interface: "2-1.3:1.0"."""
+    device, _, interface = part.partition(":")
+    bus, _, ports = device.partition("-")
+    return _is_number(bus) and _is_number(ports[:1]) and _is_number(interface[:1]) and "." in interface
 
 
 def _is_number(text: str) -> bool:

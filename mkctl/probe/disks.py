@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from mkcore.files import read_attribute, read_line
 from mkcore.jsonfields import Json
@@ -28,16 +28,14 @@ _SPEED_UNKNOWN = "<unknown>"
 _MAY_BE_JUNK = frozenset({"serial", "wwn", "vendor", "model", "firmware_version"})
 
 
-@dataclass(frozen=True)
-class DiskLinks:
+class DiskLinks(NamedTuple):
     """Names of disks in a folder of /dev/disk, sorted, by the kernel's name; `there` is False without that folder."""
 
-    names: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
-    there: bool = False
+    names: Mapping[str, Sequence[str]]
+    there: bool
 
 
-@dataclass(frozen=True)
-class Disks:
+class Disks(NamedTuple):
     """The sections that disks fill: `disks` by kernel name; volumes by their controller's PCI address, "" without."""
 
     disks: Mapping[str, Json]
@@ -49,7 +47,7 @@ def read_links(folder: str) -> DiskLinks:
     try:
         names = sorted(os.listdir(folder))
     except OSError:
-        return DiskLinks()
+        return DiskLinks({}, there=False)
     found: dict[str, list[str]] = {}
     for name in names:
         try:
@@ -57,7 +55,7 @@ def read_links(folder: str) -> DiskLinks:
         except OSError:
             continue
         found.setdefault(target, []).append(name)
-    return DiskLinks(found, True)
+    return DiskLinks(found, there=True)
 
 
 def read_disks(sys_root: Path, dev_root: str, devices: Sequence[BlockDevice]) -> Disks:

@@ -8,8 +8,7 @@ Specification 2.0, figure 207 for the log; nvme-smart-log(1).
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mkcore.files import read_line
 from mkcore.jsonfields import Json, parse_object
@@ -17,7 +16,6 @@ from mkctl.probe.disk_place import parse_place
 from mkctl.probe.texts import clean_text
 
 _KELVIN = 273
-_CONTROLLER = re.compile(r"nvme\d+")
 # Names of the log's fields: of nvme-cli, and of the inventory.
 _LOG = {
     "percent_used": "percentage_used",
@@ -40,12 +38,11 @@ _WARNINGS = (
 )
 
 
-@dataclass(frozen=True)
-class Namespace:
+class Namespace(NamedTuple):
     """controllers: PCI addresses of the controllers that lead to it. entry: the inventory's `namespace` object."""
 
-    controllers: tuple[str, ...] = ()
-    entry: dict[str, Json] = field(default_factory=dict[str, Json])
+    controllers: tuple[str, ...]
+    entry: dict[str, Json]
 
 
 def read_namespace(path: str) -> Namespace:
@@ -72,7 +69,7 @@ def read_namespace(path: str) -> Namespace:
 def _read_controllers(device: str) -> tuple[str, ...]:
     """Return the PCI addresses of the controllers below a subsystem; none for a controller's own folder."""
     try:
-        links = sorted(name for name in os.listdir(device) if _CONTROLLER.fullmatch(name))
+        links = sorted(name for name in os.listdir(device) if name.startswith("nvme") and name[4:].isdecimal())
     except OSError:
         return ()
     addresses: list[str] = []

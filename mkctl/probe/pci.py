@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mkcore.files import read_attribute, read_line
 from mkcore.jsonfields import Json
@@ -33,8 +33,7 @@ WITHOUT_DRIVER = {
 }
 
 
-@dataclass(frozen=True)
-class PciFunction:
+class PciFunction(NamedTuple):
     """One function: address "0000:00:1f.2", numbers in lower case without "0x", "" where unknown.
 
     class_id: class, subclass and programming interface, six digits. numa_node: -1 where unknown. link_speed:

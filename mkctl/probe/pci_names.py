@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from mkcore.errors import BadInput
 from mkcore.files import read_bytes
@@ -26,13 +26,12 @@ _FEW = 8  # searching a block more often costs as much as taking it apart
 _MANY_VENDORS = 32  # likewise for the whole list
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(NamedTuple):
     """Names by number, all in lower case: vendors "8086", devices ("8086", "10d3"), classes "0200"."""
 
-    vendors: Mapping[str, str] = field(default_factory=dict[str, str])
-    devices: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
-    classes: Mapping[str, str] = field(default_factory=dict[str, str])
+    vendors: Mapping[str, str]
+    devices: Mapping[tuple[str, str], str]
+    classes: Mapping[str, str]
 
 
 def read_names(
@@ -49,7 +48,7 @@ def read_names(
         except (OSError, BadInput):
             continue
         return find_names(data, devices, classes)
-    return Names()
+    return Names({}, {}, {})
 
 
 def find_names(data: bytes, devices: Iterable[tuple[str, str]], classes: Iterable[str] = ()) -> Names:

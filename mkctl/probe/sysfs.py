@@ -15,12 +15,11 @@ from pathlib import Path
 
 from mkcore.files import read_attribute, read_line
 from mkcore.jsonfields import Json
+from mkctl.probe.disk_place import is_scsi_address
 from mkctl.probe.texts import clean_text
 from mkctl.probe.vpd import parse_serial_page
 
 _SECTOR_BYTES = 512  # the unit of /sys/block/*/size, whatever the device's own sector is
-_DISK = re.compile(r"(sd|hd|vd|xvd|dasd)[a-z]+|nvme\d+n\d+|mmcblk\d+")
-_SCSI_ADDRESS = re.compile(r"\d+:\d+:\d+:\d+")
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class BlockDevice:
     @property
     def disk(self) -> bool:
         """True for a disk with a medium; optical and floppy drives and the boot areas of an eMMC are none."""
-        return self.size_bytes > 0 and bool(_DISK.fullmatch(self.name))
+        disk = re.fullmatch(r"(sd|hd|vd|xvd|dasd)[a-z]+|nvme\d+n\d+|mmcblk\d+", self.name)
+        return self.size_bytes > 0 and disk is not None
 
 
 def read_block_devices(sys_root: Path) -> list[BlockDevice]:
@@ -90,7 +90,7 @@ def _read_address(path: str) -> str:
         name = os.readlink(f"{path}/device").rpartition("/")[2]
     except OSError:
         return ""
-    return name if _SCSI_ADDRESS.fullmatch(name) else ""
+    return name if is_scsi_address(name) else ""
 
 
 def _read_serial(path: str) -> str:

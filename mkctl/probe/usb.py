@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from mkcore.files import read_attribute, read_line
 from mkcore.jsonfields import Json
@@ -43,8 +43,7 @@ _CLASSES = {
 }
 
 
-@dataclass(frozen=True)
-class UsbDevice:
+class UsbDevice(NamedTuple):
     """One device at its place ("1-1.2": bus, then ports); numbers of four hex digits, speed in Mbit/s, 0 if unknown."""
 
     place: str
@@ -107,9 +106,9 @@ def _read_device(path: str, place: str, interfaces: Sequence[str]) -> UsbDevice:
     for interface in interfaces:
         kind = read_line(f"{interface}/bInterfaceClass").lower()
         if device.class_id in {"", _PER_INTERFACE}:
-            device = replace(device, class_id=kind)
+            device = device._replace(class_id=kind)
         try:
-            return replace(device, driver=os.readlink(f"{interface}/driver").rpartition("/")[2])
+            return device._replace(driver=os.readlink(f"{interface}/driver").rpartition("/")[2])
         except OSError:
             continue  # no driver has taken this interface; the next may have one
     return device

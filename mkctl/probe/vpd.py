@@ -7,7 +7,7 @@ of a SATA disk: SCSI's own fields cut an ATA model after 16 characters and a fir
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mkctl.probe.texts import clean_text
 
@@ -18,8 +18,7 @@ _BINARY = 1
 _IDENTITY_START, _IDENTITY_BYTES = 60, 512
 
 
-@dataclass(frozen=True)
-class AtaIdentity:
+class AtaIdentity(NamedTuple):
     """What a SATA disk says of itself in full; "" where it says nothing."""
 
     model: str = ""
