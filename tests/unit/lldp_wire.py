@@ -100,13 +100,14 @@ def make_cable(ours: str, theirs: str) -> None:
 
 
 @contextlib.contextmanager
-def sender(name: str, *frames: bytes, every_s: float = 0.1) -> Iterator[None]:
-    """Send the frames out of an interface of the calling thread's network, again and again."""
+def sender(name: str, *frames: bytes, after_s: float = 0.0, every_s: float = 0.1) -> Iterator[None]:
+    """Send the frames out of an interface of the calling thread's network, again and again, the first time later."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as opened:
         opened.bind((name, 0))
         ended = threading.Event()
 
         def send() -> None:
+            ended.wait(after_s)
             while not ended.is_set():
                 for each in frames:
                     opened.send(each)

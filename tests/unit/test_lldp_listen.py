@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,11 +15,13 @@ import pytest
 from probe_tree import make_tree
 
 from mkcore.jsonfields import Json
-from mkctl.probe.collect import Collected
+from mkctl.probe.collect import Collected, Collector
 from mkctl.probe.lldp import collect_lldp
 from mkctl.probe.lldp_facts import build_neighbors
 from mkctl.probe.lldp_frames import parse_frame
 from mkctl.probe.lldp_listen import listen
+from mkctl.probe.rounds import Kernel, Pace, collect_until_stable
+from mkctl.probe.store import FactsStore, save_nothing
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="listening on a network of its own needs root")
 
@@ -162,3 +165,33 @@ def test_where_one_may_not_listen_networkd_alone_is_asked(machine: Path) -> None
     got = wire.in_own_network(lambda: collect_lldp(machine, machine / "sys", lambda _: before, listening=True))
     assert got.error == "cannot listen: no interface with this name"
     assert got.inventory == before
+
+
+def run_once(machine: Path, store: FactsStore, *, timer: bool) -> None:
+    def before(name: str) -> Mapping[str, Json]:
+        return store.content.collectors[name].inventory
+
+    collect = partial(collect_lldp, machine, machine / "sys", before)
+    collectors = [Collector("lldp", 5.0, collect)]
+    if timer:
+        collectors.append(Collector("lldp", 40.0, partial(collect, listening=True), awaited=False))
+    pace = Pace(first_quiet_s=0.0, quiet_s=0.05)
+    collect_until_stable(collectors, store, Kernel(lambda: 1), lambda _: None, pace)
+
+
+def test_what_the_timer_s_run_heard_stays_in_the_runs_after_it(machine: Path) -> None:
+    """Nothing of it is lost until another neighbour is there, or the link goes."""
+    store = FactsStore(machine / "facts.json", ["lldp"], save_nothing)
+
+    def run() -> None:
+        with wire.sender("theirs", wire.SWITCH, after_s=0.5):
+            run_once(machine, store, timer=True)
+
+    with_cable(run)
+    heard = dict(store.content.facts)
+    assert heard["lldp_neighbor_pvid_ours"] == 100
+    run_once(machine, store, timer=False)
+    assert store.content.facts == heard
+    (machine / "sys/class/net/ours/carrier").write_text("0\n", encoding="ascii")
+    run_once(machine, store, timer=False)
+    assert store.content.facts == {}
