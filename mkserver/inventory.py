@@ -84,11 +84,11 @@ def _disks(facts: Mapping[str, Json]) -> tuple[Disk, ...]:
     for name in names[:_SHOWN_PARTS]:
         prefix = f"blockdevice_{name}_"
         model = " ".join(filter(None, (_first(facts, prefix + "vendor"), _first(facts, prefix + "model"))))
-        found.append(Disk(name, model, _first(facts, prefix + "serial"), _size(_first(facts, prefix + "size"))))
+        found.append(Disk(name, model, _first(facts, prefix + "serial"), size_text(_first(facts, prefix + "size"))))
     return tuple(found)
 
 
-def _size(text: str) -> str:
+def size_text(text: str) -> str:
     """Bytes as people write them; any other text as it is."""
     if not text.isdecimal() or len(text) > 24:
         return text

@@ -165,6 +165,7 @@ def _node_context(name: str) -> dict[str, Any]:
         "head": digest([shown["id"], shown["version"], shown["state"]])[:32],
         "history": digest([shown["id"], history])[:32],
         "facts": digest([shown["id"], shown["facts_digest"], shown["registered_ms"]])[:32],
+        "hardware": digest([shown["id"], shown["facts_digest"]])[:32],
     }
     return {"node": shown, "title": shown["name"], "now_ms": services().registry.now_ms(), "etags": etags}
 
@@ -176,7 +177,7 @@ def node_page(name: str) -> Page:
     return _render("node.html", form=form, problem="", **context)
 
 
-_PARTS = {"head": "_node.html", "history": "_history.html", "facts": "_facts.html"}
+_PARTS = {"head": "_node.html", "history": "_history.html", "facts": "_facts.html", "hardware": "_hardware.html"}
 
 
 def node_fragment(name: str, part: str) -> AnyResponse:

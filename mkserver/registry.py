@@ -16,6 +16,7 @@ from mkcore.jsonfields import Json, canonical
 
 from . import history
 from .facts import check_facts
+from .hardware import spread_documents
 from .history import Detail
 from .identity import Identity
 from .inventory import build_inventory, search_text
@@ -235,7 +236,8 @@ class Registry:
     ) -> None:
         self._note(connection, node, now_ms, history.REGISTERED, f"registered {len(facts)} facts")
         if changed and old:
-            self._note(connection, node, now_ms, history.FACTS_CHANGED, "facts changed", history.build_diff(old, facts))
+            detail = history.build_diff(*spread_documents(old, facts))
+            self._note(connection, node, now_ms, history.FACTS_CHANGED, "facts changed", detail)
 
     def _note(
         self, connection: Connection, node: Node, now_ms: int, kind: str, text: str, detail: Detail = history.NONE

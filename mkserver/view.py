@@ -12,6 +12,7 @@ from urllib.parse import quote
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json, parse_json
 
+from .hardware import FACT, build_tables, natural, read_document
 from .nodes import Node
 from .policy import State
 from .pushed import check_value, parse_value
@@ -137,19 +138,15 @@ def fact_value(value: Json) -> str:
 
 
 def group_facts(facts: Mapping[str, Json]) -> list[dict[str, Any]]:
-    """Facts under their headings, sorted by name: [{"title", "facts": [(name, text)]}]."""
+    """Facts under their headings, sorted by name: [{"title", "facts": [(name, text)]}]. The inventory, one long text,
+    is shown as the structure that it is."""
+    document = read_document(facts)
+    if document is not None:
+        facts = {**facts, FACT: document}
     made: dict[str, list[tuple[str, str]]] = {title: [] for title in _ORDER}
-    for name in sorted(facts, key=_natural):
+    for name in sorted(facts, key=natural):
         made[group_of(name)].append((name, fact_value(facts[name])))
     return [{"title": title, "facts": rows} for title, rows in made.items() if rows]
-
-
-def _natural(name: str) -> list[Any]:
-    """Sort key under which nic2 comes before nic10."""
-    return [(0, int(part), "") if part.isdecimal() and len(part) < 9 else (1, 0, part) for part in _PARTS.split(name)]
-
-
-_PARTS = re.compile(r"([0-9]+)")
 
 
 def node_sheet(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,6 +158,7 @@ def node_sheet(node: Mapping[str, Any]) -> dict[str, Any]:
         "name": _name(has, node["hw_ids"], node["id"]),
         "has": has,
         "groups": group_facts(node["facts"]),
+        "tables": build_tables(read_document(node["facts"]) or {}),
         "fact_count": len(node["facts"]),
         "can_order": node["state"] in ("active", "inactive", "bound"),
         "cpu_line": _plural(has["cpu_count"], "processor") if has.get("cpu_count") else "",

@@ -120,7 +120,10 @@ for (const box of document.querySelectorAll("[data-filter]")) {
   const input = box.querySelector("input");
   const list = document.getElementById(box.dataset.filter);
   box.hidden = false;
-  input.addEventListener("input", () => filterFacts(input, list));
+  input.addEventListener("input", () => {
+    list.closest("details")?.setAttribute("open", "");
+    filterFacts(input, list);
+  });
 }
 for (const button of document.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
 for (const part of document.querySelectorAll("[data-live]")) follow(part);
