@@ -1,8 +1,10 @@
-"""What a network interface says of itself by ioctl: permanent address, driver and firmware, IPv4 address.
+"""What a network interface says of itself by ioctl: permanent address, driver and firmware, IPv4 address;
+and rtnetlink's lists.
 
 /sys/class/net/*/address is the current MAC, which a bond or an administrator may have changed; identity needs the one
-burnt in. Needs no privilege. Source: Linux uapi linux/ethtool.h (ETHTOOL_GPERMADDR; ETHTOOL_GDRVINFO with struct
-ethtool_drvinfo), netdevice(7).
+burnt in. All addresses of an interface in the kernel's order, and the source addresses of routes, are to be had by
+rtnetlink alone. Needs no privilege. Source: Linux uapi linux/ethtool.h (ETHTOOL_GPERMADDR; ETHTOOL_GDRVINFO with struct
+ethtool_drvinfo), netdevice(7), rtnetlink(7).
 """
 
 from __future__ import annotations
@@ -23,6 +25,12 @@ _DRVINFO_SIZE = 196
 _MAX_ADDR_LEN = 32
 _NAME_SIZE = 16
 _IFREQ_SIZE = 40
+RTM_GETADDR = 22
+RTM_GETROUTE = 26
+_NLM_F_REQUEST_DUMP = 0x301
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NETLINK_LIMIT_BYTES = 4 << 20
+_NETLINK_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,33 @@ def _ethtool(ifname: str, request: bytes) -> bytes:
     except OSError:
         return b""
     return buffer.tobytes()
+
+
+def dump_rtnetlink(kind: int, family: int = 0) -> list[bytes]:
+    """Ask the kernel for a list; return the messages without their headers, in its order, 4 MiB of them at most.
+
+    kind: RTM_GETADDR (struct ifaddrmsg) or RTM_GETROUTE (struct rtmsg). family: AF_INET (2), AF_INET6 (10), 0 for both.
+    Raises OSError where the process may not open such a socket or the kernel refuses.
+    """
+    found: list[bytes] = []
+    size = 0
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC) as kernel:
+        kernel.settimeout(_NETLINK_TIMEOUT_S)
+        kernel.send(struct.pack("=IHHII", 28, kind, _NLM_F_REQUEST_DUMP, 1, 0) + bytes((family,)) + bytes(11))
+        while size < _NETLINK_LIMIT_BYTES:
+            data = kernel.recv(1 << 16)
+            size += len(data)
+            position = 0
+            while position + 16 <= len(data):
+                length, what = struct.unpack_from("=IH", data, position)
+                body = data[position + 16 : position + length]
+                if what == _NLMSG_DONE or length < 16:
+                    return found
+                if what == _NLMSG_ERROR:
+                    raise OSError(-struct.unpack_from("=i", body)[0], "the kernel refused the request")
+                found.append(body)
+                position += (length + 3) & ~3
+    return found
 
 
 def _ioctl(number: int, ifname: str, argument: bytes = b"") -> bytes:

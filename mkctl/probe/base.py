@@ -1,54 +1,47 @@
-"""Facter's base facts of the running system: names, architecture, memory, processors.
+"""The machine's processors and architecture, in the forms of Facter 2.4 and 4.
 
-Types and formats are those of Facter 2.4 (protocol 6.8): texts, `processorcount` and `physicalprocessorcount` integers,
-`processors` a map. Two things are counted better than Facter did: processors are those that the firmware reported
-(present), so that a kernel started with maxcpus=1, as historic servers ask for, does not make an 8-way machine a single
-one (defect B02). `architecture` is the kernel's name on every distribution ("x86_64"); Facter wrote "amd64" on some, of
-the same machine.
+    2.4  processorcount 4, physicalprocessorcount 1, processor0 "Xeon …", architecture, hardwaremodel, hardwareisa,
+         processors {"count", "models", "physicalcount"}
+    4    processors {"count", "cores", "threads", "physicalcount", "models", "isa", "speed": "2.60 GHz"}
+
+Counted better than Facter did: processors are those that the firmware reported (present), so that a kernel started with
+maxcpus=1, as historic servers ask for, does not make an 8-way machine a single one (defect B02). The flat
+`architecture` is the kernel's name on every distribution ("x86_64"); Facter wrote "amd64" on some, of the same
+machine. `cores` are those of a package, `threads` those of a core, as lscpu counts them. `speed` is what /proc/cpuinfo
+says of the last processor, and follows its clock. Source: protocol 6.8; Documentation/admin-guide/cputopology.rst of
+the kernel.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from mkcore.errors import BadInput
-from mkcore.files import read_line, read_text
+from mkcore.files import read_line
 from mkcore.jsonfields import Json
+from mkctl.probe.facter_amounts import format_frequency
 from mkctl.probe.smbios import read_processor_count
 
 CPUINFO_LIMIT_BYTES = 16 << 20
 _MAX_CPUS = 1 << 16
 _MODEL_KEYS = ("model name", "Processor", "cpu", "cpu model", "family")  # x86, old ARM, POWER, MIPS, IA-64
-_RESOLV_FILES = ("run/systemd/resolve/resolv.conf", "etc/resolv.conf")
+_LINE = r"^(processor(?: \d+)?|{}|vendor_id)[ \t]*:[ \t]*(.*?)[ \t]*$".format("|".join(_MODEL_KEYS))
+_CLOCK = r"^(?:cpu MHz|clock)[ \t]*:[ \t]*(\d{1,7})"  # x86, POWER
 
 
-def name_facts(root: Path, proc_root: Path) -> dict[str, Json]:
-    """Make hostname, domain and fqdn; the domain from the host name, else from the resolver's configuration."""
-    host, _, domain = read_line(proc_root / "sys/kernel/hostname").partition(".")
-    for name in _RESOLV_FILES:
-        domain = domain or parse_resolv_domain(_read(root / name))
-    facts: dict[str, Json] = {}
-    if host:
-        facts["hostname"] = host
-    if domain:
-        facts["domain"] = domain
-    if host and domain:
-        facts["fqdn"] = f"{host}.{domain}"
-    elif host:
-        facts["fqdn"] = host
-    return facts
+@dataclass(frozen=True)
+class Processors:
+    """What the kernel says. models: one text for each present processor, "" where it names none; empty if it names no
+    model at all. packages, cores, threads: of the machine, of a package, of a core; 0 where it shows no topology."""
 
-
-def parse_resolv_domain(text: str) -> str:
-    """Return the domain that resolv.conf(5) gives: `domain`, else the first of `search`; "" for none or the root."""
-    found = {"domain": "", "search": ""}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) >= 2 and words[0] in found and not found[words[0]]:
-            found[words[0]] = words[1].strip(".")
-    return found["domain"] or found["search"]
+    count: int
+    models: tuple[str, ...]
+    packages: int
+    cores: int
+    threads: int
+    speed_mhz: int
 
 
 def machine_facts(machine: str) -> dict[str, Json]:
@@ -57,26 +50,8 @@ def machine_facts(machine: str) -> dict[str, Json]:
     return {"architecture": architecture, "hardwaremodel": machine, "hardwareisa": machine}
 
 
-def memory_total_bytes(meminfo: str) -> int:
-    """Return MemTotal of /proc/meminfo, what the kernel can use. Raises BadInput without it."""
-    match = re.search(r"^MemTotal:\s+(\d{1,15}) kB$", meminfo, re.MULTILINE | re.ASCII)
-    if not match:
-        raise BadInput("no MemTotal", "/proc/meminfo")
-    return int(match.group(1)) << 10
-
-
-def memory_facts(meminfo: str) -> dict[str, Json]:
-    """Make memorysize ("7.80 GB") and memorysize_mb ("7984.12") of /proc/meminfo. Raises BadInput without MemTotal."""
-    size_mb = f"{memory_total_bytes(meminfo) / 1048576:.2f}"
-    scaled, unit = float(size_mb), "MB"
-    for larger in ("GB", "TB"):
-        if scaled >= 1024:
-            scaled, unit = scaled / 1024, larger
-    return {"memorysize": f"{scaled:.2f} {unit}", "memorysize_mb": size_mb}
-
-
-def processor_facts(sys_root: Path, cpuinfo: str) -> dict[str, Json]:
-    """Make processorcount, processorN, physicalprocessorcount and processors. cpuinfo: text of /proc/cpuinfo.
+def read_processors(sys_root: Path, cpuinfo: str) -> Processors:
+    """Read the processors. cpuinfo: text of /proc/cpuinfo.
 
     A processor that is present but not started has no entry in cpuinfo; it takes the model of the first one.
     """
@@ -84,34 +59,75 @@ def processor_facts(sys_root: Path, cpuinfo: str) -> dict[str, Json]:
     present = parse_cpu_list(read_line(sys_root / "devices/system/cpu/present"))
     count = max(len(present), len(models))
     online = parse_cpu_list(read_line(sys_root / "devices/system/cpu/online"))
-    packages = {
-        read_line(sys_root / f"devices/system/cpu/cpu{number}/topology/physical_package_id") for number in present
-    }
-    physical = len(packages - {"", "-1"})
+    packages, cores, threads = _read_topology(f"{sys_root}/devices/system/cpu", present)
+    per_package = cores // packages if packages else 0
     if len(online) < len(present):  # a stopped processor shows no package: ask the firmware
-        physical = max(physical, read_processor_count(sys_root))
-    facts: dict[str, Json] = {"processorcount": count}
+        packages = max(packages, read_processor_count(sys_root))
     names = [models[number] if number < len(models) else models[0] for number in range(count)] if models else []
-    facts.update({f"processor{number}": name for number, name in enumerate(names)})
-    structure: dict[str, Json] = {"count": count, "models": list[Json](names)}
-    if physical:
-        facts["physicalprocessorcount"] = physical
-        structure["physicalcount"] = physical
+    speeds = re.findall(_CLOCK, cpuinfo, re.MULTILINE | re.ASCII)
+    return Processors(count, tuple(names), packages, per_package, threads, int(speeds[-1]) if speeds else 0)
+
+
+def processor_facts(sys_root: Path, cpuinfo: str) -> dict[str, Json]:
+    """Make the flat facts of the processors: see `read_processors` and `flat_processors`."""
+    return flat_processors(read_processors(sys_root, cpuinfo))
+
+
+def flat_processors(processors: Processors) -> dict[str, Json]:
+    """Make processorcount, processorN, physicalprocessorcount and processors of Facter 2.4."""
+    facts: dict[str, Json] = {"processorcount": processors.count}
+    facts.update({f"processor{number}": name for number, name in enumerate(processors.models)})
+    structure: dict[str, Json] = {"count": processors.count, "models": list[Json](processors.models)}
+    if processors.packages:
+        facts["physicalprocessorcount"] = processors.packages
+        structure["physicalcount"] = processors.packages
     facts["processors"] = structure
     return facts
+
+
+def structured_processors(processors: Processors, isa: str) -> dict[str, Json]:
+    """Make `processors` of Facter 4. isa: what `uname -p` prints."""
+    facts: dict[str, Json] = {
+        "count": processors.count,
+        "models": [name for name in processors.models if name],
+        "isa": isa,
+    }
+    counts = {"physicalcount": processors.packages, "cores": processors.cores, "threads": processors.threads}
+    facts.update({key: value for key, value in counts.items() if value})
+    if processors.speed_mhz:
+        facts["speed"] = format_frequency(processors.speed_mhz * 1_000_000)
+    return facts
+
+
+def _read_topology(folder: str, present: list[int]) -> tuple[int, int, int]:
+    """Return the packages and cores of the machine and the threads of its largest core, reading one CPU of each."""
+    packages: set[str] = set()
+    in_known_core: set[int] = set()
+    in_known_package: set[int] = set()
+    cores = threads = 0
+    for number in present:
+        topology = f"{folder}/cpu{number}/topology"
+        if number not in in_known_package:
+            package = read_line(f"{topology}/physical_package_id")
+            if package in {"", "-1"}:  # not started, or nothing known
+                continue
+            packages.add(package)
+            in_known_package.update(parse_cpu_list(read_line(f"{topology}/core_siblings_list")) or [number])
+        if number not in in_known_core:
+            siblings = parse_cpu_list(read_line(f"{topology}/thread_siblings_list")) or [number]
+            in_known_core.update(siblings)
+            cores, threads = cores + 1, max(threads, len(siblings))
+    return len(packages), cores, threads
 
 
 def parse_cpu_models(cpuinfo: str) -> list[str]:
     """Return the model of each processor of /proc/cpuinfo, in order; "" for one whose block names none."""
     models: list[str] = []
     shared = ""
-    for line in cpuinfo.splitlines():
-        key, colon, value = (part.strip() for part in line.partition(":"))
-        if not colon:
-            continue
+    for key, value in re.findall(_LINE, cpuinfo, re.MULTILINE | re.ASCII):
         if key == "processor" and value.isdigit():
             models.append("")
-        elif key.startswith("processor ") and key[10:].isdigit():  # s390: one line for each
+        elif key.startswith("processor "):  # s390: one line for each
             models.append(shared)
         elif key in _MODEL_KEYS and value:
             if not models:
@@ -141,10 +157,3 @@ def join_facts(parts: Iterable[dict[str, Json]]) -> dict[str, Json]:
     for part in parts:
         facts.update(part)
     return facts
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_text(path)
-    except (OSError, BadInput):
-        return ""

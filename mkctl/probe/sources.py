@@ -10,32 +10,31 @@ machine, when it did crash or hang. The result then carries a remark.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Callable, Optional
 
-from mkcore.errors import BadInput
-from mkcore.files import read_text
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths, paths_under
 from mkcore.proc import Finished, Outcome, run
 from mkctl.probe.ahead import LSCPU, LSHW, Ahead
-from mkctl.probe.base import (
-    CPUINFO_LIMIT_BYTES,
-    join_facts,
-    machine_facts,
-    memory_facts,
-    memory_total_bytes,
-    name_facts,
-    processor_facts,
-)
 from mkctl.probe.bmc import build_ipmi
 from mkctl.probe.collect import Collected, Collector
 from mkctl.probe.custom import build_custom
 from mkctl.probe.devices import build_health, collect_block, collect_pci, collect_usb
-from mkctl.probe.dmi import board_fields, dmi_facts, read_dmi
+from mkctl.probe.dmi import board_fields, read_dmi
+from mkctl.probe.facter import (
+    collect_dmi,
+    collect_memory,
+    collect_mounts,
+    collect_networking,
+    collect_partitions,
+    collect_processors,
+    collect_system,
+    collect_time,
+    read_cpuinfo,
+)
 from mkctl.probe.flatten import flatten_lshw
 from mkctl.probe.groups import group_facts, lscpu_group
 from mkctl.probe.lldp import LISTENING_LIMIT_S, Before, collect_lldp
@@ -46,7 +45,6 @@ from mkctl.probe.model import Status
 from mkctl.probe.network import collect_network
 from mkctl.probe.sysfs import read_block_devices
 from mkctl.probe.tools import failed
-from mkctl.probe.virtual import read_virtual, virtual_facts, virtual_inventory
 
 LSHW_WITHOUT_SMBIOS = ("lshw", "-json", "-disable", "dmi")
 
@@ -77,12 +75,16 @@ def build_collectors(
     return [
         Collector("system", limits.kernel_s, partial(collect_system, paths, top)),
         Collector("memory", limits.kernel_s, partial(collect_memory, paths)),
-        Collector("processors", limits.kernel_s, partial(collect_processors, paths)),
+        Collector("time", limits.kernel_s, partial(collect_time, paths)),
+        Collector("processors", limits.kernel_s, partial(collect_processors, paths, top)),
         Collector("dmi", limits.kernel_s, partial(collect_dmi, paths)),
         Collector("smbios", limits.kernel_s, partial(collect_smbios, paths)),
         Collector("tpm", limits.kernel_s, partial(collect_tpm, paths, top)),
         Collector("network", limits.kernel_s, partial(collect_network, paths, top, bool(root))),
         Collector("lldp", limits.kernel_s, partial(collect_lldp, top, paths.sys, before)),
+        Collector("networking", limits.kernel_s, partial(collect_networking, paths, top, bool(root))),
+        Collector("mounts", limits.kernel_s, partial(collect_mounts, paths)),
+        Collector("partitions", limits.kernel_s, partial(collect_partitions, paths, top)),
         Collector("block", limits.kernel_s, partial(collect_block, paths.sys, top)),
         Collector("pci", limits.kernel_s, partial(collect_pci, paths.sys, top)),
         Collector("usb", limits.kernel_s, partial(collect_usb, paths.sys, top)),
@@ -100,29 +102,6 @@ def _listener(top: Path, paths: Paths, before: Before) -> Collector:
     return Collector("lldp", LISTENING_LIMIT_S, collect, awaited=False)
 
 
-def collect_system(paths: Paths, top: Path) -> Collected:
-    """Collect names, architecture and virtualization."""
-    virtual = read_virtual(top, paths.sys, paths.proc)
-    parts = (name_facts(top, paths.proc), machine_facts(os.uname().machine), virtual_facts(virtual))
-    return Collected(join_facts(parts), inventory=virtual_inventory(virtual))
-
-
-def collect_memory(paths: Paths) -> Collected:
-    """Collect the size of the memory."""
-    meminfo = read_text(paths.proc / "meminfo")
-    return Collected(memory_facts(meminfo), inventory={"memory": {"total_bytes": memory_total_bytes(meminfo)}})
-
-
-def collect_processors(paths: Paths) -> Collected:
-    """Collect count and models of the processors."""
-    return Collected(processor_facts(paths.sys, _cpuinfo(paths)))
-
-
-def collect_dmi(paths: Paths) -> Collected:
-    """Collect the SMBIOS identification; a machine without SMBIOS has no such facts, and that is no failure."""
-    return Collected(dmi_facts(read_dmi(paths.sys)))
-
-
 def collect_lscpu(paths: Paths, timeout_s: float, run: Runner = run) -> Collected:
     """Run lscpu; the text form where this util-linux has no JSON."""
     finished = run(LSCPU, timeout_s=timeout_s)
@@ -131,7 +110,7 @@ def collect_lscpu(paths: Paths, timeout_s: float, run: Runner = run) -> Collecte
     if not finished.ok:
         return failed(finished)
     pairs = parse_lscpu(finished.stdout)
-    return Collected({**flatten_lscpu(pairs, _cpuinfo(paths)), **lscpu_group(pairs)})
+    return Collected({**flatten_lscpu(pairs, read_cpuinfo(paths)), **lscpu_group(pairs)})
 
 
 def collect_lshw(paths: Paths, timeout_s: float, run: Runner = run) -> Collected:
@@ -150,10 +129,3 @@ def collect_lshw(paths: Paths, timeout_s: float, run: Runner = run) -> Collected
         remark = "; ".join(filter(None, (remark, f"{len(left_out)} devices left out: {left_out[0]}")))
     facts: dict[str, Json] = {**flatten_lshw(roots, board=board, block=block), **group_facts(roots)}
     return Collected(facts, Status.OK, remark)
-
-
-def _cpuinfo(paths: Paths) -> str:
-    try:
-        return read_text(paths.proc / "cpuinfo", CPUINFO_LIMIT_BYTES)
-    except (OSError, BadInput):
-        return ""  # sysfs still knows the count

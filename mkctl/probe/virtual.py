@@ -43,7 +43,12 @@ _LIMIT_BYTES = 16 << 20  # /proc/cpuinfo of a machine with thousands of CPUs
 
 def read_virtual(root: Path, sys_root: Path, proc_root: Path) -> str:
     """Return the value of `virtual`. root: where /run/systemd/container and /.dockerenv are looked for."""
-    return _container(root) or _xen(sys_root, proc_root) or _machine(sys_root, proc_root) or "physical"
+    return read_container(root, proc_root) or read_hypervisor(sys_root, proc_root) or "physical"
+
+
+def read_hypervisor(sys_root: Path, proc_root: Path) -> str:
+    """Return what the machine itself runs in, whatever container the probe is in: "kvm"; "" for hardware."""
+    return _xen(sys_root, proc_root) or _machine(sys_root, proc_root)
 
 
 def virtual_facts(virtual: str) -> dict[str, Json]:
@@ -59,11 +64,21 @@ def virtual_inventory(virtual: str) -> dict[str, Json]:
     return {"virtualization": inventory}
 
 
-def _container(root: Path) -> str:
+def read_container(root: Path, proc_root: Path) -> str:
+    """Return the container that the probe is in: "docker", "systemd_nspawn"; "" for none."""
     manager = read_line(root / "run/systemd/container")
     if manager:
         return _CONTAINERS.get(manager, manager.replace("-", "_"))
-    return "docker" if (root / ".dockerenv").exists() else ""
+    return "docker" if (root / ".dockerenv").exists() and _contained(_read(proc_root / "1/cgroup")) else ""
+
+
+def _contained(cgroup: str) -> bool:
+    """Tell by process 1's groups whether Docker's mark holds: machines started from a container's files bear it too.
+
+    In a container process 1 is in a group of Docker's, or at the top of the one hierarchy that it sees.
+    """
+    paths = {line.split(":", 2)[-1] for line in cgroup.splitlines()}
+    return not paths or cgroup.strip() == "0::/" or any("docker" in path or "kube" in path for path in paths)
 
 
 def _xen(sys_root: Path, proc_root: Path) -> str:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from mkcore.errors import MkError
-from mkctl.probe.base import memory_facts, parse_cpu_models, processor_facts
+from mkctl.probe.base import parse_cpu_models, processor_facts
+from mkctl.probe.facter_memory import flat_memory, parse_meminfo
 from mkctl.probe.smbios import count_processors, parse_table
 from mkctl.probe.sources import build_collectors
 
@@ -51,7 +52,7 @@ def test_cpuinfo(path: Path, tmp_path: Path) -> None:
 def test_meminfo(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     total_kb = int(text.split("MemTotal:")[1].split()[0])
-    assert memory_facts(text)["memorysize_mb"] == f"{total_kb / 1024:.2f}"
+    assert flat_memory(parse_meminfo(text))["memorysize_mb"] == f"{total_kb / 1024:.2f}"
 
 
 @pytest.mark.parametrize("path", captures("smbios-raw/*.bin"))

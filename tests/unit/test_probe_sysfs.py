@@ -1,4 +1,4 @@
-"""Block devices, SMBIOS ids, processors, memory, names and virtualization from trees of files."""
+"""Block devices, SMBIOS ids, processors and virtualization from trees of files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probe_tree import make_tree
 
-from mkcore.errors import BadInput
-from mkctl.probe.base import (
-    machine_facts,
-    memory_facts,
-    name_facts,
-    parse_cpu_list,
-    parse_cpu_models,
-    parse_resolv_domain,
-    processor_facts,
-)
+from mkctl.probe.base import machine_facts, parse_cpu_list, parse_cpu_models, processor_facts
 from mkctl.probe.dmi import board_fields, chassis_text, dmi_facts, read_dmi
 from mkctl.probe.smbios import count_processors, parse_table
 from mkctl.probe.sysfs import block_facts, read_block_devices
@@ -157,26 +148,6 @@ def test_chassis(number: str, text: str) -> None:
     assert chassis_text(number) == text
 
 
-@pytest.mark.parametrize(
-    ("total_kb", "size", "size_mb"),
-    [
-        (8174072, "7.80 GB", "7982.49"),
-        (1015780, "991.97 MB", "991.97"),
-        (16428349, "15.67 GB", "16043.31"),
-        (1048576, "1.00 GB", "1024.00"),
-        (2199023256, "2.05 TB", "2147483.65"),
-    ],
-)
-def test_memory(total_kb: int, size: str, size_mb: str) -> None:
-    meminfo = f"MemTotal:       {total_kb:>8} kB\nMemFree:  1 kB\n"
-    assert memory_facts(meminfo) == {"memorysize": size, "memorysize_mb": size_mb}
-
-
-def test_memory_unknown() -> None:
-    with pytest.raises(BadInput, match="MemTotal"):
-        memory_facts("MemFree: 1 kB\n")
-
-
 def cpuinfo(count: int, model: str = "Xeon") -> str:
     return "".join(
         f"processor\t: {number}\nvendor_id\t: GenuineIntel\nmodel name\t: {model}\n\n" for number in range(count)
@@ -272,37 +243,6 @@ def test_smbios_tables_cut_anywhere() -> None:
         assert count_processors(TABLE[:length]) <= 2
 
 
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({"proc/sys/kernel/hostname": "mk0123.lab.example\n"}, ("mk0123", "lab.example", "mk0123.lab.example")),
-        (
-            {"proc/sys/kernel/hostname": "mk0123\n", "etc/resolv.conf": "nameserver 1.1.1.1\nsearch lab.example a.b\n"},
-            ("mk0123", "lab.example", "mk0123.lab.example"),
-        ),
-        ({"proc/sys/kernel/hostname": "mk0123\n"}, ("mk0123", None, "mk0123")),
-        ({}, (None, None, None)),
-    ],
-)
-def test_names(tmp_path: Path, files: dict[str, str], expected: tuple[object, ...]) -> None:
-    facts = name_facts(make_tree(tmp_path, files), tmp_path / "proc")
-    assert tuple(facts.get(name) for name in ("hostname", "domain", "fqdn")) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "domain"),
-    [
-        ("search .\n", ""),
-        ("# search x\n", ""),
-        ("search b.c.\ndomain a.b\n", "a.b"),
-        ("search\n", ""),
-        ("search x y", "x"),
-    ],
-)
-def test_resolv_conf(text: str, domain: str) -> None:
-    assert parse_resolv_domain(text) == domain
-
-
 def test_architecture() -> None:
     assert machine_facts("i686") == {"architecture": "i386", "hardwaremodel": "i686", "hardwareisa": "i686"}
     assert machine_facts("x86_64")["architecture"] == "x86_64"
@@ -353,6 +293,10 @@ def dmi(**attributes: str) -> dict[str, str]:
         ({"run/systemd/container": "docker\n"}, "docker"),
         ({"run/systemd/container": "lxc-libvirt\n"}, "lxc"),
         ({".dockerenv": ""}, "docker"),
+        ({".dockerenv": "", "proc/1/cgroup": "0::/\n"}, "docker"),
+        ({".dockerenv": "", "proc/1/cgroup": "2:cpu:/docker/0123\n1:name=systemd:/docker/0123\n"}, "docker"),
+        ({".dockerenv": "", "proc/1/cgroup": "0::/init.scope\n"}, "physical"),
+        ({".dockerenv": "", "proc/1/cgroup": "2:cpu:/\n1:name=systemd:/\n"}, "physical"),
     ],
 )
 def test_virtual(tmp_path: Path, files: dict[str, str], virtual: str) -> None:

@@ -1,0 +1,65 @@
+"""Which DHCP server gave an interface its lease: `dhcp` in Facter 4's `networking`.
+
+systemd-networkd, which the nodes run, keeps a file for each interface; dhclient and NetworkManager are read too, since
+an installed machine may have these. Only the server's address is a fact; the times of a lease are none. Source:
+systemd's lease files ("SERVER_ADDRESS="), dhclient.leases(5).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from mkcore.errors import BadInput
+from mkcore.files import read_text
+
+_NETWORKD = "run/systemd/netif/leases"
+_NETWORK_MANAGER = "var/lib/NetworkManager"
+_DHCLIENT = ("var/lib/dhclient", "var/lib/dhcp", "var/lib/dhcp3")
+_LIMIT_BYTES = 1 << 20
+_SERVER = re.compile(r"^SERVER_ADDRESS=([0-9.]+)$", re.MULTILINE)
+
+
+def read_dhcp_servers(root: str, indexes: dict[str, int]) -> dict[str, str]:
+    """Return interface -> address of its DHCP server. indexes: interface -> its number, which names networkd's file."""
+    servers: dict[str, str] = {}
+    for folder in _DHCLIENT:
+        for name in _names(f"{root}/{folder}"):
+            if "lease" in name:
+                servers.update(parse_dhclient(_read(f"{root}/{folder}/{name}")))
+    for file in _names(f"{root}/{_NETWORK_MANAGER}"):
+        name = next((name for name in indexes if file.endswith((f"-{name}.lease", f"-{name}.lease.new"))), "")
+        found = _SERVER.search(_read(f"{root}/{_NETWORK_MANAGER}/{file}")) if name else None
+        if found:
+            servers[name] = found[1]
+    if os.path.isdir(f"{root}/{_NETWORKD}"):
+        for name, index in indexes.items():
+            found = _SERVER.search(_read(f"{root}/{_NETWORKD}/{index}"))
+            if found:
+                servers[name] = found[1]
+    return servers
+
+
+def parse_dhclient(text: str) -> dict[str, str]:
+    """Return interface -> server of the first lease of each in a file of dhclient."""
+    found: dict[str, str] = {}
+    for block in text.split("lease {")[1:]:
+        interface = re.search(r'interface "([^"\n]+)"', block)
+        server = re.search(r"option dhcp-server-identifier ([0-9.]+)", block)
+        if interface and server:
+            found.setdefault(interface[1], server[1])
+    return found
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _read(path: str) -> str:
+    try:
+        return read_text(path, _LIMIT_BYTES)
+    except (OSError, BadInput):
+        return ""
