@@ -44,7 +44,7 @@ def test_no_folders_no_facts(tmp_path: Path) -> None:
 
 
 def test_data_files_and_executables(tmp_path: Path) -> None:
-    """Row 88: what an extension or a site adds arrives under its own names."""
+    """What an extension or a site adds arrives under its own names."""
     make_tree(tmp_path, {
         f"{ETC}/site.json": '{"Datacenter": "ams2", "rack": {"row": 3, "unit": 17}, "spare": true, "nothing": null}',
         f"{ETC}/owner.txt": "# who answers the phone\nowner = platform \n\ncost_center=4711=b\n",

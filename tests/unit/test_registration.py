@@ -159,7 +159,7 @@ FILE = FactsFile(
         ([], set()),
     ],
 )
-def test_row_80_each_set_of_facts_can_be_chosen(sets: list[str], names: set[str]) -> None:
+def test_each_set_of_facts_can_be_chosen(sets: list[str], names: set[str]) -> None:
     chosen = choose_facts(FILE, sets)
     assert set(build_facts(chosen.flat, {}, None, on_top=chosen.on_top)) == names
     assert set(sets) <= set(FACT_SETS)
