@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mkcore.files import read_attribute, read_line
 from mkcore.jsonfields import Json
@@ -22,8 +22,7 @@ from mkctl.probe.vpd import parse_serial_page
 _SECTOR_BYTES = 512  # the unit of /sys/block/*/size, whatever the device's own sector is
 
 
-@dataclass(frozen=True)
-class BlockDevice:
+class BlockDevice(NamedTuple):
     """A disk or drive: name without /dev, size in bytes (0: no medium), texts of the device, "" where it gives none.
 
     address: the SCSI address that the kernel names the device by ("0:0:1:0" for host, channel, target, LUN), else "".

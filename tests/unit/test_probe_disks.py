@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from probe_tree import make_tree
 from test_probe_devices import check
 
+from mkctl.probe.collect import Collected
 from mkctl.probe.devices import collect_block
 from mkctl.probe.disk_place import DiskPlace, build_by_path, parse_place
 from mkctl.probe.disks import format_wwn
+from mkctl.probe.nvme import Namespace, read_namespace
 from mkctl.probe.vpd import AtaIdentity, parse_ata_page, parse_names_page, parse_serial_page
 
 PCI = "../devices/pci0000:00"
@@ -321,6 +323,12 @@ def test_raid_volumes(tmp_path: Path) -> None:
         "0000:02:00.0": {"volumes": [{"disk": "sdc", "level": "RAID 1(1+0)"}]},
         "0000:03:00.0": {"volumes": [{"disk": "sde", "level": "RAID1", "state": "active"}]},
     }
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    """Not even the folders: a container, or a disk that went away between two looks."""
+    assert collect_block(tmp_path / "sys", tmp_path) == Collected()
+    assert read_namespace(str(tmp_path / "sys/block/nvme0n1")) == Namespace((), {})
 
 
 def test_md_arrays(tmp_path: Path) -> None:
