@@ -1,6 +1,7 @@
 """Storage controllers among the PCI functions.
 
-The class says what a controller is, except for virtio, where it depends on the hypervisor. Source: PCI Code and
+The class says what a controller is, but some vendors say "SCSI" of a SAS adapter and "SAS" of a RAID controller: there
+the driver knows better. What virtio says depends on the hypervisor. Source: PCI Code and
 ID Assignment Specification, base class 01; Virtual I/O Device specification 4.1.2 for vendor 1af4.
 """
 
@@ -26,6 +27,23 @@ _KINDS = {
     "0109": "ufs",
     _FIBRE_CHANNEL: "fc",
 }
+_DRIVERS = {
+    "mptsas": "sas",
+    "mpt2sas": "sas",
+    "mvsas": "sas",
+    "isci": "sas",
+    "pm80xx": "sas",
+    "aic94xx": "sas",
+    "mptfc": "fc",
+    "lpfc": "fc",
+    "qla2xxx": "fc",
+    "megaraid_sas": "raid",
+    "hpsa": "raid",
+    "smartpqi": "raid",
+    "aacraid": "raid",
+    "arcmsr": "raid",
+    "mpi3mr": "raid",
+}
 _VIRTIO_VENDOR = "1af4"
 _VIRTIO_FILE_SYSTEM = "105a"  # a folder of the host, which says that it is mass storage
 
@@ -39,6 +57,6 @@ def build_storage_controllers(functions: Iterable[PciFunction], names: Names) ->
         virtio = function.vendor_id == _VIRTIO_VENDOR
         if virtio and function.device_id == _VIRTIO_FILE_SYSTEM:
             continue
-        kind = _KINDS.get(function.class_id[:4], "other")
+        kind = _DRIVERS.get(function.driver) or _KINDS.get(function.class_id[:4], "other")
         controllers[function.address] = build_card(function, "virtio" if virtio else kind, names)
     return controllers

@@ -194,6 +194,18 @@ def test_kinds_of_storage_controllers(tmp_path: Path, vendor: str, device: str, 
     assert found == ({"0000:01:00.0": {"kind": kind, "driver": "x", "numa_node": 0}} if kind else {})
 
 
+def test_the_driver_knows_better(tmp_path: Path) -> None:
+    """A SAS adapter that says SCSI, a RAID controller that says SAS."""
+    functions = {
+        f"{BUS}/0000:01:00.0/uevent": "PCI_CLASS=10000\nPCI_ID=1000:0054\nDRIVER=mptsas\n",
+        f"{BUS}/0000:02:00.0/uevent": "PCI_CLASS=10700\nPCI_ID=9005:028F\nDRIVER=smartpqi\n",
+        f"{BUS}/0000:03:00.0/uevent": "PCI_CLASS=10700\nPCI_ID=9005:028F\n",
+    }
+    root = make_tree(tmp_path, functions)
+    found = check(collect_pci(root / "sys", root))["storage_controllers"]
+    assert [entry["kind"] for entry in found.values()] == ["sas", "raid", "sas"]
+
+
 @pytest.mark.parametrize(
     ("class_id", "kind"),
     [
