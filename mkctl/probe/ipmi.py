@@ -15,10 +15,10 @@ from mkcore.paths import Paths
 from mkcore.proc import Finished, run
 from mkctl.probe.collect import Collected
 from mkctl.probe.ipmi_facts import bmc_facts, build_bmc, build_fru, build_lan, fru_facts, lan_facts, pick_channel
-from mkctl.probe.ipmi_text import parse_channels, parse_fru, parse_lan6, parse_pairs, read_lines
+from mkctl.probe.ipmi_text import CHANNELS, parse_channels, parse_fru, parse_lan6, parse_pairs, read_lines
 from mkctl.probe.tools import ended, failed, remark
 
-_QUESTIONS = "".join(f"channel info {number}\n" for number in range(1, 12)).encode()  # 0: IPMB, from 12: no LAN
+_QUESTIONS = "".join(f"channel info {number}\n" for number in CHANNELS).encode()
 _UNNUMBERED = "default"
 
 

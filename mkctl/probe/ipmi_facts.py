@@ -78,7 +78,7 @@ _BMC_FIELDS = (
 _SOURCES = {"Static Address": "static", "DHCP Address": "dhcp", "BIOS Assigned Address": "bios"}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _NO_DATE = "1996-01-01"  # zero minutes after the epoch of FRU dates: not set
-_NO_ADDRESSES = ("0.0.0.0", "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff")
+_VLANS = 4095
 
 
 def bmc_facts(pairs: Mapping[str, str]) -> dict[str, Json]:
@@ -105,7 +105,7 @@ def pick_channel(channels: Iterable[Mapping[str, str]]) -> Mapping[str, str]:
     `lan print` takes the first one, which on boards with a dedicated port is often the shared one, not in use.
     """
     found = list(channels)
-    return next((each for each in found if _address(each.get("IP Address", ""))), found[0] if found else {})
+    return next((each for each in found if _is_ipv4(each.get("IP Address", ""))), found[0] if found else {})
 
 
 def build_bmc(pairs: Mapping[str, str]) -> dict[str, Json]:
@@ -125,20 +125,17 @@ def build_bmc(pairs: Mapping[str, str]) -> dict[str, Json]:
 def build_lan(pairs: Mapping[str, str], ipv6: Sequence[str]) -> dict[str, Json]:
     """Build the inventory of one LAN channel; what is not set is left out."""
     lan: dict[str, Json] = {}
-    for key, name in (
-        ("IP Address", "ipv4"),
-        ("Subnet Mask", "netmask"),
-        ("Default Gateway IP", "gateway"),
-        ("MAC Address", "mac"),
-    ):
-        address = _address(pairs.get(key, ""))
-        if address:
-            lan[name] = address
+    for key, name in (("IP Address", "ipv4"), ("Subnet Mask", "netmask"), ("Default Gateway IP", "gateway")):
+        if _is_ipv4(pairs.get(key, "")):
+            lan[name] = pairs[key]
+    mac = pairs.get("MAC Address", "").lower()
+    if _is_mac(mac):
+        lan["mac"] = mac
     source = _SOURCES.get(pairs.get("IP Address Source", ""))
     if source:
         lan["ipv4_source"] = source
     vlan = pairs.get("802.1q VLAN ID", "")
-    if _is_number(vlan):
+    if _is_number(vlan) and 0 < int(vlan) < _VLANS:
         lan["vlan_id"] = int(vlan)
     if ipv6:
         lan["ipv6"] = list[Json](ipv6)
@@ -172,9 +169,9 @@ def _is_number(text: str) -> bool:
 def parse_date(text: str) -> str:
     """Return the day of a FRU date: "Tue Oct 12 21:54:00 2010 UTC" -> "2010-10-12"; "" for none."""
     words = text.split()
-    if len(words) not in (5, 6) or words[1] not in _MONTHS or not words[2].isdigit() or not words[4].isdigit():
+    if len(words) not in (5, 6) or words[1] not in _MONTHS or not all(map(_is_number, (words[2], words[4]))):
         return ""
-    date = f"{words[4]}-{_MONTHS.index(words[1]) + 1:02}-{words[2].zfill(2)}"
+    date = f"{int(words[4]):04}-{_MONTHS.index(words[1]) + 1:02}-{int(words[2]):02}"
     return "" if date == _NO_DATE else date
 
 
@@ -183,12 +180,21 @@ def _filler(text: str) -> bool:
     return is_junk(text.strip(". "))
 
 
-def _address(text: str) -> str:
-    """Return an IPv4 or MAC address in lower case; "" when it is none, or one that is not set."""
-    address = text.lower()
-    if address in _NO_ADDRESSES or not address or set(address) - set("0123456789abcdef.:"):
-        return ""
-    return address
+def _is_ipv4(text: str) -> bool:
+    """Tell whether a text is an IPv4 address, and one that is set."""
+    parts = text.split(".")
+    return len(parts) == 4 and all(_is_number(part) and int(part) < 256 for part in parts) and text.strip("0.") != ""
+
+
+def _is_mac(text: str) -> bool:
+    """Tell whether a text in lower case is a MAC address, and one that is set."""
+    parts = text.split(":")
+    return (
+        [len(part) for part in parts] == [2] * 6
+        and not set(text) - set("0123456789abcdef:")
+        and text.strip("0:") != ""
+        and text.strip("f:") != ""
+    )
 
 
 def _facts(prefix: str, pairs: Mapping[str, str], keys: Sequence[str]) -> dict[str, Json]:

@@ -14,6 +14,7 @@ from mkctl.probe.texts import clean_text
 
 FRU_HEADING = "FRU Device Description"
 _MISSPELT = {"Gratituous ARP Intrvl": "Gratuitous ARP Intrvl"}  # the tool's older spelling (B52)
+CHANNELS = range(1, 12)  # those that can be LANs: 0 is the IPMB, from 12 on they are reserved or no network
 _LAN_MEDIUM = "802.3 LAN"
 _ADDRESSES = ("IPv6 Static Address", "IPv6 Dynamic Address")
 
@@ -72,7 +73,7 @@ def parse_channels(lines: list[str]) -> list[int]:
         words = line.split()
         if len(words) == 3 and words[0] == "Channel" and words[2] == "info:":
             number = _parse_number(words[1])
-        elif _split(line) == ("Channel Medium Type", _LAN_MEDIUM) and number >= 0 and number not in found:
+        elif _split(line) == ("Channel Medium Type", _LAN_MEDIUM) and number in CHANNELS and number not in found:
             found.append(number)
     return found
 
@@ -82,7 +83,12 @@ def parse_lan6(lines: list[str]) -> list[str]:
 
     A place for an address that holds none says "::/0", some with the status "active". One without a status counts.
     """
-    return [address for address, status in _slots(lines) if address not in ("", "::") and status == "active"]
+    return [address for address, status in _slots(lines) if status == "active" and _is_ipv6(address)]
+
+
+def _is_ipv6(text: str) -> bool:
+    """Tell whether a text in lower case looks like an IPv6 address, and one that is set."""
+    return ":" in text and text != "::" and not set(text) - set("0123456789abcdef:.")
 
 
 def _slots(lines: list[str]) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from inventory_schema import check_schema
 from probe_tree import make_tool, make_tree
 
 from mkcore.paths import Paths, paths_under
@@ -80,6 +81,7 @@ def test_the_whole_controller(machine: Machine) -> None:
     assert [result.status for result in results] == [Status.OK] * 3
     bmc = join_trees(result.inventory for result in results)["bmc"]
     assert isinstance(bmc, dict)
+    check_schema({"bmc": bmc})
     assert bmc["manufacturer"] == "Intel Corporation"
     assert bmc["lan"] == {
         "1": {
@@ -209,7 +211,9 @@ def test_the_kernels_view_needs_no_process(machine: Machine) -> None:
         "guid": "6d6b6d6b-6d6b-6d6b-6d6b-6d6b6d6b6d6b\n",
     }
     make_tree(Path(machine.root) / "sys/class/ipmi/ipmi0/device/bmc", files)
-    assert collect_kernel(machine.root, machine.paths).inventory == {
+    inventory = collect_kernel(machine.root, machine.paths).inventory
+    check_schema(inventory)
+    assert inventory == {
         "bmc": {
             "present": True,
             "device": "/dev/ipmi0",

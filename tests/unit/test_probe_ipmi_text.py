@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from inventory_schema import check_schema
 
 from mkctl.probe.ipmi_facts import (
     bmc_facts,
@@ -303,6 +304,8 @@ def test_inventory_of_a_lan_channel() -> None:
     }
     unset = {"IP Address": "0.0.0.0", "MAC Address": "00:00:00:00:00:00", "Subnet Mask": "Unknown", "x": "y"}
     assert build_lan(unset, []) == {}
+    odd = {"IP Address": "1.2.3.256", "MAC Address": "FF:FF:FF:FF:FF:FF", "802.1q VLAN ID": "4095"}
+    assert build_lan(odd, []) == {}
 
 
 def test_inventory_of_frus() -> None:
@@ -392,4 +395,7 @@ def test_garbage_never_raises(output: bytes) -> None:
     devices = parse_fru(lines)
     for facts in (bmc_facts(pairs), lan_facts(pairs), fru_facts(devices)):
         assert all(isinstance(value, str) and value for value in facts.values())
-    json.dumps([build_bmc(pairs), build_lan(pairs, parse_lan6(lines)), build_fru(devices), parse_channels(lines)])
+    bmc = {**build_bmc(pairs), "lan": {str(each): build_lan(pairs, []) for each in (parse_channels(lines) or [1])}}
+    fru = build_fru(devices)
+    check_schema({"bmc": {**bmc, "fru": fru} if fru else bmc})
+    json.dumps(parse_lan6(lines))
