@@ -27,6 +27,7 @@ from mkctl.probe.base import (
     structured_processors,
 )
 from mkctl.probe.collect import Collected
+from mkctl.probe.cpu_topology import read_topology
 from mkctl.probe.dmi import dmi_facts, read_dmi
 from mkctl.probe.facter_addresses import parse_addresses, parse_routes
 from mkctl.probe.facter_dhcp import read_dhcp_servers
@@ -108,9 +109,14 @@ def collect_memory(paths: Paths) -> Collected:
 
 def collect_processors(paths: Paths, top: Path) -> Collected:
     """Collect count, models and topology of the processors."""
-    processors = read_processors(paths.sys, read_cpuinfo(paths))
-    isa = instruction_set(read_system(top), os.uname().machine)
-    return Collected(flat_processors(processors), structured={"processors": structured_processors(processors, isa)})
+    cpuinfo, machine = read_cpuinfo(paths), os.uname().machine
+    processors = read_processors(paths.sys, cpuinfo)
+    isa = instruction_set(read_system(top), machine)
+    return Collected(
+        flat_processors(processors),
+        structured={"processors": structured_processors(processors, isa)},
+        inventory={"processors": read_topology(str(paths.sys), cpuinfo, machine)},
+    )
 
 
 def collect_mounts(paths: Paths) -> Collected:
