@@ -30,6 +30,7 @@ class Collected:
 
     facts: flat facts under the names that servers know. structured: Facter 4's structured facts by their top-level
     name. inventory: parts of the inventory document; the parts of all collectors are joined, objects key by key.
+    tool_s: how long its tool ran, which may have been started before the collector was.
     """
 
     facts: Mapping[str, Json] = field(default_factory=dict[str, Json])
@@ -37,6 +38,7 @@ class Collected:
     error: str = ""
     structured: Mapping[str, Json] = field(default_factory=dict[str, Json])
     inventory: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    tool_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ def _run(collector: Collector, number: int, ended: queue.SimpleQueue[tuple[int, 
     except Exception as error:  # a defect in one collector must not cost the facts of the others
         log.exception("collector %s: unexpected error", collector.name)
         result = Collected({}, Status.FAILED, f"unexpected {type(error).__name__}: {error}")
-    ended.put((number, Ended(collector.name, _since_ms(began), result)))
+    duration_ms = max(_since_ms(began), round(result.tool_s * 1000))
+    ended.put((number, Ended(collector.name, duration_ms, result)))
 
 
 def _since_ms(began: float) -> int:

@@ -110,7 +110,7 @@ def collect_lscpu(paths: Paths, timeout_s: float, run: Runner = run) -> Collecte
     if not finished.ok:
         return failed(finished)
     pairs = parse_lscpu(finished.stdout)
-    return Collected({**flatten_lscpu(pairs, read_cpuinfo(paths)), **lscpu_group(pairs)})
+    return Collected({**flatten_lscpu(pairs, read_cpuinfo(paths)), **lscpu_group(pairs)}, tool_s=finished.duration_s)
 
 
 def collect_lshw(paths: Paths, timeout_s: float, run: Runner = run) -> Collected:
@@ -128,4 +128,4 @@ def collect_lshw(paths: Paths, timeout_s: float, run: Runner = run) -> Collected
     if left_out:
         remark = "; ".join(filter(None, (remark, f"{len(left_out)} devices left out: {left_out[0]}")))
     facts: dict[str, Json] = {**flatten_lshw(roots, board=board, block=block), **group_facts(roots)}
-    return Collected(facts, Status.OK, remark)
+    return Collected(facts, Status.OK, remark, tool_s=finished.duration_s)

@@ -94,6 +94,11 @@ def test_one_bad_collector_never_loses_the_others(tmp_path: Path, hanging: Colle
     assert content.collectors["hanging"].duration_ms >= 50
 
 
+def test_a_tool_that_was_started_before_its_collector_costs_what_it_took() -> None:
+    (ended,) = run_collectors([Collector("lshw", 10.0, lambda: Collected({}, tool_s=1.5))])
+    assert ended.duration_ms == 1500
+
+
 def test_collectors_run_side_by_side() -> None:
     together = threading.Barrier(3, timeout=10)
 
