@@ -9,7 +9,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 -include packaging/install.mk
 -include packaging/image/image.mk
 
-.PHONY: help check test test-full bench clean setup-check setup-test
+.PHONY: help check test test-full bench clean setup-check setup-test setup-bench
 
 help:
 	@echo 'make run          build what is missing, boot one machine (VM) from its firmware, show its inventory   (ONCE=1, NODES=2)'
@@ -26,6 +26,8 @@ setup-check:
 	@packaging/setup check
 setup-test:
 	@packaging/setup test
+setup-bench:
+	@packaging/setup bench
 
 # The packages' recipe calls no package manager; this adds what a fresh Debian needs before it.
 build/deb/.stamp: | setup-deb
@@ -34,16 +36,16 @@ setup-deb:
 	@packaging/setup deb
 
 check: setup-check
-	$(PYTEST) -n 4 --dist worksteal tests/unit tests/bus tests/units
+	$(PYTEST) -n 4 --dist worksteal tests/unit tests/fuzz tests/bus tests/units
 
 test: setup-test deb image
-	MK_REQUIRE_TIERS=1 $(PYTEST) -ra -n 3 --dist worksteal tests/unit tests/bus tests/units
+	MK_REQUIRE_TIERS=1 $(PYTEST) -ra -n 3 --dist worksteal tests/unit tests/fuzz tests/bus tests/units
 	MK_REQUIRE_TIERS=1 $(PYTEST) -ra --durations=15 tests/browser tests/system tests/image
 
 test-full: setup-test deb image
 	$(VENV)/bin/python -m tests.full
 
-bench: setup-test deb image
+bench: setup-test setup-bench deb image
 	$(VENV)/bin/python -m bench $(if $(ONLY),--only $(ONLY))
 
 clean:

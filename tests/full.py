@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.fuzz.parsers import PARSERS
+
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "build/full.json"
 PYTEST = (str(ROOT / "build/venv/bin/python"), "-m", "pytest", "-q")
@@ -38,14 +40,20 @@ def _python(version: str) -> Cell:
     return Cell(f"python-{version}", (*argv, "--deselect", "tests/unit/test_linters.py"), python=version)
 
 
+def _fuzz(parser: str) -> Cell:
+    test = f"tests/fuzz/test_fuzz_parsers.py::test_no_exception_but_ours_and_no_hang[{parser}]"
+    return Cell(f"fuzz-{parser}", (*PYTEST, test), {"MK_FUZZ_INPUTS": "200000"})
+
+
 CELLS = (
-    Cell("check", (*PYTEST, "-n", "2", "tests/unit", "tests/bus", "tests/units")),
+    Cell("check", (*PYTEST, "-n", "2", "tests/unit", "tests/fuzz", "tests/bus", "tests/units")),
     _python("3.9"),
     _python("3.13"),
     Cell("browser", (*PYTEST, "tests/browser")),
     Cell("system-trixie", (*PYTEST, "tests/system")),
     Cell("system-bookworm", (*PYTEST, "tests/system"), {"MK_SYSTEM_RELEASE": "bookworm"}),
     Cell("image", (*PYTEST, "tests/image")),
+    *(_fuzz(parser.name) for parser in PARSERS),
 )
 
 
@@ -108,7 +116,7 @@ def main() -> int:
         RECORD.parent.mkdir(exist_ok=True)
         RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for cell in CELLS:
-        print(f"{cell.name:16} {record[cell.name]['seconds']:>5} s  {record[cell.name]['result']}")
+        print(f"{cell.name:40} {record[cell.name]['seconds']:>5} s  {record[cell.name]['result']}")
     return 0 if all(record[cell.name]["result"] == "passed" for cell in CELLS) else 1
 
 
