@@ -42,7 +42,6 @@ _DRIVERS = {
     "smartpqi": "raid",
     "aacraid": "raid",
     "arcmsr": "raid",
-    "mpi3mr": "raid",
 }
 _VIRTIO_VENDOR = "1af4"
 _VIRTIO_FILE_SYSTEM = "105a"  # a folder of the host, which says that it is mass storage
