@@ -16,9 +16,9 @@ from probe_tree import make_tree
 from mkcore import events
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json
-from mkctl.probe.program import TIMER, by_timer
 from mkctl.probe.collect import Collected, Collector, run_collectors
 from mkctl.probe.model import FactsFile, Status, parse_facts_file
+from mkctl.probe.program import TIMER, by_timer
 from mkctl.probe.rounds import Kernel, Pace, collect_until_stable, read_seqnum, watch_kernel
 from mkctl.probe.store import FactsStore, Save, save_facts
 
