@@ -52,6 +52,9 @@ print(json.dumps({"status": status, "modules": list(sys.modules), "started": sta
 MACHINE = {
     "run/mk-facts/": "",
     "proc/meminfo": "MemTotal:        2014228 kB\n",
+    "proc/uptime": "81.23 150.00\n",
+    "proc/loadavg": "0.50 0.40 0.30 1/99 1234\n",
+    "proc/self/mounts": "rootfs / rootfs rw 0 0\n",
     "proc/cpuinfo": "processor\t: 0\nmodel name\t: one\n",
     "sys/kernel/uevent_seqnum": "1\n",
     "sys/class/dmi/id/sys_vendor": "QEMU\n",
