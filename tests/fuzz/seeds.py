@@ -20,7 +20,8 @@ def captures(kind: str, word: str = "") -> tuple[bytes, ...]:
     """Some captures of that kind, with that word in their names, where MK_CAPTURES is set: the smallest; else none."""
     folder = os.environ.get("MK_CAPTURES")
     paths = sorted(Path(folder, kind).glob(f"*{word}*")) if folder else []
-    found = [path.read_bytes() for path in paths if path.stat().st_size <= _LARGEST_BYTES and path.suffix != ".xz"]
+    files = [path for path in paths if path.is_file() and path.suffix != ".xz"]
+    found = [path.read_bytes() for path in files if path.stat().st_size <= _LARGEST_BYTES]
     return tuple(sorted(found, key=len)[:_MOST])
 
 
