@@ -109,6 +109,29 @@ def test_a_real_guest() -> None:
     assert set(FACTS) - set(facts) == {"mk_hw_lscpu_CPU_MHz"}
 
 
+def test_b36_new_key_names_give_the_old_facts() -> None:
+    """A machine that an old util-linux described has the same facts with a new one, 2.38 and its -J included."""
+    newer = EXAMPLE.replace(b"CPU socket(s):", b"Socket(s):").replace(b"CPU MHz:               1600.000\n", b"")
+    cpuinfo = "processor\t: 0\ncpu MHz\t\t: 1600.000\n"
+    for output in (newer, as_json(newer)):
+        assert flatten_lscpu(parse_lscpu(output), cpuinfo) == FACTS
+
+
+def test_what_it_has_no_idea_of_is_no_fact() -> None:
+    """Boards of arm without ACPI: "Socket(s): -"."""
+    facts = flatten_lscpu(parse_lscpu(b"Architecture: aarch64\nSocket(s):  -\nCluster(s): 4\n"), "")
+    assert facts == {"mk_hw_lscpu_Architecture": "aarch64"}
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["アーキテクチャ: x86_64\nBogoMIPS: 6835.20\n", "Architektur: x86_64\nCPU(s): 2\nStepping: 3\nBogoMIPS: 1\n"],
+)
+def test_another_language_is_refused_with_its_first_key(output: str) -> None:
+    with pytest.raises(BadInput, match=r"^lscpu: its keys are not those of the C locale, the first is '(ア|Arch)"):
+        parse_lscpu(output.encode())
+
+
 def test_a_line_without_colon_costs_itself_alone() -> None:
     """B34: it ended the historic agent's whole collection."""
     assert parse_lscpu(b"lscpu: odd warning\nno colon\n" + EXAMPLE)["Model"] == "26"
