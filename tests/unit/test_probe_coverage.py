@@ -1,0 +1,71 @@
+"""The repository alone covers the parsers: their lines run without the captures of real machines.
+
+The probe's unit tests run once more in a process of their own, with MK_CAPTURES unset and the lines counted.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROBE = ROOT / "mkctl/probe"
+LEAST_PERCENT = 95.0
+DEADLINE_S = 900
+SKIPPED = {Path(__file__).name, "test_probe_bad_tools.py"}
+"""This one, and what takes its time to hang."""
+
+
+def parser_modules() -> list[str]:
+    """The modules with a public function parse_*."""
+    return sorted(
+        path.stem
+        for path in PROBE.glob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("parse_")
+    )
+
+
+def tests_of_the_probe() -> list[str]:
+    """The unit tests that import the probe, but for those that are not asked."""
+    paths = sorted(path for path in (ROOT / "tests/unit").glob("test_*.py") if path.name not in SKIPPED)
+    return [str(path) for path in paths if re.search(r"^(from|import) mkctl\.probe", path.read_text("utf-8"), re.M)]
+
+
+def test_parsers_are_covered_without_captures(tmp_path: Path) -> None:
+    if importlib.util.find_spec("coverage") is None:
+        pytest.skip("coverage is not in this environment (packaging/setup check installs it)")
+    data = tmp_path / "coverage"
+    environment = {name: value for name, value in os.environ.items() if name not in ("MK_CAPTURES", "MK_FULL")}
+    environment["COVERAGE_FILE"] = str(data)
+    command = [sys.executable, "-m", "coverage", "run", "--source", "mkctl/probe", "-m", "pytest", "-q"]
+    run = subprocess.run(
+        [*command, "-p", "no:xdist", "-p", "no:cacheprovider", *tests_of_the_probe()],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-3000:]
+    report = tmp_path / "coverage.json"
+    made = [sys.executable, "-m", "coverage", "json", "-q", "-o", str(report)]
+    subprocess.run(made, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=DEADLINE_S)
+    files = json.loads(report.read_text(encoding="utf-8"))["files"]
+    covered = {name: files[f"mkctl/probe/{name}.py"] for name in dict.fromkeys(parser_modules())}
+    low = {
+        name: (round(entry["summary"]["percent_covered"], 1), entry["missing_lines"])
+        for name, entry in covered.items()
+        if entry["summary"]["percent_covered"] < LEAST_PERCENT
+    }
+    assert covered
+    assert not low
