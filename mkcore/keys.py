@@ -33,6 +33,8 @@ HANLON_EXCLUDE = (
 FACT_SETS = ("facter", "hardware", "ipmi", "lldp", "json", "custom", "structured", "inventory")
 VOLATILE = (
     "memoryfree_mb",
+    r"/^(memory|swap)free$/",
+    "swapfree_mb",
     "load_averages",
     "processors.speed",
     r"/^memory\..*\.(available|capacity|used)(_bytes)?$/",
