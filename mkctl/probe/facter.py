@@ -77,6 +77,7 @@ def collect_system(paths: Paths, top: Path) -> Collected:
     dmi, machine_id = read_attributes(paths.sys), read_line(top / "etc/machine-id")
     structured: tuple[dict[str, Json], ...] = (
         virtual_facts(virtual),
+        {"fips_enabled": read_line(paths.proc / "sys/crypto/fips_enabled") == "1"},
         {"os": structured_os(found, machine.machine, selinux), "identity": identity},
         {"hypervisors": structured_hypervisors(hypervisor, container, dmi, machine_id)},
     )

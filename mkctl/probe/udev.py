@@ -58,4 +58,4 @@ def decode(value: str) -> str:
 
 def _first(properties: Mapping[str, str], names: tuple[str, ...]) -> str:
     value = next((properties[name] for name in names if properties.get(name)), "")
-    return " ".join(decode(value).split())
+    return " ".join(clean_text(value).split())
