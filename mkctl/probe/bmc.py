@@ -8,8 +8,8 @@ no process. Source: drivers/char/ipmi/ipmi_msghandler.c (the attributes of a BMC
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from mkcore.files import read_line
 from mkcore.jsonfields import Json
@@ -21,8 +21,7 @@ _ATTRIBUTES = (("firmware_revision", "firmware_version"), ("ipmi_version", "ipmi
 _NUMBERS = ("manufacturer_id", "product_id")
 
 
-@dataclass(frozen=True)
-class IpmiLimits:
+class IpmiLimits(NamedTuple):
     """Time limits in seconds: of reading sysfs, of `bmc info`, of all questions about LANs, of the FRU listing."""
 
     kernel_s: float = 10.0
@@ -31,7 +30,10 @@ class IpmiLimits:
     fru_s: float = 60.0
 
 
-def build_ipmi(root: str, paths: Paths, limits: IpmiLimits = IpmiLimits()) -> list[Collector]:
+LIMITS = IpmiLimits()
+
+
+def build_ipmi(root: str, paths: Paths, limits: IpmiLimits = LIMITS) -> list[Collector]:
     """Return the collectors of the BMC, for the machine or for the tree below `root`."""
     margin_s = 5.0
     return [

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mkcore.files import read_attribute, read_line
 from mkcore.jsonfields import Json
@@ -29,8 +29,7 @@ _FEW_CPUS = 64
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(NamedTuple):
     """One package: its number as text, its running CPUs, and the threads of each core (sets)."""
 
     key: str
@@ -38,8 +37,7 @@ class Package:
     cores: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class NumaNode:
+class NumaNode(NamedTuple):
     """One NUMA node: its CPUs (none for memory alone), its memory, its distances to all nodes in their order."""
 
     number: int

@@ -10,9 +10,7 @@ controller (B43), several memories add up (B44), slots are counted where they ha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from mkctl.probe.amounts import format_amount, format_binary
 from mkctl.probe.lshw import Node
@@ -63,7 +61,6 @@ NIC_KEYS = (
     "configuration",
 )
 
-_DISK_NAMES = re.compile(r"disk|namespace|virtio\d+")
 _PCI_KEYS = ("physical_id", "bus_info", "version", "width", "clock")
 
 
@@ -144,8 +141,7 @@ def _join(controller: Node, interface: Node) -> Node:
     fields = {**controller.fields, **interface.fields}
     fields.update({key: controller.fields[key] for key in _PCI_KEYS if key in controller.fields})
     more = tuple(item for item in interface.capabilities if item not in controller.capabilities)
-    return replace(
-        interface,
+    return interface._replace(
         disabled=controller.disabled or interface.disabled,
         fields=fields,
         capabilities=controller.capabilities + more,
@@ -154,14 +150,18 @@ def _join(controller: Node, interface: Node) -> Node:
 
 
 def _disks(node: Node, controller: Mapping[str, str] = {}) -> Iterator[Node]:
-    if node.node_class == "disk" and not node.disabled and _DISK_NAMES.fullmatch(node.name):
+    if node.node_class == "disk" and not node.disabled and _is_disk_name(node.name):
         if node.name != "namespace":
             yield node
         elif any(name.startswith("/dev/nvme") for name in node.logical_names):  # others: hwmon0, ng0n1
-            yield replace(node, fields={**controller, **node.fields})
+            yield node._replace(fields={**controller, **node.fields})
     given = {key: node.fields[key] for key in ("product", "version", "serial") if key in node.fields}
     for child in node.children:
         yield from _disks(child, given if node.node_class == "storage" else {})
+
+
+def _is_disk_name(name: str) -> bool:
+    return name in ("disk", "namespace") or (name.startswith("virtio") and name[6:].isdigit())
 
 
 def _disk_fields(nodes: Iterable[Node], block: Sequence[BlockDevice]) -> list[dict[str, str]]:

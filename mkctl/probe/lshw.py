@@ -17,8 +17,7 @@ import itertools
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json, parse_json
@@ -39,14 +38,13 @@ _TEXT_FIELDS = (
 )
 WHERE = "lshw -json"
 _MAX_STARTS = 5
-_ROOT_START = re.compile(r"^[ \t]*[{\[]", re.MULTILINE)
-_BAD_ESCAPE = re.compile(r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
-_LITERAL_BACKSLASH_AT_END = re.compile(r'(?<!\\)\\(",?[ \t]*)$', re.MULTILINE)
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+# texts, not compiled: of most machines no document needs repair
+_BAD_ESCAPE = r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})'
+_LITERAL_BACKSLASH_AT_END = r'(?m)(?<!\\)\\(",?[ \t]*)$'
+_CONTROL = r"[\x00-\x09\x0b-\x1f]"
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """One device.
 
     name: the id without its index, "cpu" of "cpu:0". indexed: the id has one. node_class: "processor", "network", ""
@@ -89,11 +87,11 @@ def _parse_document(text: str) -> list[Json]:
     """Find the document in the output: after warnings, with the repairs that the tool's missing escapes call for."""
     end = max(text.rfind("}"), text.rfind("]")) + 1
     problem = BadInput("no JSON in its output", WHERE)
-    for start in itertools.islice(_ROOT_START.finditer(text, 0, end), _MAX_STARTS):
-        document = text[start.start() : end]
-        for candidate in (document, repair(document)):
+    for start in itertools.islice(_root_starts(text[:end]), _MAX_STARTS):
+        document = text[start:end]
+        for mend in (str, repair):  # only what cannot be read is repaired
             try:
-                value = parse_json(candidate, WHERE)
+                value = parse_json(mend(document), WHERE)
             except BadInput as error:
                 problem = error
                 continue
@@ -104,15 +102,26 @@ def _parse_document(text: str) -> list[Json]:
     raise problem
 
 
+def _root_starts(text: str) -> Iterator[int]:
+    """Yield the places where a line begins with a bracket, blanks apart."""
+    line = 0
+    while line < len(text):
+        end = text.find("\n", line) + 1 or len(text)
+        start = text[line:end].lstrip(" \t")[:1]
+        if start in ("{", "["):
+            yield line
+        line = end
+
+
 def repair(document: str) -> str:
     """Escape what lshw leaves bare in strings: backslashes that start no escape, control characters (become blanks).
 
     A backslash right before a string's closing quote is told from an escaped quote by the tool's layout: one field to a
     line, so that the last quote of a line is the closing one.
     """
-    document = _CONTROL.sub(" ", document)
-    document = _LITERAL_BACKSLASH_AT_END.sub(r"\\\\\1", document)
-    return _BAD_ESCAPE.sub(r"\\\\", document)
+    document = re.sub(_CONTROL, " ", document)
+    document = re.sub(_LITERAL_BACKSLASH_AT_END, r"\\\\\1", document)
+    return re.sub(_BAD_ESCAPE, r"\\\\", document)
 
 
 def _parse_node(value: Json, where: str, left_out: list[str]) -> Node:
