@@ -427,7 +427,7 @@ def test_lshw_is_kept_from_removing_device_nodes() -> None:
     """It unlinks a /dev/sg node that the unit's device list hides from it, and takes it for a leftover."""
     unit = (Path(__file__).resolve().parents[2] / "units/systemd/mk-facts.service").read_text(encoding="utf-8")
     assert "\nReadOnlyPaths=/dev\n" in unit
-    assert "\nAfter=modprobe@sg.service\n" in unit
+    assert "\nAfter=modprobe@sg.service" in unit
 
 
 def test_the_real_limits_stay_below_the_units_time_limit() -> None:
