@@ -83,6 +83,10 @@ class Machine:
     smbios: tuple[str, ...] = ()
     ports: int = 0
     """PCI Express ports with nothing in them, for `VirtualMachine.plug_nic` and `plug_disk`."""
+    cpu_options: str = ""
+    """What comes after the accelerator's processor: ",model-id=..."."""
+    extra: tuple[str, ...] = ()
+    """Further words of the command line (see `rich_argv`)."""
 
     @property
     def macs(self) -> tuple[str, ...]:
@@ -98,18 +102,14 @@ class Machine:
 def build_argv(machine: Machine) -> list[str]:
     """Build QEMU's command line; it is run in a folder of its own, where its sockets and its console's log go."""
     argv = [PROGRAM, "-nodefaults", "-no-user-config", "-machine", "q35,graphics=off", "-display", "none"]
-    argv += [
-        *ACCELERATORS[machine.accel],
-        "-smp",
-        str(machine.cpus),
-        "-m",
-        str(machine.memory_mib),
-        "-uuid",
-        machine.uuid,
-    ]
+    *accelerator, processor = ACCELERATORS[machine.accel]
+    argv += [*accelerator, processor + machine.cpu_options]
+    argv += ["-m", str(machine.memory_mib), "-uuid", machine.uuid]
+    argv += [] if "-smp" in machine.extra else ["-smp", str(machine.cpus)]
     argv += ["-chardev", f"file,id=console,path={CONSOLE},append=on", "-serial", "chardev:console"]
     argv += ["-chardev", "socket,id=qmp,path=qmp,server=on,wait=off", "-mon", "chardev=qmp,mode=control"]
-    argv += ["-device", "virtio-rng-pci"]
+    argv += ["-device", "virtio-rng-pci,bus=pcie.0"]
+    argv += machine.extra
     for number, nic in enumerate(machine.nics):
         argv += ["-netdev", _with_id(nic.netdev, f"net{number}")]
         boot = "" if machine.kernel else f",bootindex={number + 1}"
@@ -119,7 +119,7 @@ def build_argv(machine: Machine) -> list[str]:
     for number in range(machine.ports):
         argv += ["-device", f"pcie-root-port,id=port{number},chassis={number + 1}"]
     if machine.channels:
-        argv += ["-device", "virtio-serial-pci"]
+        argv += ["-device", "virtio-serial-pci,bus=pcie.0"]
     for name in machine.channels:
         argv += ["-chardev", f"socket,id={name},path={name},server=on,wait=off"]
         argv += ["-device", f"virtserialport,chardev={name},name={name}"]
@@ -228,8 +228,10 @@ class VirtualMachine:
         return self._connect(name)
 
     def plug_nic(self, port: int, nic: Nic) -> None:
-        """Put a card (``netdev`` a kind without options) into one of ``Machine.ports`` while the machine runs."""
-        self.qmp.execute("netdev_add", type=nic.netdev, id=f"plugged{port}")
+        """Put a card into one of ``Machine.ports`` while the machine runs."""
+        kind, *options = nic.netdev.split(",")
+        values = dict(option.partition("=")[::2] for option in options)
+        self.qmp.execute("netdev_add", **{"type": kind, "id": f"plugged{port}", **values})
         device = {"driver": nic.model, "netdev": f"plugged{port}", "mac": nic.mac}
         self.qmp.execute("device_add", bus=f"port{port}", id=f"device{port}", **device)
 
