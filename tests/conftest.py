@@ -40,7 +40,9 @@ TIERS: dict[str, Callable[[], str]] = {
     "units": lambda: _needs("systemd-analyze"),
     "browser": lambda: _needs("chromium", "chromedriver"),
     "system": lambda: _needs_root() or _needs("systemd-nspawn", "mmdebstrap", "dpkg-buildpackage", "facter", "sfdisk"),
-    "image": lambda: _needs_root() or _needs("qemu-system-x86_64", "dnsmasq", "ip", "mmdebstrap", "mke2fs", "ipmi_sim", "swtpm"),
+    "image": lambda: (
+        _needs_root() or _needs("qemu-system-x86_64", "dnsmasq", "ip", "mmdebstrap", "mke2fs", "ipmi_sim", "swtpm")
+    ),
 }
 """Tier -> why this machine cannot run it ("" when it can)."""
 
