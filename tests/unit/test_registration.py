@@ -215,6 +215,18 @@ def test_b48_what_the_inventory_s_schema_marks_as_volatile_does_not_count() -> N
     assert steady.facts({INVENTORY: "the site's own text"}) == {INVENTORY: "the site's own text"}
 
 
+def test_of_a_disk_s_health_only_its_problems_count() -> None:
+    steady = Steady(nothing, steady_inventory)
+
+    def facts(**health: Json) -> dict[str, Json]:
+        return {INVENTORY: json.dumps({"disks": {"sda": {"health": {"source": "smartctl", **health}}}})}
+
+    well = steady.digest(facts(passed=True, temperature_c=31, power_on_hours=7))
+    assert well == steady.digest(facts(passed=True, temperature_c=44, power_on_hours=8))
+    assert well == steady.digest(facts(power_mode="standby"))
+    assert well != steady.digest(facts(passed=False, problems=["the disk is failing"]))
+
+
 def test_razor_gets_texts_alone() -> None:
     chosen = choose_facts(FILE, FACT_SETS)
     flat = flat_facts(build_facts(chosen.flat, {}, None, on_top=chosen.on_top))
