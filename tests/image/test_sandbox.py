@@ -1,8 +1,8 @@
 """What mk-facts.service is granted, one by one: without a grant something is missing from the facts, and only that.
 
-On the richest of the declared machines, with SATA disks besides, where every grant has a device to be for. Each test takes one grant away by a
-drop-in, runs the unit and compares with a run of the whole unit. SMART comes from a stand-in for smartctl, which the
-image does not have: it sends the same commands to the disks by the same calls.
+On the richest of the declared machines, with SATA disks besides, where every grant has a device to be for. Each test
+takes one grant away by a drop-in, runs the unit and compares with a run of the whole unit. SMART comes from a stand-in
+for smartctl, which the image does not have: it sends the same commands to the disks by the same calls.
 """
 
 from __future__ import annotations
