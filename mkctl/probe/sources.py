@@ -115,14 +115,14 @@ def collect_lscpu(paths: Paths, timeout_s: float, run: Runner = run) -> Collecte
 
 def collect_lshw(paths: Paths, timeout_s: float, run: Runner = run) -> Collected:
     """Run lshw once, and once more without SMBIOS if it crashed or hung."""
+    block = read_block_devices(paths.sys)  # while a tool that was started ahead still runs
+    board = board_fields(read_dmi(paths.sys))
     finished, remark = run(LSHW, timeout_s=timeout_s), ""
     if finished.outcome in {Outcome.SIGNALLED, Outcome.TIMED_OUT}:
         remark = f"{finished.describe()}; read again without SMBIOS"
         finished = run(LSHW_WITHOUT_SMBIOS, timeout_s=timeout_s)
     if not finished.ok:
         return failed(finished)
-    block = read_block_devices(paths.sys)
-    board = board_fields(read_dmi(paths.sys))
     left_out: list[str] = []
     roots = parse_lshw(finished.stdout, left_out)
     if left_out:
