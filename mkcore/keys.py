@@ -39,6 +39,7 @@ VOLATILE = (
     "processors.speed",
     r"/^memory\..*\.(available|capacity|used)(_bytes)?$/",
     r"/^mountpoints\..*\.(available|capacity|used)(_bytes)?$/",
+    r"/^networking\.interfaces\..*\.flags$/",
     "mk_hw_lscpu_CPU_MHz",
     r"/^mk_hw_lscpu_.*MHz$/",
     r"/^mk_hw_lscpu_BogoMIPS$/",

@@ -148,6 +148,8 @@ class Steady:
         if isinstance(value, dict):
             inside = {key: (f"{name}.{key}", item) for key, item in value.items()}
             return {key: self._value(*pair) for key, pair in inside.items() if not self._is_volatile(pair[0])}
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return [self._value(f"{name}.{number}", item) for number, item in enumerate(value)]
         return self._inventory(value) if name == INVENTORY and isinstance(value, str) else value
 
     def _inventory(self, text: str) -> Json:
