@@ -110,6 +110,13 @@ class NotAuthorized(BusFailed):
     bus_name = "NotAuthorized"
 
 
+class Untrusted(MkError):
+    """Content is not vouched for: no signature, a wrong one, an expired key, a sum that differs."""
+
+    exit_status = 77
+    bus_name = "Untrusted"
+
+
 class Unsupported(MkError):
     """Asked for something that this version does not do."""
 

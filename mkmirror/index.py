@@ -4,16 +4,13 @@ A request names a file by the parts of its path. Which file that is, and whether
 inside a tree, regular, not hidden, whatever symbolic links say. A list is read anew at each request, so that an
 administrator edits a file and nothing else.
 
-Source: protocol 5.1 and 5.5. Lists were YAML there; of YAML exactly one form is read, a block sequence of plain or
-quoted strings, and JSON beside it, because a full YAML parser in the image would be the largest dependency of the
-smallest service.
+Source: protocol 5.1 and 5.5.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,15 +18,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mkcore.errors import BadInput
-from mkcore.jsonfields import parse_json
+from mkmirror.lists import parse_list
 
 LIST_LIMIT_BYTES = 1 << 20
 MAX_PARTS = 16
 LIST_SUFFIXES = (".yaml", ".yml", ".json", "")
 
-_ITEM = re.compile(r"-[ \t]+(?:\"([^\"\\]*)\"|'([^']*)'|([^\s\"'#]\S*))(?:[ \t]+#.*)?")
-_NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+~/-]*")
-_MAX_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -125,46 +119,3 @@ def read_list(trees: Sequence[Path], folder: str, name: str) -> list[str]:
                 raise BadInput(f"larger than {LIST_LIMIT_BYTES} bytes", path)
             return parse_list(data, path)
     return []
-
-
-def parse_list(data: bytes, where: str) -> list[str]:
-    """Parse a list of names: a JSON array of strings, or lines `- name` with comments, blank lines and a `---`
-    before them.
-
-    Raises BadInput naming `where` and the line: not UTF-8, another form of YAML, a name that could not be the name
-    of anything.
-    """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput(f"not UTF-8 at byte {error.start}", where) from None
-    if text.lstrip().startswith(("[", "{")):
-        return _parse_json_list(text, where)
-    names: list[str] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.rstrip()
-        if not line or line.lstrip().startswith("#") or (line == "---" and not names):
-            continue
-        match = _ITEM.fullmatch(line.lstrip(" "))
-        if match is None:
-            raise BadInput(f"not of the form '- name': {line.strip()[:60]!r}", f"{where}:{number}")
-        names.append(_name(next(group for group in match.groups() if group is not None), f"{where}:{number}"))
-    return names
-
-
-def _parse_json_list(text: str, where: str) -> list[str]:
-    value = parse_json(text, where)
-    if not isinstance(value, list):
-        raise BadInput("must be a list of names", where)
-    names: list[str] = []
-    for position, item in enumerate(value):
-        if not isinstance(item, str):
-            raise BadInput("must be a name in quotation marks", f"{where}[{position}]")
-        names.append(_name(item, f"{where}[{position}]"))
-    return names
-
-
-def _name(text: str, where: str) -> str:
-    if len(text) > _MAX_NAME or not _NAME.fullmatch(text) or any(part in ("", ".", "..") for part in text.split("/")):
-        raise BadInput(f"{text[:60]!r} is not the name of an extension or module", where)
-    return text

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mkcore.errors import BadInput
-from mkmirror.index import Absent, open_file, parse_list, read_list
+from mkmirror.index import Absent, open_file, read_list
+from mkmirror.lists import parse_list
 
 TCZ = ("tinycorelinux", "4.x", "x86", "tcz")
 
