@@ -10,7 +10,7 @@ from __future__ import annotations
 import grp
 import os
 from pathlib import Path
-from typing import Union
+from typing import BinaryIO, Union
 
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json, canonical, parse_object
@@ -117,6 +117,42 @@ def give_to_owner_of(directory: StrPath, path: StrPath) -> None:
     owner = Path(directory).stat()
     if os.geteuid() == 0:
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)  # the owner may have put a link there
+
+
+def open_partial(path: StrPath, keep_bytes: int = 0) -> BinaryIO:
+    """Open a file that grows over several attempts, at the end of its first `keep_bytes`; what is behind them is cut.
+
+    A new one has mode 0600, and a symbolic link is never followed. Not atomic: `place` makes the whole file appear.
+    Raises OSError.
+    """
+    stream = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+b")
+    try:
+        stream.truncate(keep_bytes)
+        stream.seek(keep_bytes)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def place(partial: StrPath, target: StrPath, *, mode: int = 0o644) -> None:
+    """Give a file that is complete its name, in one step and to stay; both lie in the same file system."""
+    descriptor = os.open(partial, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    Path(partial).replace(target)
+    _sync_directory(Path(target).parent)
+
+
+def remove_tree(path: StrPath) -> None:
+    """Remove the directory `path` with all that is in it, if it is there; links are removed, not followed."""
+    import shutil  # slow to import, and mk-facts has no use for it
+
+    if Path(path).is_dir():
+        shutil.rmtree(path)
 
 
 def _group_id(group: str) -> int:

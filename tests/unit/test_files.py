@@ -116,7 +116,7 @@ def test_remove_and_make_dir(tmp_path: Path) -> None:
 
 def test_a_root_moves_every_path(tmp_path: Path) -> None:
     moved = paths_under(str(tmp_path))
-    for name, value in vars(moved).items():
+    for name, value in moved._asdict().items():
         assert tmp_path in value.parents, name
     assert moved.pushed == tmp_path / "run/mkweb/config.json"
     assert paths_under().state == Path("/run/mkctl/state.json") == Paths().state
@@ -141,3 +141,35 @@ def test_giving_a_file_away_follows_no_link(tmp_path: Path) -> None:
     files.give_to_owner_of(folder, folder / "secret")
     assert other.stat().st_uid == os.geteuid()
     assert (folder / "secret").lstat().st_uid == folder.stat().st_uid
+
+
+def test_a_partial_file_grows_behind_what_is_kept_and_is_placed_whole(tmp_path: Path) -> None:
+    partial, target = tmp_path / ".x.part", tmp_path / "x"
+    with files.open_partial(partial) as stream:
+        stream.write(b"first, then garbage")
+    with files.open_partial(partial, 5) as stream:
+        stream.write(b" and second")
+    assert partial.stat().st_mode & 0o777 == 0o600
+    files.place(partial, target)
+    assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"first and second", 0o644)
+    assert not partial.exists()
+
+
+def test_a_partial_file_is_never_a_link(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "link").symlink_to("secret")
+    for call in (lambda: files.open_partial(tmp_path / "link"), lambda: files.place(tmp_path / "link", tmp_path / "x")):
+        with pytest.raises(OSError, match="symbolic links"):
+            call()
+    assert (tmp_path / "secret").read_text() == "secret"
+
+
+def test_a_tree_is_removed_and_links_in_it_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/x").write_text("x")
+    (tmp_path / "tree/sub").mkdir(parents=True)
+    (tmp_path / "tree/link").symlink_to(tmp_path / "kept")
+    files.remove_tree(tmp_path / "tree")
+    files.remove_tree(tmp_path / "none")
+    assert not (tmp_path / "tree").exists()
+    assert (tmp_path / "kept/x").exists()
