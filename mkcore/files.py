@@ -125,14 +125,14 @@ def open_partial(path: StrPath, keep_bytes: int = 0) -> BinaryIO:
     A new one has mode 0600, and a symbolic link is never followed. Not atomic: `place` makes the whole file appear.
     Raises OSError.
     """
-    stream = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+b")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        stream.truncate(keep_bytes)
-        stream.seek(keep_bytes)
+        os.ftruncate(descriptor, keep_bytes)
+        os.lseek(descriptor, keep_bytes, os.SEEK_SET)
+        return os.fdopen(descriptor, "r+b")
     except BaseException:
-        stream.close()
+        os.close(descriptor)
         raise
-    return stream
 
 
 def place(partial: StrPath, target: StrPath, *, mode: int = 0o644) -> None:
