@@ -13,8 +13,7 @@ import array
 import fcntl
 import socket
 import struct
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 _SIOCETHTOOL = 0x8946
 _SIOCGIFADDR = 0x8915
@@ -33,8 +32,7 @@ _NETLINK_LIMIT_BYTES = 4 << 20
 _NETLINK_TIMEOUT_S = 2.0
 
 
-@dataclass(frozen=True)
-class DriverInfo:
+class DriverInfo(NamedTuple):
     """Driver, its version and the firmware's, as the driver writes them: "igb", "6.1.0", "1.63"; "" for none."""
 
     driver: str = ""

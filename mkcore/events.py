@@ -7,15 +7,14 @@ log level is. Source: systemd.journal-fields(7), https://systemd.io/CATALOG/.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 WARNING = 4
 NOTICE = 5
 INFO = 6
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One kind of event: 128-bit id as 32 hexadecimal digits, its name, its syslog priority."""
 
     id: str

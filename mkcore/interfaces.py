@@ -11,9 +11,8 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 from mkcore import ethtool
 from mkcore.files import read_line, read_text
@@ -26,12 +25,11 @@ _BOOTIF = r"(?:01-)?([0-9a-f]{2}([-:])[0-9a-f]{2}(?:\2[0-9a-f]{2}){4})"
 _NO_MAC = "00:00:00:00:00:00"
 
 
-@dataclass(frozen=True)
-class Interface:
+class Interface(NamedTuple):
     """One interface. MACs are lower-case with colons, "" for none; `carrier` is None while the interface is down."""
 
     name: str
-    index: int
+    index: int  # type: ignore[assignment]  # of a tuple's methods nobody needs this one
     type: int
     mac: str
     permanent_mac: str

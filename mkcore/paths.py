@@ -7,12 +7,11 @@ at once. The credentials directory is the one value taken from the environment, 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Paths:
+class Paths(NamedTuple):
     """Directories; `credentials` is an empty path when the service got none."""
 
     run_mkctl: Path = Path("/run/mkctl")

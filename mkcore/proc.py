@@ -15,8 +15,7 @@ import os
 import select
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Union
+from typing import NamedTuple, Union
 
 from mkcore import spawn
 from mkcore.errors import ToolFailed
@@ -39,8 +38,7 @@ class Outcome(enum.Enum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(NamedTuple):
     """One ended run. `status` is the exit status, or the signal's number for SIGNALLED, or -1 when nothing ended."""
 
     argv: tuple[str, ...]

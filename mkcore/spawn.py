@@ -47,6 +47,7 @@ def start(argv: Sequence[str], *, feed: bool = False) -> Child:
     began = time.monotonic()
     ours: list[int] = []
     theirs: list[int] = []
+    pid = 0
     try:
         for writes in (False, True, True):
             if writes or feed:
@@ -60,11 +61,10 @@ def start(argv: Sequence[str], *, feed: bool = False) -> Child:
         pid = os.posix_spawnp(
             command[0], command, environment, file_actions=actions, setsid=True, setsigdef=(_SIGPIPE, _SIGXFSZ)
         )
-    except BaseException:
-        close(ours)
-        raise
     finally:
         close(theirs)
+        if not pid:
+            close(ours)
     return Child(command, began, pid, *ours)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from mkcore import config
@@ -20,7 +19,7 @@ SERVICE_CREDENTIALS = Path("/run/credentials/mkctl.service")
 
 def load_as_service(paths: Paths) -> Loaded:
     """Load what the service uses: systemd passed the credentials to it, not to this command."""
-    return load(replace(paths, credentials=SERVICE_CREDENTIALS) if paths.credentials == Path() else paths)
+    return load(paths._replace(credentials=SERVICE_CREDENTIALS) if paths.credentials == Path() else paths)
 
 
 def show_config(paths: Paths, origin: bool, as_json: bool) -> int:

@@ -67,7 +67,7 @@ def start_ahead(top: str = "") -> Ahead:
     """
     known, now = known_seqnum(top + _FACTS), _number(_read(top + _SEQNUM, 0))
     booted = known is None and time.clock_gettime(time.CLOCK_BOOTTIME) > _BOOTED_S
-    if now is None or not (booted or known == now) or os.path.exists(top + _UDEV_QUEUE):  # noqa: PTH110  (no pathlib)
+    if now is None or not (booted or known == now) or os.path.exists(top + _UDEV_QUEUE):
         return Ahead()
     return Ahead((LSHW, LSCPU), now)
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mkcore.files import read_line
 from mkcore.jsonfields import Json
@@ -31,12 +31,11 @@ _LINE = r"^(processor(?: \d+)?|{}|vendor_id)[ \t]*:[ \t]*(.*?)[ \t]*$".format("|
 _CLOCK = r"^(?:cpu MHz|clock)[ \t]*:[ \t]*(\d{1,7})"  # x86, POWER
 
 
-@dataclass(frozen=True)
-class Processors:
+class Processors(NamedTuple):
     """What the kernel says. models: one text for each present processor, "" where it names none; empty if it names no
     model at all. packages, cores, threads: of the machine, of a package, of a core; 0 where it shows no topology."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # of a tuple's methods nobody needs this one
     models: tuple[str, ...]
     packages: int
     cores: int

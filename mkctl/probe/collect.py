@@ -14,8 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from mkcore.errors import MkError
 from mkcore.jsonfields import Json
@@ -24,8 +23,7 @@ from mkctl.probe.model import Status
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Collected:
+class Collected(NamedTuple):
     """What a collector brings back: facts, how it went, and one line on what is wrong ("" for nothing).
 
     facts: flat facts under the names that servers know. structured: Facter 4's structured facts by their top-level
@@ -33,16 +31,15 @@ class Collected:
     tool_s: how long its tool ran, which may have been started before the collector was.
     """
 
-    facts: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    facts: Mapping[str, Json] = {}
     status: Status = Status.OK
     error: str = ""
-    structured: Mapping[str, Json] = field(default_factory=dict[str, Json])
-    inventory: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    structured: Mapping[str, Json] = {}
+    inventory: Mapping[str, Json] = {}
     tool_s: float = 0.0
 
 
-@dataclass(frozen=True)
-class Collector:
+class Collector(NamedTuple):
     """A source of facts. `collect` takes no arguments, may raise any error, and is given up after `timeout_s`.
 
     awaited: when this is False (the LLDP listener, which takes half a minute) the facts are complete without it, and it
@@ -55,8 +52,7 @@ class Collector:
     awaited: bool = True
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     """The end of one collector's run."""
 
     name: str

@@ -10,8 +10,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Union
+from typing import NamedTuple, Union
 
 _ADDRESS_BYTES = 8  # struct ifaddrmsg: family, prefix length, flags, scope, interface index
 _ROUTE_BYTES = 12  # struct rtmsg: family, destination length, …, table at 4, type at 7, flags
@@ -24,23 +23,21 @@ _LENGTHS = {2: 4, 10: 16}  # AF_INET, AF_INET6
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
-@dataclass(frozen=True)
-class Assigned:
+class Assigned(NamedTuple):
     """An address of an interface. label: "" or the name that IPv4 tools show; flags: IFA_F_*."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # of a tuple's methods nobody needs this one
     address: Address
     prefix: int
     label: str = ""
     flags: int = 0
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """A route of the main table. default: to everywhere. source: the address that packets are to have, or None."""
 
     version: int
-    index: int
+    index: int  # type: ignore[assignment]  # of a tuple's methods nobody needs this one
     default: bool
     source: Union[Address, None] = None
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from mkcore.files import read_attribute, read_line
 from mkcore.jsonfields import Json
@@ -34,15 +34,14 @@ _KEYS = (
 )
 
 
-@dataclass(frozen=True)
-class Partition:
+class Partition(NamedTuple):
     """A block device that can hold a file system. path: "/dev/sda1"; texts: filesystem, uuid, label, partuuid,
     partlabel, backing_file, those there are. disk: it is a slice of a disk."""
 
     name: str
     path: str
     size_bytes: int
-    texts: Mapping[str, str] = field(default_factory=dict[str, str])
+    texts: Mapping[str, str] = {}
     disk: bool = False
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mkcore.jsonfields import Json
 from mkctl.probe.facter_amounts import amounts, format_share
@@ -24,8 +24,7 @@ from mkctl.probe.texts import clean_text
 MOUNTS_LIMIT_BYTES = 4 << 20
 
 
-@dataclass(frozen=True)
-class Mount:
+class Mount(NamedTuple):
     """A line of /proc/self/mounts; path is as the file system has it, with undecodable bytes as surrogates."""
 
     device: str

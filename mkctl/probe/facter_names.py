@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from mkcore.errors import BadInput
 from mkcore.files import read_line, read_text
@@ -26,8 +25,7 @@ _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(NamedTuple):
     """The node's names, "" where it has none. address: the IPv4 address that /etc/hosts gives the name, or None."""
 
     hostname: str

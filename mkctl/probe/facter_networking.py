@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Optional, cast
+from typing import NamedTuple, Optional, cast
 
 from mkcore.interfaces import Interface
 from mkcore.jsonfields import Json
@@ -30,13 +29,12 @@ _IGNORED = ("127.", "169.254.", "fe80:", "fc", "fd")
 _COPIED = ("dhcp", "ip", "ip6", "mac", "mtu", "netmask", "netmask6", "network", "network6", "scope6")
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """What the kernel and the DHCP clients know. servers: interface -> address of its DHCP server."""
 
     addresses: Sequence[Assigned] = ()
     routes: Sequence[Route] = ()
-    servers: Mapping[str, str] = field(default_factory=dict[str, str])
+    servers: Mapping[str, str] = {}
 
 
 def structured_networking(interfaces: Iterable[Interface], network: Network, names: Names) -> dict[str, Json]:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mkcore.errors import BadInput
 from mkcore.files import read_line, read_text
@@ -29,8 +29,7 @@ _LIMIT_BYTES = 1 << 16
 _SIX_MACHINES = re.compile(r"i[3456]86")
 
 
-@dataclass(frozen=True)
-class System:
+class System(NamedTuple):
     """What runs here. release is (full, major, minor); "" is unknown throughout."""
 
     id: str

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from mkcore.errors import BadInput
 from mkctl.probe.texts import clean_text
@@ -40,8 +40,7 @@ CAPABILITIES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Neighbor:
+class Neighbor(NamedTuple):
     """One neighbour. Texts are clean and "" when not sent, as is 0 for vlan_id, max_frame_bytes and ttl_s.
 
     chassis_id, port_id: "00:1c:73:0a:0b:0c", "Ethernet12", "192.0.2.7"; bytes that are no text as "0a:ff:01". Their
@@ -88,8 +87,8 @@ def parse_frame(frame: bytes) -> Neighbor:
     for missing, name in ((not chassis[0], "chassis ID"), (not port[0], "port ID"), (ttl_s < 0, "time to live")):
         if missing:
             raise BadInput(f"has no {name}", "LLDP frame")
-    return replace(
-        found, chassis_id=chassis[0], chassis_id_type=chassis[1], port_id=port[0], port_id_type=port[1], ttl_s=ttl_s
+    return found._replace(
+        chassis_id=chassis[0], chassis_id_type=chassis[1], port_id=port[0], port_id_type=port[1], ttl_s=ttl_s
     )
 
 
@@ -149,24 +148,24 @@ def split_raw_file(data: bytes) -> Iterator[bytes]:
 def _add(found: Neighbor, kind: int, value: bytes) -> Neighbor:
     """Take in one optional TLV; of a repeated one, management addresses apart, the first counts."""
     if kind == _PORT_DESCRIPTION and not found.port_description:
-        return replace(found, port_description=clean_text(value))
+        return found._replace(port_description=clean_text(value))
     if kind == _SYSTEM_NAME and not found.system_name:
-        return replace(found, system_name=clean_text(value))
+        return found._replace(system_name=clean_text(value))
     if kind == _SYSTEM_DESCRIPTION and not found.system_description:
-        return replace(found, system_description=clean_text(value))
+        return found._replace(system_description=clean_text(value))
     if kind == _CAPABILITIES and len(value) >= 4 and not found.capabilities:
         can, does = int.from_bytes(value[:2], "big"), int.from_bytes(value[2:4], "big")
-        return replace(found, capabilities=capability_names(can), enabled_capabilities=capability_names(does))
+        return found._replace(capabilities=capability_names(can), enabled_capabilities=capability_names(does))
     if kind == _MANAGEMENT_ADDRESS and value:
         address = parse_address(value[1 : 1 + value[0]])
         if address and address not in found.management_addresses:
-            return replace(found, management_addresses=(*found.management_addresses, address))
+            return found._replace(management_addresses=(*found.management_addresses, address))
     if kind == _ORGANIZATION and len(value) >= 6:
         number = int.from_bytes(value[4:6], "big")
         if value[:4] == _PORT_VLAN_ID and 1 <= number <= MAX_VLAN_ID and not found.vlan_id:
-            return replace(found, vlan_id=number)
+            return found._replace(vlan_id=number)
         if value[:4] == _MAX_FRAME_SIZE and not found.max_frame_bytes:
-            return replace(found, max_frame_bytes=number)
+            return found._replace(max_frame_bytes=number)
     return found
 
 

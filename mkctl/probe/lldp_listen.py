@@ -16,7 +16,7 @@ import socket
 import struct
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Union
 
 from mkcore.errors import BadInput
@@ -113,7 +113,7 @@ def _take(ear: Ear, frame: bytes) -> None:
         ear.heard.pop(neighbor.key, None)
         ear.wanted.discard(neighbor.key)
     elif neighbor.key in ear.heard or len(ear.heard) < LIMIT_PER_NIC:
-        ear.heard[neighbor.key] = replace(neighbor, source=LISTENER)
+        ear.heard[neighbor.key] = neighbor._replace(source=LISTENER)
 
 
 def _open(name: str) -> Union[socket.socket, OSError]:

@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json, get_bool, get_int, get_object, get_str, get_strings, parse_object
@@ -44,8 +43,7 @@ class Status(enum.Enum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True)
-class CollectorState:
+class CollectorState(NamedTuple):
     """One collector: last status, duration, one line of error, and the names of the facts that came from it.
 
     error: "" when all is well; together with `OK` a remark (what had to be left out). After a run that failed, `facts`
@@ -56,12 +54,11 @@ class CollectorState:
     duration_ms: int = 0
     error: str = ""
     facts: tuple[str, ...] = ()
-    structured: Mapping[str, Json] = field(default_factory=dict[str, Json])
-    inventory: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    structured: Mapping[str, Json] = {}
+    inventory: Mapping[str, Json] = {}
 
 
-@dataclass(frozen=True)
-class FactsFile:
+class FactsFile(NamedTuple):
     """The content of facts.json.
 
     generation: number of finished collections of this boot; 0 while the first is under way. What is not awaited (the
@@ -77,8 +74,8 @@ class FactsFile:
     complete: bool = False
     boottime_usec: int = 0
     uevent_seqnum: int = 0
-    collectors: Mapping[str, CollectorState] = field(default_factory=dict[str, CollectorState])
-    facts: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    collectors: Mapping[str, CollectorState] = {}
+    facts: Mapping[str, Json] = {}
 
     @property
     def structured(self) -> dict[str, Json]:
@@ -95,8 +92,8 @@ class FactsFile:
     def without(self, parts: Collection[str]) -> FactsFile:
         """The same with empty `parts` ("structured", "inventory") of each collector, for who needs memory more."""
         empty: dict[str, Any] = {part: {} for part in parts}
-        slim = {name: replace(state, **empty) for name, state in self.collectors.items()}
-        return replace(self, collectors=slim) if empty else self
+        slim = {name: state._replace(**empty) for name, state in self.collectors.items()}
+        return self._replace(collectors=slim) if empty else self
 
     @property
     def custom_names(self) -> set[str]:

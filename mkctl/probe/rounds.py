@@ -15,9 +15,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, NamedTuple, Optional
 
 from mkcore import events
 from mkcore.files import read_line
@@ -29,8 +28,7 @@ from mkctl.probe.store import FactsStore
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Pace:
+class Pace(NamedTuple):
     """Bounds of one run.
 
     total_s: no new round that might end later; below TimeoutStartSec=180 of the unit. first_quiet_s, quiet_s: how long
@@ -47,8 +45,10 @@ class Pace:
     gather_s: float = 0.03
 
 
-@dataclass(frozen=True)
-class Kernel:
+PACE = Pace()
+
+
+class Kernel(NamedTuple):
     """Where hardware changes show: the kernel's uevent number, and whether udev is still working on events."""
 
     seqnum: Callable[[], int]
@@ -73,7 +73,7 @@ def collect_until_stable(
     store: FactsStore,
     kernel: Kernel,
     status: Callable[[str], None],
-    pace: Pace = Pace(),
+    pace: Pace = PACE,
     since: Optional[int] = None,
 ) -> int:
     """Collect into the store; return the number of rounds. `status` takes a sentence on how it goes.

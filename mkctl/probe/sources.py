@@ -10,10 +10,9 @@ machine, when it did crash or hang. The result then carries a remark.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, NamedTuple, Optional
 
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths, paths_under
@@ -52,8 +51,7 @@ Runner = Callable[..., Finished]
 """What runs a tool: `mkcore.proc.run`, or that of the tools which were started ahead."""
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """Time limits in seconds. `lshw_s` bounds one run of the tool; a second one after a crash has the same."""
 
     kernel_s: float = 10.0
@@ -61,8 +59,11 @@ class Limits:
     lshw_s: float = 50.0
 
 
+LIMITS = Limits()
+
+
 def build_collectors(
-    root: str = "", limits: Limits = Limits(), ahead: Optional[Ahead] = None, before: Before = lambda _: {}
+    root: str = "", limits: Limits = LIMITS, ahead: Optional[Ahead] = None, before: Before = lambda _: {}
 ) -> list[Collector]:
     """Return the collectors for the machine, or for the tree below `root`; later ones win where names collide.
 

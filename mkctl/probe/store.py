@@ -15,7 +15,6 @@ import grp
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
@@ -68,7 +67,7 @@ class FactsStore:
         states = {name: old.collectors.get(name, CollectorState(Status.PENDING)) for name in self._names}
         for name, state in states.items():
             self._by_collector[name] = {fact: old.facts[fact] for fact in state.facts if fact in old.facts}
-        self.content = replace(old, collectors=states, facts=self._join())
+        self.content = old._replace(collectors=states, facts=self._join())
 
     def begin(self, names: Iterable[str]) -> None:
         """Write a first file, so that readers can tell "being collected" from "nobody collects".
@@ -79,7 +78,7 @@ class FactsStore:
         for name in names:
             if states[name].status is Status.PENDING:
                 states[name] = CollectorState(Status.RUNNING)
-        self.content = replace(self.content, collectors=states)
+        self.content = self.content._replace(collectors=states)
         if not self.content.complete:
             self._write()
 
@@ -88,7 +87,7 @@ class FactsStore:
         states = dict(self.content.collectors)
         for ended in batch:
             states[ended.name] = self._state(ended, states[ended.name])
-        self.content = replace(self.content, collectors=states, facts=self._join())
+        self.content = self.content._replace(collectors=states, facts=self._join())
 
     def _state(self, ended: Ended, before: CollectorState) -> CollectorState:
         result, good = ended.result, ended.result.status is Status.OK
@@ -104,7 +103,7 @@ class FactsStore:
             structured=result.structured if good else before.structured,
             inventory=result.inventory if good else before.inventory,
         )
-        self._changed |= after != replace(before, duration_ms=after.duration_ms)
+        self._changed |= after != before._replace(duration_ms=after.duration_ms)
         return after
 
     @property
@@ -119,8 +118,7 @@ class FactsStore:
 
     def finish(self, uevent_seqnum: int, boottime_usec: int) -> None:
         """Close one collection and write the file: complete, the next generation."""
-        self.content = replace(
-            self.content,
+        self.content = self.content._replace(
             generation=self.content.generation + 1,
             complete=True,
             boottime_usec=boottime_usec,

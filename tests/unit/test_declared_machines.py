@@ -85,7 +85,7 @@ def test_fru_areas_add_up_to_nothing() -> None:
 @pytest.mark.parametrize("neighbour", [matrix.LEAF, matrix.MANAGEMENT])
 def test_frames_say_what_was_declared(neighbour: object) -> None:
     frame = build_frame(neighbour, "02:00:00:00:00:01")  # type: ignore[arg-type]
-    assert {**vars(parse_frame(frame)), "source": ""} == {**vars(neighbour), "source": ""}
+    assert {**parse_frame(frame)._asdict(), "source": ""} == {**vars(neighbour), "source": ""}
 
 
 @pytest.mark.parametrize(

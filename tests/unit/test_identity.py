@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ NIC = Interface(
     name="eth0", index=2, type=1, mac="00:0c:29:c9:52:ba", permanent_mac="00:0c:29:c9:52:ba", physical=True, mtu=1500,
     operstate="up", carrier=True, speed_mbps=1000, duplex="full", driver="e1000", device="0000:00:03.0", bond_master="",
 )  # fmt: skip
-NIC1 = replace(NIC, name="eth1", mac="00:0c:29:c9:52:c4", permanent_mac="00:0c:29:c9:52:c4")
+NIC1 = NIC._replace(name="eth1", mac="00:0c:29:c9:52:c4", permanent_mac="00:0c:29:c9:52:c4")
 
 
 @pytest.mark.parametrize(
@@ -67,22 +66,22 @@ def test_the_kernel_line_counts_once_and_before_sysfs(line: str, sysfs: str, uui
 
 
 def test_b33_addresses_are_sorted_by_interface_name_and_permanent() -> None:
-    slave = replace(NIC1, mac=NIC.mac, bond_master="bond0")
+    slave = NIC1._replace(mac=NIC.mac, bond_master="bond0")
     assert choose_macs([slave, NIC]) == ("00:0c:29:c9:52:ba", "00:0c:29:c9:52:c4")
     assert choose_macs([NIC, slave]) == choose_macs([slave, NIC])
 
 
 def test_only_physical_ethernet_identifies() -> None:
-    bridge = replace(NIC1, name="br0", physical=False)
-    infiniband = replace(NIC1, name="ib0", type=32)
-    silent = replace(NIC1, permanent_mac="")
-    zero = replace(NIC1, permanent_mac="00:00:00:00:00:00")
-    twin = replace(NIC1, permanent_mac=NIC.permanent_mac)
+    bridge = NIC1._replace(name="br0", physical=False)
+    infiniband = NIC1._replace(name="ib0", type=32)
+    silent = NIC1._replace(permanent_mac="")
+    zero = NIC1._replace(permanent_mac="00:00:00:00:00:00")
+    twin = NIC1._replace(permanent_mac=NIC.permanent_mac)
     assert choose_macs([NIC, bridge, infiniband, silent, zero, twin]) == (NIC.permanent_mac,)
 
 
 def test_interfaces_can_be_restricted() -> None:
-    predictable = replace(NIC1, name="enp3s0")
+    predictable = NIC1._replace(name="enp3s0")
     assert choose_macs([NIC, predictable], r"\Aeth[0-9]+\z") == (NIC.permanent_mac,)
     with pytest.raises(BadInput):
         choose_macs([NIC], "(")

@@ -7,7 +7,6 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from mkctl.probe.lldp_facts import build_neighbors, join_neighbors, lldp_facts, 
 from mkctl.probe.lldp_frames import Neighbor, parse_frame
 
 SCHEMA = json.loads((Path(lldp.__file__).parent / "schema/lldp_neighbors.json").read_text(encoding="utf-8"))
-HEARD = replace(parse_frame(wire.SWITCH), source="listener")
+HEARD = parse_frame(wire.SWITCH)._replace(source="listener")
 SEEN = Neighbor("00:1c:73:0a:0b:0c", "Ethernet12", "mac", "interface_name", system_name="sw", source="networkd")
 OTHER = Neighbor("52:54:00:00:00:01", "p1", "mac", "interface_name", source="networkd")
 REPLY = {
@@ -227,7 +226,7 @@ def test_who_is_there(
 
 
 def test_many_neighbours_are_cut_and_the_order_is_not_that_of_hearing() -> None:
-    many = [replace(OTHER, port_id=f"p{number:03}") for number in range(40)]
+    many = [OTHER._replace(port_id=f"p{number:03}") for number in range(40)]
     one = join_neighbors({"eno1": [*many, HEARD]}, {}, ())["eno1"]
     two = join_neighbors({"eno1": [HEARD, *reversed(many)]}, {}, ())["eno1"]
     assert one == two
@@ -262,11 +261,11 @@ def test_facts_are_those_of_one_neighbour_whoever_spoke_first() -> None:
 
 
 def test_nothing_in_the_facts_runs_with_time() -> None:
-    assert lldp_facts({"e": [HEARD]}) == lldp_facts({"e": [replace(HEARD, ttl_s=7)]})
+    assert lldp_facts({"e": [HEARD]}) == lldp_facts({"e": [HEARD._replace(ttl_s=7)]})
 
 
 def test_a_management_address_that_is_a_mac_is_none_of_ip() -> None:
-    neighbor = replace(HEARD, management_addresses=("00:1c:73:0a:0b:0c",))
+    neighbor = HEARD._replace(management_addresses=("00:1c:73:0a:0b:0c",))
     assert not [name for name in lldp_facts({"e": [neighbor]}) if "mngaddr" in name]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -26,9 +25,9 @@ from mkctl.probe.store import FactsStore, save_nothing
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="listening on a network of its own needs root")
 
 T = TypeVar("T")
-HEARD = replace(parse_frame(wire.SWITCH), source="listener")
+HEARD = parse_frame(wire.SWITCH)._replace(source="listener")
 SECOND_FRAME = wire.frame(wire.chassis(7, b"card"), wire.port(7, b"1"), wire.ttl())
-SECOND = replace(parse_frame(SECOND_FRAME), source="listener")
+SECOND = parse_frame(SECOND_FRAME)._replace(source="listener")
 FAREWELL = wire.frame(wire.chassis(4, wire.MAC), wire.port(5, b"Ethernet12"), wire.ttl(0))
 
 

@@ -170,4 +170,4 @@ def test_the_largest_configuration_can_be_read_by_all_who_must(tmp_path: Path) -
     store.put_files(started)
     assert store.read_apply(2) is not None
     assert read_apply(tmp_path / "apply.json").is_open_for(name)
-    assert load(replace(paths_under(str(tmp_path)), run_mkweb=tmp_path)).pushed == judged.merged
+    assert load(paths_under(str(tmp_path))._replace(run_mkweb=tmp_path)).pushed == judged.merged

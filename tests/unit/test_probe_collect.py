@@ -7,7 +7,6 @@ import stat
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -158,7 +157,7 @@ def test_what_ends_together_is_written_together(tmp_path: Path) -> None:
     slow = Collector("slow", 10.0, lambda: Collected({"b": let_go.wait(10)}))
     quick = [giving(f"q{number}", **{f"f{number}": number}) for number in range(30)]
     threading.Timer(0.5, let_go.set).start()
-    run(tmp_path / "facts.json", [*quick, slow], pace=replace(FAST, gather_s=0.2), save=saved)
+    run(tmp_path / "facts.json", [*quick, slow], pace=FAST._replace(gather_s=0.2), save=saved)
     sizes = [(len(content.facts), content.complete) for content in saved.contents]
     assert sizes == [(0, False), (30, False), (31, True)]
 

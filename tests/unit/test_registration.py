@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -36,7 +35,7 @@ NIC = Interface(
     operstate="up", carrier=True, speed_mbps=1000, duplex="full", driver="virtio_net", device="0000:00:03.0",
     bond_master="",
 )  # fmt: skip
-SECOND = replace(NIC, name="ens4", mac="52:54:00:aa:00:02", permanent_mac="52:54:00:aa:00:02")
+SECOND = NIC._replace(name="ens4", mac="52:54:00:aa:00:02", permanent_mac="52:54:00:aa:00:02")
 VOLATILE = re.compile(r"mk_hw_lscpu_CPU_MHz|mk_hw_cpu\d+_size")
 
 
@@ -101,15 +100,15 @@ def test_every_fact_of_a_neighbour_is_sent_as_eth0_s_too(item: str) -> None:
     [
         ([], {}, "", ""),
         ([NIC], {}, "", "ens3"),
-        ([NIC, replace(NIC, name="eth0")], {}, "", ""),
+        ([NIC, NIC._replace(name="eth0")], {}, "", ""),
         ([SECOND, NIC], {}, "", "ens3"),
         ([NIC, SECOND], {"ipaddress_ens4": "192.0.2.2"}, "", "ens4"),
-        ([replace(NIC, carrier=False), SECOND], {}, "", "ens4"),
+        ([NIC._replace(carrier=False), SECOND], {}, "", "ens4"),
         ([NIC, SECOND], {"ipaddress_ens3": "192.0.2.1"}, "BOOTIF=01-52-54-00-AA-00-02", "ens4"),
         ([NIC, SECOND], {}, "BOOTIF=52:54:00:aa:00:02", "ens4"),
         ([NIC, SECOND], {}, "BOOTIF=01-00-00-00-00-00-09", "ens3"),
         ([NIC, SECOND], {}, "BOOTIF=garbage", "ens3"),
-        ([replace(NIC, physical=False)], {}, "", ""),
+        ([NIC._replace(physical=False)], {}, "", ""),
     ],
 )
 def test_which_nic_is_the_boot_nic(nics: list[Interface], addresses: dict[str, str], line: str, name: str) -> None:
