@@ -12,12 +12,12 @@ import re
 
 from mkcore.errors import BadInput
 from mkcore.files import read_text
+from mkctl.probe.network import parse_lease
 
 _NETWORKD = "run/systemd/netif/leases"
 _NETWORK_MANAGER = "var/lib/NetworkManager"
 _DHCLIENT = ("var/lib/dhclient", "var/lib/dhcp", "var/lib/dhcp3")
 _LIMIT_BYTES = 1 << 20
-_SERVER = re.compile(r"^SERVER_ADDRESS=([0-9.]+)$", re.MULTILINE)
 
 
 def read_dhcp_servers(root: str, indexes: dict[str, int]) -> dict[str, str]:
@@ -29,14 +29,14 @@ def read_dhcp_servers(root: str, indexes: dict[str, int]) -> dict[str, str]:
                 servers.update(parse_dhclient(_read(f"{root}/{folder}/{name}")))
     for file in _names(f"{root}/{_NETWORK_MANAGER}"):
         name = next((name for name in indexes if file.endswith((f"-{name}.lease", f"-{name}.lease.new"))), "")
-        found = _SERVER.search(_read(f"{root}/{_NETWORK_MANAGER}/{file}")) if name else None
-        if found:
-            servers[name] = found[1]
+        server = parse_lease(_read(f"{root}/{_NETWORK_MANAGER}/{file}")) if name else ""
+        if server:
+            servers[name] = server
     if os.path.isdir(f"{root}/{_NETWORKD}"):
         for name, index in indexes.items():
-            found = _SERVER.search(_read(f"{root}/{_NETWORKD}/{index}"))
-            if found:
-                servers[name] = found[1]
+            server = parse_lease(_read(f"{root}/{_NETWORKD}/{index}"))
+            if server:
+                servers[name] = server
     return servers
 
 

@@ -24,6 +24,7 @@ from mkctl.probe.texts import clean_text
 from mkctl.probe.udev import decode, read_udev, serial_of, wwn_of
 
 _SECTOR_BYTES = 512
+_MEMORY = ("ram", "zram")  # dozens of them may wait for use
 _TYPES = {"0": "ssd", "1": "hdd"}
 _KEYS = (
     ("filesystem", "ID_FS_TYPE"),
@@ -113,7 +114,7 @@ def _partition(root: str, folder: str, name: str, path: str, disk: bool = False,
 
 def _block_devices(sys_root: Path) -> Iterator[tuple[str, str]]:
     base = f"{sys_root}/block"
-    return ((name, f"{base}/{name}") for name in _names(base))
+    return ((name, f"{base}/{name}") for name in _names(base) if not name.startswith(_MEMORY))
 
 
 def _names(folder: str) -> list[str]:

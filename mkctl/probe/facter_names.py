@@ -10,7 +10,6 @@ kept in Facter 4's form, as Facter keeps it, and dropped in the flat facts. Sour
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -21,8 +20,6 @@ from mkcore.jsonfields import Json
 
 _RESOLV_FILES = ("run/systemd/resolve/resolv.conf", "etc/resolv.conf")
 _LIMIT_BYTES = 1 << 20
-_OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
-_IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
 
 
 class Names(NamedTuple):
@@ -88,9 +85,14 @@ def find_host(hosts: Iterable[list[str]], name: str) -> tuple[str, Optional[str]
     for words in hosts:
         if name in words[1:]:
             canonical = canonical or words[1]
-            if address is None and re.fullmatch(_IPV4, words[0], re.ASCII):
+            if address is None and _is_ipv4(words[0]):
                 address = words[0]
     return canonical, address
+
+
+def _is_ipv4(text: str) -> bool:
+    parts = text.split(".")
+    return len(parts) == 4 and all(part.isascii() and part.isdigit() and int(part) < 256 for part in parts)
 
 
 def _read(path: Path) -> str:

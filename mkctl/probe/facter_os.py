@@ -26,7 +26,7 @@ _FAMILIES = (
 )
 _NAMES = {"rhel": "RedHat", "ol": "OracleLinux", "amzn": "Amazon", "arch": "Archlinux"}
 _LIMIT_BYTES = 1 << 16
-_SIX_MACHINES = re.compile(r"i[3456]86")
+_INTEL_32 = frozenset({"i386", "i486", "i586", "i686"})
 
 
 class System(NamedTuple):
@@ -155,7 +155,7 @@ def architecture(system: System, machine: str) -> str:
     """Return what the distribution calls the machine: "amd64" for Debian's x86_64, "i386" for an i686."""
     if system.family == "Debian" and machine == "x86_64":
         return "amd64"
-    return "i386" if _SIX_MACHINES.fullmatch(machine) else machine
+    return "i386" if machine in _INTEL_32 else machine
 
 
 def instruction_set(system: System, machine: str) -> str:
@@ -201,7 +201,7 @@ def _distro(system: System, release: dict[str, Json]) -> dict[str, Json]:
 def _unquote(value: str) -> str:
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
         inner = value[1:-1]
-        return re.sub(r"\\([\\\"$`])", r"\1", inner) if value[0] == '"' else inner
+        return re.sub(r"\\([\\\"$`])", r"\1", inner) if value[0] == '"' and "\\" in inner else inner
     return value
 
 

@@ -26,7 +26,7 @@ from mkcore.errors import BadInput
 from mkcore.files import read_attribute
 from mkcore.jsonfields import Json
 
-_SECRET = re.compile(r"pass(word|wd|phrase)?|secret|token|credential|community", re.IGNORECASE)
+_SECRETS = ("passw", "passphrase", "secret", "token", "credential", "community")
 
 
 def kernel_facts(release: str) -> dict[str, Json]:
@@ -56,7 +56,8 @@ def hide_secrets(command_line: str) -> str:
 
 def _hide(word: str) -> str:
     name, equals, _ = word.partition("=")
-    return f"{name}=..." if equals and _SECRET.search(name) else word
+    secret = equals and (name.lower().endswith("pass") or any(part in name.lower() for part in _SECRETS))
+    return f"{name}=..." if secret else word
 
 
 def parse_uptime(text: str) -> int:
