@@ -17,7 +17,6 @@ from typing import NamedTuple, Optional, Union
 from mkcore import ethtool
 from mkcore.files import read_line, read_text
 from mkcore.jsonfields import Json
-from mkcore.rubyregex import compile_ruby
 
 ARPHRD_ETHER = 1
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -131,7 +130,11 @@ def identity_interfaces(interfaces: Iterable[Interface], pattern: str = "") -> l
 
     `pattern` is a Ruby regular expression, "" for all; raises BadInput when it cannot be used.
     """
-    search = compile_ruby(pattern).search if pattern else None
+    search = None
+    if pattern:
+        from mkcore.rubyregex import compile_ruby  # few sites restrict them
+
+        search = compile_ruby(pattern).search
     usable = [nic for nic in interfaces if nic.ethernet and nic.permanent_mac]
     return sorted((nic for nic in usable if search is None or search(nic.name)), key=lambda nic: nic.name)
 
