@@ -191,8 +191,8 @@ def test_kernel(release: str, version: str, major: str) -> None:
 
 def test_the_inventory_tells_no_secret_of_the_command_line() -> None:
     """A kernel line may carry passwords; the inventory is sent to a server and shown on a page."""
-    line = "root=/dev/vda1 quiet rd.iscsi.password=hunter2 SNMP_Community=INTEL iommu.passthrough=1 mytoken=a=b adminPass=x password"
-    hidden = "root=/dev/vda1 quiet rd.iscsi.password=... SNMP_Community=... iommu.passthrough=1 mytoken=... adminPass=... password"
+    line = "root=/dev/vda1 rd.iscsi.password=hunter2 SNMP_Community=INTEL iommu.passthrough=1 mytoken=a=b adminPass=x"
+    hidden = "root=/dev/vda1 rd.iscsi.password=... SNMP_Community=... iommu.passthrough=1 mytoken=... adminPass=..."
     assert system.kernel_inventory(os.uname(), line)["command_line"] == hidden
     kernel = system.kernel_inventory(os.uname(), "")
     assert kernel == {"release": os.uname().release, "version": os.uname().version, "machine": os.uname().machine}
