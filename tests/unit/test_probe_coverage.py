@@ -34,7 +34,7 @@ def parser_modules() -> list[str]:
     )
 
 
-def tests_of_the_probe() -> list[str]:
+def find_tests() -> list[str]:
     """The unit tests that import the probe, but for those that are not asked."""
     paths = sorted(path for path in (ROOT / "tests/unit").glob("test_*.py") if path.name not in SKIPPED)
     return [str(path) for path in paths if re.search(r"^(from|import) mkctl\.probe", path.read_text("utf-8"), re.M)]
@@ -48,7 +48,7 @@ def test_parsers_are_covered_without_captures(tmp_path: Path) -> None:
     environment["COVERAGE_FILE"] = str(data)
     command = [sys.executable, "-m", "coverage", "run", "--source", "mkctl/probe", "-m", "pytest", "-q"]
     run = subprocess.run(
-        [*command, "-p", "no:xdist", "-p", "no:cacheprovider", *tests_of_the_probe()],
+        [*command, "-p", "no:xdist", "-p", "no:cacheprovider", *find_tests()],
         cwd=ROOT,
         env=environment,
         capture_output=True,
