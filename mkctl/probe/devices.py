@@ -16,6 +16,7 @@ from mkctl.probe.disks import read_disks
 from mkctl.probe.gpus import build_gpus
 from mkctl.probe.pci import build_pci, list_without_driver, read_pci
 from mkctl.probe.pci_names import PCI_LISTS, USB_LISTS, Names, read_names
+from mkctl.probe.serials import describe_disk_serials
 from mkctl.probe.storage import build_storage_controllers
 from mkctl.probe.sysfs import block_facts, read_block_devices
 from mkctl.probe.usb import build_usb, read_usb
@@ -62,7 +63,8 @@ def collect_block(sys_root: Path, top: Path) -> Collected:
         "storage_controllers": volumes,
         "volumes": read_md_arrays(sys_root),
     }
-    return Collected(block_facts(devices), inventory={name: section for name, section in sections.items() if section})
+    inventory = {name: section for name, section in sections.items() if section}
+    return Collected(block_facts(devices), error=describe_disk_serials(found.disks), inventory=inventory)
 
 
 def build_health(root: str, sys_root: Path) -> list[Collector]:

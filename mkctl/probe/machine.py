@@ -17,6 +17,7 @@ from mkctl.probe.dmi import build_dmi_inventory, read_dmi_sections
 from mkctl.probe.firmware import read_boot_mode
 from mkctl.probe.junk import is_junk
 from mkctl.probe.model import join_trees
+from mkctl.probe.serials import not_utf8
 from mkctl.probe.smbios import Smbios, read_smbios
 from mkctl.probe.smbios_inventory import build_smbios_inventory, build_tpm
 from mkctl.probe.smbios_machine import BOARD, SYSTEM, parse_board, parse_system
@@ -41,6 +42,8 @@ def collect_smbios(paths: Paths) -> Collected:
         system_ids = sections.get("system", {})
         ids = (system_ids.get("uuid", ""), system_ids.get("serial", ""), sections.get("board", {}).get("serial", ""))
         parts.insert(0, build_dmi_inventory(sections))
+    damaged = [name for name, text in zip(("system", "board"), ids[1:]) if not_utf8(text)]
+    remark = "; ".join(filter(None, (remark, *(f"the {name}'s serial number is not UTF-8" for name in damaged))))
     has_address = is_junk(ids[0]) and read_has_address(paths.sys)
     parts.append({"identity": build_identity(*ids, has_address)})
     boot = read_boot_mode(paths.sys, bool(smbios.structures) or (paths.sys / "class/dmi/id").exists())

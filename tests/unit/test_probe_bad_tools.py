@@ -178,7 +178,8 @@ def test_a_disk_that_makes_smartctl_hang_costs_its_own_health(tools: Path, tmp_p
 
 
 def test_odd_serial_numbers(tools: Path, tmp_path: Path) -> None:
-    """One that is not UTF-8, one with control characters, two disks with the same: all are reported, in valid UTF-8."""
+    """One that is not UTF-8, one with control characters, two disks with the same: all are reported, in valid UTF-8,
+    and named in their collector's status."""
     odd: dict[str, Union[str, bytes]] = {
         **MACHINE,
         "sys/class/dmi/id/product_serial": b"S\xe9rie-\xff1\n",
@@ -192,6 +193,9 @@ def test_odd_serial_numbers(tools: Path, tmp_path: Path) -> None:
     }
     results = collect(make_tree(tmp_path / "root", odd))
     assert {name: result.error for name, result in results.items() if result.status is not Status.OK} == {}
+    twins = "vdb and vdc have the same serial number, twin"
+    assert results["block"].error == f"{twins}; the serial number of vda is not UTF-8"
+    assert results["smbios"].error == "the system's serial number is not UTF-8"
     facts = facts_of(results)
     assert facts["serialnumber"] == "S\ufffdrie-\ufffd1"
     assert (facts["blockdevice_vdb_serial"], facts["blockdevice_vdc_serial"]) == ("twin", "twin")

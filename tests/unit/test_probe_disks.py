@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from probe_tree import make_tree
 from test_probe_devices import check
 
+from mkcore.jsonfields import Json
 from mkctl.probe.collect import Collected
 from mkctl.probe.devices import collect_block
 from mkctl.probe.disk_place import DiskPlace, build_by_path, parse_place
 from mkctl.probe.disks import format_wwn
 from mkctl.probe.nvme import Namespace, read_namespace
+from mkctl.probe.serials import describe_disk_serials
 from mkctl.probe.vpd import AtaIdentity, parse_ata_page, parse_names_page, parse_serial_page
 
 PCI = "../devices/pci0000:00"
@@ -404,10 +406,30 @@ def test_two_disks_with_one_serial_a_serial_of_other_bytes_and_a_disk_that_went(
         "sys/block/sdd": "-> ../devices/gone/block/sdd",
     }
     root = make_tree(tmp_path, files)
-    disks = check(collect_block(root / "sys", root))["disks"]
+    result = collect_block(root / "sys", root)
+    disks = check(result)["disks"]
     assert [disks[name].get("serial") for name in disks] == ["SAME", "SAME", "\ufffd\ufffd[2J-1"]
+    odd = "sda and sdb have the same serial number, SAME; the serial number of sdc is not UTF-8"
+    assert result.error == odd
     assert disks["sdc"]["model"] == "café"
     assert {"vendor", "firmware_version"}.isdisjoint(disks["sdc"])
+
+
+def test_serials_that_are_shared_by_right_are_no_twins() -> None:
+    """Paths to one disk, namespaces of one controller, areas of one eMMC; and of many twins a few are named."""
+
+    def entry(serial: str, wwn: str = "", kind: str = "disk") -> dict[str, Json]:
+        return {"kind": kind, "serial": serial, **({"wwn": wwn} if wwn else {})}
+
+    paths: dict[str, Json] = {"sda": entry("S", "0x5"), "sdb": entry("S", "0x5"), "sdc": {"kind": "disk"}}
+    namespaces: dict[str, Json] = {"nvme0n1": entry("N", "eui.1"), "nvme0n2": entry("N", "eui.2")}
+    areas: dict[str, Json] = {"mmcblk0": entry("M"), "mmcblk0boot0": entry("M", kind="boot_area")}
+    assert describe_disk_serials({**paths, **namespaces, **areas}) == ""
+    twins: dict[str, Json] = {"nvme1n1": entry("N", "eui.3"), "sdd": entry("S", "0x6")}
+    found = describe_disk_serials({**paths, **namespaces, **twins})
+    assert found == "sda and sdd have the same serial number, S; nvme0n1 and nvme1n1 have the same serial number, N"
+    many: dict[str, Json] = {f"sd{letter}{copy}": entry(letter) for letter in "abcde" for copy in "xy"}
+    assert describe_disk_serials(many).endswith("sdcx and sdcy have the same serial number, c; and 2 more such")
 
 
 def test_placeholders_are_no_serials(tmp_path: Path) -> None:
