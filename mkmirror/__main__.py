@@ -1,8 +1,8 @@
-"""Command line of mkmirror: takes its two sockets by name and serves the mirror's trees on them.
+"""Command line of mkmirror: without a verb it takes its two sockets by name and serves the mirror's trees on them.
 
 Under systemd the sockets are inherited (FileDescriptorName= extensions and packages) and the process ends after half
 a minute without requests. Run by hand it binds its own loopback addresses and stays. Exit status: 0 ended in order,
-2 wrong usage, 71 no socket, 78 a socket of an unknown name.
+64 wrong usage, 71 no socket, 78 a socket of an unknown name; those of the verbs are their errors' (mkmirror(8)).
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Optional
 
 from mkcore import journal
+from mkcore.errors import MkError
 from mkcore.loopback import parse_listen
 from mkcore.version import VERSION
+from mkmirror import cli
 
 if TYPE_CHECKING:
     from mkcore.lifecycle import Listener
@@ -25,18 +27,21 @@ IDLE_S = 30.0
 HUNG_S = 60.0
 SLOW_S = 10.0
 LIMIT_BYTES = 64 << 10
+IO_STATUS = 74
 KINDS = ("extensions", "packages")
 
 log = logging.getLogger(__name__)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> cli.Parser:
     """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         prog="mkmirror",
-        description="Serve extensions and packages to this machine, on loopback.",
-        epilog="Started by mkmirror.socket and mkmirror-packages.socket. See mkmirror(8).",
+        description="Without a verb: serve extensions and packages to this machine, on loopback (started by "
+        "mkmirror.socket and mkmirror-packages.socket). The verbs make, check and copy mirrors and extensions.",
+        epilog="See mkmirror(8).",
     )
+    cli.add_verbs(parser)
     parser.add_argument(
         "--listen", metavar="HOST:PORT", type=parse_listen, help="bind this loopback address for extensions"
     )
@@ -68,6 +73,28 @@ def take_sockets(options: argparse.Namespace) -> list[tuple[str, Listener]]:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run mkmirror with the arguments `argv` (default: those of the process); return the exit status."""
     options = build_parser().parse_args(argv)
+    return run_verb(options) if options.verb else serve(options)
+
+
+def run_verb(options: argparse.Namespace) -> int:
+    """Run a verb; return 0, the error's own exit status, or 74 for files (sysexits.h)."""
+    try:
+        options.run(options)
+    except MkError as error:
+        print(f"mkmirror: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        print(f"mkmirror: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        return IO_STATUS
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve the mirror until idle or told to end; return the exit status."""
     journal.setup("INFO", component="mkmirror")
     from mkcore import wsgi  # after --help and --version have answered
     from mkcore.paths import paths_under

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -23,6 +22,7 @@ from mkcore import events
 from mkcore.errors import BadInput
 from mkcore.journal import log_event
 from mkcore.loopback import is_loopback
+from mkmirror.formats import tce
 from mkmirror.index import Absent, open_file, read_list
 from mkmirror.partial import answer_file
 
@@ -33,8 +33,6 @@ EXTENSIONS = "extensions"
 PACKAGES = "packages"
 MAX_PATH = 4096
 
-_RELEASE = re.compile(r"[0-9]{1,3}\.x")
-_BUILD = re.compile(r"[a-z0-9_]{1,32}")
 _LISTS = ("tce-install-list", "kmod-install-list")
 
 log = logging.getLogger(__name__)
@@ -103,13 +101,15 @@ def file_of(kind: str, parts: tuple[str, ...]) -> Optional[tuple[str, ...]]:
     """Return the parts below a tree that a request path names on a socket of `kind`, or None when it may name
     nothing there.
 
-    Extensions: `tinycorelinux/RELEASE/BUILD/tcz/FILE`. Packages: `gem-mirror/...`, and `packages/...` as its
-    neutral alias.
+    Extensions: `tinycorelinux/RELEASE/BUILD/tcz/FILE` and `tinycorelinux/sysext/ARCHITECTURE/FILE`. Packages:
+    `gem-mirror/...`, and `packages/...` as its neutral alias; a folder's address there means its index.html.
     """
-    if kind == EXTENSIONS and len(parts) == 5 and parts[0] == "tinycorelinux" and parts[3] == "tcz":
-        return parts if _RELEASE.fullmatch(parts[1]) and _BUILD.fullmatch(parts[2]) else None
+    if kind == EXTENSIONS and parts[:1] == ("tinycorelinux",):
+        tiny_core = len(parts) == 5 and parts[3] == "tcz" and tce.is_release(parts[1])
+        native = len(parts) == 4 and parts[1] == "sysext"
+        return parts if (tiny_core or native) and tce.is_build(parts[2]) else None
     if kind == PACKAGES and len(parts) >= 2 and parts[0] in ("gem-mirror", "packages"):
-        return ("gem-mirror", *parts[1:])
+        return ("gem-mirror", *parts[1:-1], parts[-1] or "index.html")
     return None
 
 

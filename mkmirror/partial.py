@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 CHUNK_BYTES = 64 << 10
-TEXT_SUFFIXES = (".txt", ".dep", ".info", ".list", ".lst", ".map", ".md5", ".sha256")
+TEXT_SUFFIXES = (".txt", ".dep", ".info", ".list", ".lst", ".map", ".md5", ".sha256", "SHA256SUMS", ".metadata")
 
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
 _MAX_DIGITS = 18
@@ -129,6 +129,8 @@ def answer_file(environ: WSGIEnvironment, served: Served) -> Response:
 
 def content_type(name: str) -> str:
     """Return the media type by the end of a file's name: text for what accompanies an extension, bytes for the rest."""
+    if name.endswith(".html"):
+        return "text/html; charset=utf-8"
     return "text/plain; charset=utf-8" if name.endswith(TEXT_SUFFIXES) else "application/octet-stream"
 
 

@@ -12,6 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Optional
 
 from mkcore.errors import BadInput
+from mkmirror.formats import sysext, tce
+from mkmirror.lists import lines_of
+from mkmirror.names import require_name
 
 MAX_EXTENSIONS = 5_000
 
@@ -25,6 +28,20 @@ class Cycle(BadInput):
 
 class Missing(BadInput):
     """An extension is not in the mirror; the text names who wants it."""
+
+
+def parse_needs(owner: str, text: str, kernel: str, where: str) -> tuple[str, ...]:
+    """Parse the `.dep` of the extension file `owner`, e.g. `a.tcz` or `a.raw`; names without an ending are of its kind.
+
+    kernel: what -KERNEL in a name stands for. Raises BadInput naming the line.
+    """
+    if not owner.endswith(sysext.SUFFIX):
+        return tce.parse_dep(text, kernel, where)
+    found: dict[str, None] = {}
+    for line, place in lines_of(text, where):
+        ending = "" if line.endswith((sysext.SUFFIX, tce.SUFFIX)) else sysext.SUFFIX
+        found.setdefault(require_name(line + ending, place))
+    return tuple(found)
 
 
 def resolve(wanted: Iterable[str], needs: Needs, installed: Collection[str] = ()) -> list[str]:
