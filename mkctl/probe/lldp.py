@@ -70,6 +70,7 @@ def collect_lldp(top: Path, sys_root: Path, before: Before, *, listening: bool =
         expected = {name: {each.key for each in (*present.get(name, ()), *known.get(name, ()))} for name in nics}
         try:
             heard = listen(nics, expected)
+            present, problems = _networkd(top, sys_root)  # half a minute later others may be there
         except OSError as error:
             problems.append(f"cannot listen: {error.strerror or error}")
     found = join_neighbors(present, known, set(list_nics(sys_root)), heard)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 LIMIT_S = 31.0
 GROUPS = ("0180c200000e", "0180c2000003", "0180c2000000")
 FRAMES_PER_NIC = 500
-_FRAME_LIMIT_BYTES = 16_384
+_FRAME_LIMIT_BYTES = 1514  # the standard's largest, header included; of a larger one no more is even read
 _SOL_PACKET, _ADD_MEMBERSHIP, _MR_MULTICAST = 263, 1, 0
 
 Key = tuple[str, str]

@@ -123,8 +123,11 @@ def sender(name: str, *frames: bytes, after_s: float = 0.0, every_s: float = 0.1
 
 
 @contextlib.contextmanager
-def networkd(top: Path, answer: bytes, *, hang: bool = False) -> Iterator[list[bytes]]:
-    """A networkd below `top` that gives each caller one answer; yields the list of what it was asked."""
+def networkd(top: Path, answer: bytes, *, hang: bool = False, later: bytes = b"") -> Iterator[list[bytes]]:
+    """A networkd below `top` that gives each caller one answer; yields the list of what it was asked.
+
+    later: the answer to all callers but the first, where it is another one.
+    """
     path = top / "run/systemd/netif/io.systemd.Network"
     path.parent.mkdir(parents=True, exist_ok=True)
     asked: list[bytes] = []
@@ -141,7 +144,7 @@ def networkd(top: Path, answer: bytes, *, hang: bool = False) -> Iterator[list[b
                     return
                 with connection, contextlib.suppress(BrokenPipeError):  # the caller had enough
                     asked.append(connection.recv(4096))
-                    connection.sendall(answer)
+                    connection.sendall(later if later and len(asked) > 1 else answer)
                     if hang:
                         ended.wait(30)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from mkcore.jsonfields import Json
 from mkctl.probe.collect import Collected, Collector
 from mkctl.probe.lldp import collect_lldp
 from mkctl.probe.lldp_facts import build_neighbors
-from mkctl.probe.lldp_frames import parse_frame
+from mkctl.probe.lldp_frames import Neighbor, parse_frame
 from mkctl.probe.lldp_listen import listen
 from mkctl.probe.rounds import Kernel, Pace, collect_until_stable
 from mkctl.probe.store import FactsStore, save_nothing
@@ -164,6 +165,41 @@ def test_where_one_may_not_listen_networkd_alone_is_asked(machine: Path) -> None
     got = wire.in_own_network(lambda: collect_lldp(machine, machine / "sys", lambda _: before, listening=True))
     assert got.error == "cannot listen: no interface with this name"
     assert got.inventory == before
+
+
+def networkd_answer(*neighbors: tuple[bytes, bytes]) -> bytes:
+    """What networkd says of neighbours on `ours`, given by the bytes of their chassis and port ids."""
+    found = [{"RawChassisID": list(chassis), "RawPortID": list(port)} for chassis, port in neighbors]
+    link = {"InterfaceName": "ours", "InterfaceIndex": 2, "Neighbors": found}
+    return json.dumps({"parameters": {"Neighbors": [link]}}).encode() + b"\0"
+
+
+def test_a_neighbour_that_left_while_others_were_heard_is_gone(machine: Path) -> None:
+    """What networkd said before the half minute of listening is not what counts after it."""
+    first = networkd_answer((b"\4" + wire.MAC, b"\5Ethernet12"))
+    later = networkd_answer((b"\7card", b"\0071"))
+
+    def run() -> Collected:
+        with wire.networkd(machine, first, later=later), wire.sender("theirs", FAREWELL, SECOND_FRAME):
+            return collect_lldp(machine, machine / "sys", lambda _: {}, listening=True)
+
+    got = with_cable(run)
+    assert (got.inventory, got.error) == ({"lldp_neighbors": build_neighbors({"ours": [SECOND]})}, "")
+
+
+def test_no_more_of_a_frame_is_read_than_the_standard_allows() -> None:
+    """A card with a larger MTU passes larger frames up; what stands beyond 1,514 bytes is not there."""
+    room = wire.tlv(127, bytes.fromhex("0080c2ff") + bytes(500))
+    frame = wire.frame(wire.chassis(4, wire.MAC), wire.port(5, b"p"), wire.ttl(), room, room, room, wire.tlv(5, b"far"))
+
+    def run() -> Mapping[str, list[Neighbor]]:
+        for name in ("ours", "theirs"):
+            wire.ip("link", "set", name, "mtu", "9000")
+        with wire.sender("theirs", frame):
+            return listen(["ours"], {}, 20.0)
+
+    assert len(frame) > 1514
+    assert [(each.port_id, each.system_name) for each in with_cable(run)["ours"]] == [("p", "")]
 
 
 def run_once(machine: Path, store: FactsStore, *, timer: bool) -> None:
