@@ -63,6 +63,7 @@ class Grant:
 
     collector: whose error tells it, if one does. facts: what the names of the facts begin with that change or go.
     section: the part of the inventory that changes or goes. fatal: the whole run fails.
+    listen: it is for the timer's runs alone.
     """
 
     name: str
@@ -72,13 +73,14 @@ class Grant:
     facts: tuple[str, ...] = ()
     section: str = ""
     fatal: bool = False
+    listen: bool = False
 
 
 GRANTS = (
     Grant("admin", "CapabilityBoundingSet", "CAP_SYS_ADMIN", facts=("mk_hw_nic",)),
     Grant("raw-io", "CapabilityBoundingSet", "CAP_SYS_RAWIO", collector="disk-health", section="disks"),
-    Grant("raw-sockets", "CapabilityBoundingSet", "CAP_NET_RAW", collector="lldp"),
-    Grant("packets", "RestrictAddressFamilies", "AF_PACKET", collector="lldp"),
+    Grant("raw-sockets", "CapabilityBoundingSet", "CAP_NET_RAW", section="lldp_neighbors", listen=True),
+    Grant("packets", "RestrictAddressFamilies", "AF_PACKET", section="lldp_neighbors", listen=True),
     Grant("journal", "RestrictAddressFamilies", "AF_UNIX", fatal=True),
     Grant("netlink", "RestrictAddressFamilies", "AF_NETLINK", collector="networking"),
     Grant("interfaces", "RestrictAddressFamilies", "AF_INET", facts=("ipaddress", "netmask")),
@@ -151,7 +153,7 @@ def test_each_grant_is_needed(declared: Declared, whole: dict[str, Any], grant: 
             collect(declared, without(grant))
         assert declared.node.show("mk-facts.service", "Result") == ["exit-code"]
         return
-    found = collect(declared, without(grant), listen=grant.collector == "lldp")
+    found = collect(declared, without(grant), listen=grant.listen)
     if grant.collector:
         assert grant.collector in found["problems"]
     for start in grant.facts:
