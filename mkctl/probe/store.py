@@ -47,7 +47,7 @@ class FactsStore:
 
     def __init__(self, path: Path, names: Sequence[str], save: Save = save_facts) -> None:
         self._path = path
-        self._names = tuple(names)
+        self._names = tuple(dict.fromkeys(names))  # two collectors may share a name; its place is the first one's
         self._save = save
         self._by_collector: dict[str, dict[str, Json]] = {}
         self._changed = False

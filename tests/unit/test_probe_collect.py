@@ -338,6 +338,12 @@ def test_names_are_cleaned_and_later_collectors_win(tmp_path: Path) -> None:
     assert run(tmp_path / "facts.json", collectors).facts == {"mtu_eth0if3": 1, "same": "2"}
 
 
+def test_a_second_collector_of_a_name_stands_in_the_place_of_the_first(tmp_path: Path) -> None:
+    """So a site's own fact wins over what the LLDP listener, the last of all, heard under the same name."""
+    collectors = [giving("lldp", same="networkd"), giving("custom", same="site"), giving("lldp", same="heard")]
+    assert run(tmp_path / "facts.json", collectors).facts == {"same": "site"}
+
+
 def test_rounds_until_the_uevent_number_stands_still(tmp_path: Path) -> None:
     """A disk that comes during a collection is seen by the same run; its start request was merged into that one."""
     counted = iter(range(100))
