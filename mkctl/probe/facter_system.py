@@ -50,14 +50,20 @@ def kernel_inventory(system: os.uname_result, command_line: str) -> dict[str, Js
 
 
 def hide_secrets(command_line: str) -> str:
-    """Replace the values of secrets on a kernel command line: "rd.iscsi.password=x" -> "rd.iscsi.password=..."."""
-    return " ".join(_hide(word) for word in command_line.split())
+    """Replace the values of secrets on a kernel command line: "rd.iscsi.password=x" -> "rd.iscsi.password=...".
+
+    A value in double quotes may have blanks. Names with passwords in addresses go too: "http://u:p@h" -> "http://...@h".
+    """
+    words = re.findall(r'(?:[^\s"]|"[^"]*"?)+', command_line) if '"' in command_line else command_line.split()
+    return " ".join(map(_hide, words))
 
 
 def _hide(word: str) -> str:
-    name, equals, _ = word.partition("=")
-    secret = equals and (name.lower().endswith("pass") or any(part in name.lower() for part in _SECRETS))
-    return f"{name}=..." if secret else word
+    name, equals, value = word.partition("=")
+    known = name.strip('"').lower()
+    if equals and (known.endswith("pass") or any(part in known for part in _SECRETS)):
+        return f"{name}=..."
+    return re.sub(r"(//)[^/@]*@|(iscsi:)[^@]*@", r"\1\2...@", word) if "@" in value else word
 
 
 def parse_uptime(text: str) -> int:

@@ -194,6 +194,12 @@ def test_the_inventory_tells_no_secret_of_the_command_line() -> None:
     line = "root=/dev/vda1 rd.iscsi.password=hunter2 SNMP_Community=INTEL iommu.passthrough=1 mytoken=a=b adminPass=x"
     hidden = "root=/dev/vda1 rd.iscsi.password=... SNMP_Community=... iommu.passthrough=1 mytoken=... adminPass=..."
     assert system.kernel_inventory(os.uname(), line)["command_line"] == hidden
+    line = """rd.iscsi.password="two words" dyndbg="file a.c +p" "my.token=a b" quiet systemd.set_credential=n:"x y"""
+    hidden = """rd.iscsi.password=... dyndbg="file a.c +p" "my.token=... quiet systemd.set_credential=..."""
+    assert system.hide_secrets(line) == hidden
+    line = "ks=http://user:pw@192.0.2.7/a netroot=iscsi:me:p/w@192.0.2.7::::iqn rootflags=subvol=@ a@b"
+    hidden = "ks=http://...@192.0.2.7/a netroot=iscsi:...@192.0.2.7::::iqn rootflags=subvol=@ a@b"
+    assert system.hide_secrets(line) == hidden
     kernel = system.kernel_inventory(os.uname(), "")
     assert kernel == {"release": os.uname().release, "version": os.uname().version, "machine": os.uname().machine}
 
