@@ -73,7 +73,7 @@ def find_files(top: Path) -> Found:
     """Look into the folders; folders that do not exist cost one system call each."""
     found = Found()
     for folder in FOLDERS:
-        path = f"{top}/{folder}"
+        path = str(top / folder)
         try:
             with os.scandir(path) as entries:
                 reason = _untrusted(Path(path).stat())

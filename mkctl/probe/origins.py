@@ -45,7 +45,7 @@ FLAT: tuple[Origin, ...] = (
     Origin(r"mk_ipmi_.*", "ipmitool lan print", "ipmi_facts", "6.6, 6.11"),
     Origin(r"lldp_neighbor_.*", "systemd-networkd; LLDP frames", "lldp_facts", "6.9"),
     _facter(r"hostname|domain|fqdn", "/proc/sys/kernel/hostname, /etc/hosts, /etc/resolv.conf", "facter_names"),
-    _facter(r"virtual|is_virtual", "CPUID, SMBIOS, /sys/hypervisor, /proc", "virtual"),
+    _facter(r"virtual|is_virtual", f"{KERNEL_IDS}, /sys/hypervisor, /proc/cpuinfo", "virtual"),
     _facter(r"memory(size|free)(_mb)?|memorytotal|swap(size|free)(_mb)?", PROC_MEMINFO, "facter_memory"),
     _facter(r"processorcount|processor\d+|physicalprocessorcount|processors",
             "/sys/devices/system/cpu, /proc/cpuinfo", "base"),
@@ -79,8 +79,8 @@ STRUCTURED: tuple[Origin, ...] = (
     _structured(r"dmi", KERNEL_IDS, "facter_dmi"),
     _structured(r"disks|partitions", "/sys/block, /run/udev/data", "facter_disks"),
     _structured(r"mountpoints|filesystems", "/proc/mounts, statvfs(3), /proc/filesystems", "facter_mounts"),
-    _structured(r"virtual|is_virtual", "CPUID, SMBIOS, /sys/hypervisor, /proc", "virtual"),
-    _structured(r"hypervisors", "CPUID, SMBIOS, /sys/hypervisor", "facter_dmi"),
+    _structured(r"virtual|is_virtual", f"{KERNEL_IDS}, /sys/hypervisor, /proc/cpuinfo", "virtual"),
+    _structured(r"hypervisors", f"{KERNEL_IDS}, /sys/hypervisor, /proc/cpuinfo", "facter_dmi"),
 )
 INVENTORY: tuple[Origin, ...] = (
     Origin(r"system|board|chassis|oem_strings", f"{SMBIOS}, {KERNEL_IDS}", "smbios_inventory", "none: own"),
@@ -99,7 +99,7 @@ INVENTORY: tuple[Origin, ...] = (
     Origin(r"lldp_neighbors", "systemd-networkd; LLDP frames", "lldp", "6.9"),
     Origin(r"bmc", "/sys/class/ipmi, ipmitool", "ipmi", "6.11"),
     Origin(r"tpm", "/sys/class/tpm", "tpm", "none: own"),
-    Origin(r"virtualization", "CPUID, SMBIOS, /sys/hypervisor", "virtual", "none: own"),
+    Origin(r"virtualization", f"{KERNEL_IDS}, /sys/hypervisor, /proc/cpuinfo", "virtual", "none: own"),
     Origin(r"kernel", "uname(2), /proc/cmdline", "facter_system", "none: own"),
     Origin(r"schema_version", "the document's own version", "model", "none: own"),
 )
