@@ -16,6 +16,7 @@ from mkctl.probe.custom import FOLDERS
 from mkctl.probe.model import FactsFile, parse_facts_file
 from mkctl.probe.origins import FLAT, INVENTORY, STRUCTURED, Origin, find_origin
 from mkctl.probe.schema import build_schema
+from mkctl.probe.sources import build_collectors
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests/data/captures"
@@ -89,3 +90,11 @@ def test_the_parser_of_an_origin_exists(origin: Origin) -> None:
 def test_nothing_that_is_no_fact_has_an_origin() -> None:
     assert find_origin("no_such_fact", FLAT) == []
     assert len(FOLDERS) == 2
+
+
+def test_the_manual_names_every_collector() -> None:
+    """disk-health is one only where its tool is installed."""
+    manual = (ROOT / "man/mk-facts.8").read_text(encoding="utf-8")
+    table = manual.partition(".TS")[2].partition(".TE")[0]
+    names = {collector.name.partition(":")[0] for collector in build_collectors()} | {"disk-health"}
+    assert [name for name in sorted(names) if f"\\fB{name}\\fR" not in table] == []
