@@ -5,17 +5,20 @@ headers and body; what an answer may hold is bounded; redirects are not followed
 The exchange runs in a daemon thread: getaddrinfo cannot be interrupted, and a peer that drips header bytes defeats the
 time-out of a single read. At the deadline the caller goes on and the connection is shut down, which ends the thread.
 
+`mkcore.download` is the other call: the same machinery for a file that may be large.
+
 Source: protocol 3 (what the original clients sent), RFC 9110 (Host, Retry-After), RFC 9112.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
@@ -34,7 +37,6 @@ from mkcore.version import VERSION
 if TYPE_CHECKING:
     from socket import socket
 
-_CHUNK_BYTES = 64 << 10
 _PER_ADDRESS_S = 6.0  # a name may have an address that swallows packets; the next one must get its turn
 _SHUT_BOTH_WAYS = 2
 _RETRY_AFTER_LIMIT_S = 86_400.0
@@ -47,6 +49,15 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True)
+class Head:
+    """What came before a body; declared_bytes: the length that the body must have, None where nothing says it."""
+
+    status: int
+    headers: Mapping[str, str]
+    declared_bytes: Optional[int]
 
 
 def user_agent(component: str) -> str:
@@ -90,20 +101,10 @@ def exchange(
     Raises Unreachable (name, connection, reset, deadline) and BadAnswer (redirect, larger than `limit_bytes`,
     truncated, compressed, not HTTP); both name the address. Blocks for `deadline_s` at most.
     """
-    work = _Exchange(_build_request(method, uri, headers or {}, body, component), deadline_s, limit_bytes)
-    thread = threading.Thread(target=work.run, name="http-exchange", daemon=True)
-    thread.start()
-    if not work.done.wait(deadline_s):
-        work.abandon()
-        raise Unreachable(f"{work.place}: no complete answer within {deadline_s:g} s")
-    if work.failure is not None:
-        raise work.failure
-    if work.answer is None:
-        raise Unreachable(f"{work.place}: the exchange ended without a result")
-    return work.answer
+    return Exchange(build_request(method, uri, headers or {}, body, component), deadline_s, limit_bytes).perform()
 
 
-def _build_request(
+def build_request(
     method: str, uri: str, headers: Mapping[str, str], body: Optional[bytes], component: str
 ) -> requests.PreparedRequest:
     """Prepare exactly the headers that are wanted; raise Unreachable for an address that cannot be used."""
@@ -122,20 +123,44 @@ def _build_request(
         raise Unreachable(f"{uri[:200]}: {error}") from None
 
 
-class _Exchange:
-    """One exchange and what became of it; `run` is the thread's part, the rest the caller's."""
+class Exchange:
+    """One exchange and what became of it; `run` is the thread's part, the rest the caller's.
 
-    def __init__(self, request: requests.PreparedRequest, deadline_s: float, limit_bytes: int) -> None:
+    silence_s: how long nothing may come, where that is less than the deadline.
+    """
+
+    chunk_bytes = 64 << 10
+
+    def __init__(
+        self, request: requests.PreparedRequest, deadline_s: float, limit_bytes: int, silence_s: float = math.inf
+    ) -> None:
         self.request = request
         self.place = (request.url or "").split("?", 1)[0][:200]
+        self.deadline_s = deadline_s
         self.deadline = time.monotonic() + deadline_s
+        self.silence_s = min(silence_s, deadline_s)
         self.limit_bytes = limit_bytes
+        self.answering = threading.Event()
         self.done = threading.Event()
         self.answer: Optional[Answer] = None
         self.failure: Optional[MkError] = None
         self._lock = threading.Lock()
         self._connection: Optional[socket] = None
         self._abandoned = False
+
+    def perform(self) -> Answer:
+        """Run in a thread of its own until done or out of time; return the answer or raise the failure."""
+        threading.Thread(target=self.run, name="http-exchange", daemon=True).start()
+        started = self.answering.wait(self.silence_s)
+        if not started or not self.done.wait(max(0.0, self.deadline - time.monotonic())):
+            self.abandon()
+            limit_s = self.deadline_s if started else self.silence_s
+            raise Unreachable(f"{self.place}: no complete answer within {limit_s:g} s")
+        if self.failure is not None:
+            raise self.failure
+        if self.answer is None:
+            raise Unreachable(f"{self.place}: the exchange ended without a result")
+        return self.answer
 
     def run(self) -> None:
         """Do the exchange; leave the answer or the failure."""
@@ -148,6 +173,7 @@ class _Exchange:
         finally:
             self._close()
             self.done.set()
+            self.answering.set()
 
     def adopt(self, connection: socket) -> socket:
         """Take note of the connection, by a duplicate, so that TLS may wrap the original; return it."""
@@ -171,7 +197,7 @@ class _Exchange:
             self._connection.close()
 
     def _exchange(self) -> Answer:
-        remaining = max(0.1, self.deadline - time.monotonic())
+        remaining = min(self.silence_s, max(0.1, self.deadline - time.monotonic()))
         with _Adapter(self) as adapter, _closing(
             adapter.send(self.request, stream=True, timeout=(min(_PER_ADDRESS_S, remaining), remaining))
         ) as response:
@@ -183,23 +209,25 @@ class _Exchange:
                 raise BadAnswer(f"{self.place}: answers with status {response.status_code}")
             if headers.get("content-encoding", "identity").lower() not in ("identity", ""):
                 raise BadAnswer(f"{self.place}: answers compressed, which was not asked for")
-            body = self._body(response, headers)
-            return Answer(response.status_code, headers, body)
+            self.answering.set()
+            head = Head(response.status_code, headers, self.declared_bytes(response, headers))
+            return Answer(head.status, headers, self.receive(head, response.iter_content(self.chunk_bytes)))
 
-    def _body(self, response: requests.Response, headers: Mapping[str, str]) -> bytes:
-        declared = self._declared_bytes(response, headers)
+    def receive(self, head: Head, chunks: Iterable[bytes]) -> bytes:
+        """Take the body; return what of it becomes the answer's."""
+        declared = head.declared_bytes
         if declared is not None and declared > self.limit_bytes:
-            raise self._too_large()
+            raise self.too_large()
         body = bytearray()
-        for chunk in response.iter_content(_CHUNK_BYTES):
+        for chunk in chunks:
             body += chunk
             if len(body) > self.limit_bytes:
-                raise self._too_large()
+                raise self.too_large()
         if declared is not None and len(body) != declared:
             raise BadAnswer(f"{self.place}: {len(body)} of {declared} bytes came")
         return bytes(body)
 
-    def _declared_bytes(self, response: requests.Response, headers: Mapping[str, str]) -> Optional[int]:
+    def declared_bytes(self, response: requests.Response, headers: Mapping[str, str]) -> Optional[int]:
         """Return the length that the body must have, None where RFC 9112 section 6.3 lets something else decide."""
         text = headers.get("content-length", "")
         if not text or "transfer-encoding" in headers or self.request.method == "HEAD" or response.status_code == 204:
@@ -208,7 +236,8 @@ class _Exchange:
             raise BadAnswer(f"{self.place}: the length {text[:40]!r} is not a number")
         return int(text)
 
-    def _too_large(self) -> BadAnswer:
+    def too_large(self) -> BadAnswer:
+        """Build the error for an answer beyond the limit."""
         return BadAnswer(f"{self.place}: the answer is larger than {self.limit_bytes} bytes")
 
 
@@ -227,7 +256,7 @@ class _Adapter(HTTPAdapter):
     the session's doing.
     """
 
-    def __init__(self, work: _Exchange) -> None:
+    def __init__(self, work: Exchange) -> None:
         self._work = work
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
@@ -247,7 +276,7 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = pools
 
 
-def _build_pool(work: _Exchange, kind: Any, connection: Any, *args: Any, **kwargs: Any) -> Any:
+def _build_pool(work: Exchange, kind: Any, connection: Any, *args: Any, **kwargs: Any) -> Any:
     """Build a pool of the library's kind whose connections report to `work`."""
     pool = kind(*args, **kwargs)
     pool.ConnectionCls = partial(connection, work)
@@ -257,7 +286,7 @@ def _build_pool(work: _Exchange, kind: Any, connection: Any, *args: Any, **kwarg
 class _Reporting:
     """Part of both kinds of connection: reports to its exchange, and adds no Accept-Encoding of its own."""
 
-    def __init__(self, work: _Exchange, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, work: Exchange, *args: Any, **kwargs: Any) -> None:
         self.work = work
         super().__init__(*args, **kwargs)
 

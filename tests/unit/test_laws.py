@@ -118,7 +118,7 @@ def test_import_law(name: str, tree: ast.Module) -> None:
         assert not {
             m
             for m in imports(tree, name)
-            if m.split(".")[0] in ("requests", "dbus_next") or m.startswith("mkcore.http")
+            if m.split(".")[0] in ("requests", "dbus_next") or m.startswith(("mkcore.http", "mkcore.download"))
         }
 
 
