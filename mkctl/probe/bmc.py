@@ -24,7 +24,7 @@ _NUMBERS = ("manufacturer_id", "product_id")
 class IpmiLimits(NamedTuple):
     """Time limits in seconds: of reading sysfs, of `bmc info`, of all questions about LANs, of the FRU listing."""
 
-    kernel_s: float = 10.0
+    kernel_s: float = 30.0
     bmc_s: float = 15.0
     lan_s: float = 30.0
     fru_s: float = 60.0

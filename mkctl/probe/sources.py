@@ -54,7 +54,7 @@ Runner = Callable[..., Finished]
 class Limits(NamedTuple):
     """Time limits in seconds. `lshw_s` bounds one run of the tool; a second one after a crash has the same."""
 
-    kernel_s: float = 10.0
+    kernel_s: float = 30.0
     lscpu_s: float = 10.0
     lshw_s: float = 50.0
 
