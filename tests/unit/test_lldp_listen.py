@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -132,10 +133,11 @@ def test_no_nic_at_all() -> None:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Path:
-    """A tree in which the veth `ours` looks like a physical NIC."""
+def machine() -> Iterator[Path]:
+    """A tree in which the veth `ours` looks like a physical NIC; its path is short enough for a socket's."""
     nic = "sys/class/net/ours"
-    return make_tree(tmp_path, {f"{nic}/type": "1\n", f"{nic}/carrier": "1\n", f"{nic}/device/": ""})
+    with tempfile.TemporaryDirectory(prefix="mk") as folder:
+        yield make_tree(Path(folder), {f"{nic}/type": "1\n", f"{nic}/carrier": "1\n", f"{nic}/device/": ""})
 
 
 def test_the_collector_of_the_timer_s_runs(machine: Path) -> None:
