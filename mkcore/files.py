@@ -64,6 +64,30 @@ def read_text(path: StrPath, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> str:
     return read_bytes(path, limit_bytes).decode("utf-8", "replace")
 
 
+def read_text_if_any(path: StrPath, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> str:
+    """Return the content of `path` as text, "" when it is absent, unreadable or too large."""
+    try:
+        return read_text(path, limit_bytes)
+    except (OSError, BadInput):
+        return ""
+
+
+def list_names(path: StrPath) -> list[str]:
+    """Return the sorted names in a directory; none when it is absent or unreadable."""
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []
+
+
+def link_name(path: StrPath) -> str:
+    """Return the last part of what a symbolic link leads to, whether that is there or not; "" for no link."""
+    try:
+        return os.readlink(path).rpartition("/")[2]
+    except OSError:
+        return ""
+
+
 def read_line(path: StrPath) -> str:
     """Return the first line of a small kernel file, stripped; "" when it is absent, empty or unreadable."""
     return read_attribute(path).split(b"\n", 1)[0].decode("utf-8", "replace").strip("\0 \t\r")

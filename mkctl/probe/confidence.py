@@ -7,10 +7,9 @@ before somebody finds out by two nodes that overwrite each other. Source: protoc
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from mkcore.files import read_line
+from mkcore.files import list_names, read_line
 from mkcore.jsonfields import Json
 from mkctl.probe.junk import is_junk
 
@@ -44,11 +43,7 @@ def build_identity(uuid: str, serial: str, board_serial: str, has_address: bool)
 def read_has_address(sys_root: Path) -> bool:
     """Tell whether a physical Ethernet NIC has the address that it was made with."""
     base = sys_root / "class/net"
-    try:
-        names = os.listdir(base)
-    except OSError:
-        return False
-    return any(_has_address(base / name) for name in names)
+    return any(_has_address(base / name) for name in list_names(base))
 
 
 def _has_address(folder: Path) -> bool:

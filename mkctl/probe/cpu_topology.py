@@ -17,7 +17,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mkcore.files import read_attribute, read_line
+from mkcore.files import list_names, read_attribute, read_line
 from mkcore.jsonfields import Json
 from mkctl.probe.cpu_models import describe_cpus
 from mkctl.probe.cpu_sets import count, format_set, lowest, parse_list, parse_mask
@@ -231,10 +231,7 @@ def _read_set(folder: str, names: Sequence[str]) -> int:
 
 def _names(folder: str, prefix: str) -> list[str]:
     """Return the entries called prefix and number, by number."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
+    names = list_names(folder)
     start = len(prefix)
     found = [name for name in names if name.startswith(prefix) and name[start:].isascii() and name[start:].isdigit()]
     return sorted(found, key=lambda name: (len(name), name))

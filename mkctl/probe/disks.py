@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mkcore.files import read_attribute, read_line
+from mkcore.files import link_name, read_attribute, read_line
 from mkcore.jsonfields import Json
 from mkctl.probe.disk_place import DiskPlace, build_by_path, parse_place
 from mkctl.probe.junk import is_junk
@@ -189,10 +189,7 @@ def _read_volume(
 ) -> dict[str, Json]:
     if not place.scsi_address or place.transport not in {"scsi", "sas"}:
         return {}
-    try:
-        driver = os.readlink(f"{sys_root}/bus/pci/devices/{place.controller}/driver").rpartition("/")[2]
-    except OSError:
-        driver = ""
+    driver = link_name(f"{sys_root}/bus/pci/devices/{place.controller}/driver")
     level = clean_text(read_line(f"{sys_root}/block/{name}/device/raid_level"))
     return describe_volume(name, place, level, driver, levels)
 

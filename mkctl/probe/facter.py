@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mkcore import ethtool
 from mkcore.errors import BadInput
-from mkcore.files import read_bytes, read_line, read_text
+from mkcore.files import read_bytes, read_line, read_text, read_text_if_any
 from mkcore.interfaces import read_interfaces
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
@@ -64,7 +64,7 @@ def collect_system(paths: Paths, top: Path) -> Collected:
     names, identity = read_names(top, paths.proc), system.own_identity()
     kernel = system.kernel_facts(machine.release)
     where: dict[str, Json] = {"timezone": system.timezone(), "path": os.environ.get("PATH", "")}
-    filesystems: dict[str, Json] = {"filesystems": parse_filesystems(_read(paths.proc / "filesystems"))}
+    filesystems: dict[str, Json] = {"filesystems": parse_filesystems(read_text_if_any(paths.proc / "filesystems"))}
     flat: tuple[dict[str, Json], ...] = (
         names.flat(),
         machine_facts(machine.machine),
@@ -81,7 +81,7 @@ def collect_system(paths: Paths, top: Path) -> Collected:
         {"os": structured_os(found, machine.machine, selinux), "identity": identity},
         {"hypervisors": structured_hypervisors(hypervisor, container, dmi, machine_id)},
     )
-    command_line = _read(paths.proc / "cmdline").strip()
+    command_line = read_text_if_any(paths.proc / "cmdline").strip()
     shared = {**kernel, **where, **filesystems}
     return Collected(
         {key: value for key, value in join_facts((*flat, shared)).items() if value != ""},
@@ -123,7 +123,7 @@ def collect_processors(paths: Paths, top: Path) -> Collected:
 def collect_mounts(paths: Paths) -> Collected:
     """Collect the mounted file systems; a server that is gone makes this collector hang, and no other."""
     mounts = parse_mounts(read_bytes(paths.proc / "self/mounts", MOUNTS_LIMIT_BYTES))
-    return Collected(structured={"mountpoints": structured_mounts(mounts, _read(paths.proc / "cmdline"))})
+    return Collected(structured={"mountpoints": structured_mounts(mounts, read_text_if_any(paths.proc / "cmdline"))})
 
 
 def collect_partitions(paths: Paths, top: Path) -> Collected:
@@ -173,11 +173,4 @@ def collect_dmi(paths: Paths) -> Collected:
 
 def read_cpuinfo(paths: Paths) -> str:
     """Return /proc/cpuinfo, "" where there is none: sysfs still knows the count."""
-    return _read(paths.proc / "cpuinfo", CPUINFO_LIMIT_BYTES)
-
-
-def _read(path: Path, limit_bytes: int = 1 << 20) -> str:
-    try:
-        return read_text(path, limit_bytes)
-    except (OSError, BadInput):
-        return ""
+    return read_text_if_any(paths.proc / "cpuinfo", CPUINFO_LIMIT_BYTES)

@@ -10,31 +10,29 @@ from __future__ import annotations
 import os
 import re
 
-from mkcore.errors import BadInput
-from mkcore.files import read_text
+from mkcore.files import list_names, read_text_if_any
 from mkctl.probe.network import parse_lease
 
 _NETWORKD = "run/systemd/netif/leases"
 _NETWORK_MANAGER = "var/lib/NetworkManager"
 _DHCLIENT = ("var/lib/dhclient", "var/lib/dhcp", "var/lib/dhcp3")
-_LIMIT_BYTES = 1 << 20
 
 
 def read_dhcp_servers(root: str, indexes: dict[str, int]) -> dict[str, str]:
     """Return interface -> address of its DHCP server. indexes: interface -> its number, which names networkd's file."""
     servers: dict[str, str] = {}
     for folder in _DHCLIENT:
-        for name in _names(f"{root}/{folder}"):
+        for name in list_names(f"{root}/{folder}"):
             if "lease" in name:
-                servers.update(parse_dhclient(_read(f"{root}/{folder}/{name}")))
-    for file in _names(f"{root}/{_NETWORK_MANAGER}"):
+                servers.update(parse_dhclient(read_text_if_any(f"{root}/{folder}/{name}")))
+    for file in list_names(f"{root}/{_NETWORK_MANAGER}"):
         name = next((name for name in indexes if file.endswith((f"-{name}.lease", f"-{name}.lease.new"))), "")
-        server = parse_lease(_read(f"{root}/{_NETWORK_MANAGER}/{file}")) if name else ""
+        server = parse_lease(read_text_if_any(f"{root}/{_NETWORK_MANAGER}/{file}")) if name else ""
         if server:
             servers[name] = server
     if os.path.isdir(f"{root}/{_NETWORKD}"):
         for name, index in indexes.items():
-            server = parse_lease(_read(f"{root}/{_NETWORKD}/{index}"))
+            server = parse_lease(read_text_if_any(f"{root}/{_NETWORKD}/{index}"))
             if server:
                 servers[name] = server
     return servers
@@ -49,17 +47,3 @@ def parse_dhclient(text: str) -> dict[str, str]:
         if interface and server:
             found.setdefault(interface[1], server[1])
     return found
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:
-        return []
-
-
-def _read(path: str) -> str:
-    try:
-        return read_text(path, _LIMIT_BYTES)
-    except (OSError, BadInput):
-        return ""

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mkcore.files import read_attribute, read_line
+from mkcore.files import list_names, read_attribute, read_line
 from mkcore.jsonfields import Json
 from mkctl.probe.facter_amounts import amounts
 from mkctl.probe.texts import clean_text
@@ -69,7 +69,7 @@ def read_partitions(sys_root: Path, root: str = "") -> list[Partition]:
     found: list[Partition] = []
     for name, folder in _block_devices(sys_root):
         if os.path.isdir(f"{folder}/device"):
-            slices = (entry for entry in _names(folder) if entry.startswith(name))
+            slices = (entry for entry in list_names(folder) if entry.startswith(name))
             found += [_partition(root, f"{folder}/{entry}", entry, f"/dev/{entry}", True) for entry in slices]
         elif os.path.isdir(f"{folder}/dm"):
             mapped = read_line(f"{folder}/dm/name")
@@ -114,14 +114,7 @@ def _partition(root: str, folder: str, name: str, path: str, disk: bool = False,
 
 def _block_devices(sys_root: Path) -> Iterator[tuple[str, str]]:
     base = f"{sys_root}/block"
-    return ((name, f"{base}/{name}") for name in _names(base) if not name.startswith(_MEMORY))
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:
-        return []
+    return ((name, f"{base}/{name}") for name in list_names(base) if not name.startswith(_MEMORY))
 
 
 def _size_bytes(folder: str) -> int:

@@ -14,12 +14,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from mkcore.errors import BadInput
-from mkcore.files import read_line, read_text
+from mkcore.files import read_line, read_text_if_any
 from mkcore.jsonfields import Json
 
 _RESOLV_FILES = ("run/systemd/resolve/resolv.conf", "etc/resolv.conf")
-_LIMIT_BYTES = 1 << 20
 
 
 class Names(NamedTuple):
@@ -43,8 +41,8 @@ class Names(NamedTuple):
 
 def read_names(root: Path, proc_root: Path) -> Names:
     """Read the names of the node, or of the tree below `root`."""
-    hosts = parse_hosts(_read(root / "etc/hosts"))
-    texts = (_read(root / name) for name in _RESOLV_FILES)
+    hosts = parse_hosts(read_text_if_any(root / "etc/hosts"))
+    texts = (read_text_if_any(root / name) for name in _RESOLV_FILES)
     return build_names(read_line(proc_root / "sys/kernel/hostname"), hosts, texts)
 
 
@@ -93,10 +91,3 @@ def find_host(hosts: Iterable[list[str]], name: str) -> tuple[str, Optional[str]
 def _is_ipv4(text: str) -> bool:
     parts = text.split(".")
     return len(parts) == 4 and all(part.isascii() and part.isdigit() and int(part) < 256 for part in parts)
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_text(path, _LIMIT_BYTES)
-    except (OSError, BadInput):
-        return ""

@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mkcore.errors import BadInput
-from mkcore.files import read_line, read_text
+from mkcore.files import read_line, read_text_if_any
 from mkcore.jsonfields import Json
 
 _FAMILIES = (
@@ -25,7 +24,6 @@ _FAMILIES = (
     ("Alpine", ("alpine",)),
 )
 _NAMES = {"rhel": "RedHat", "ol": "OracleLinux", "amzn": "Amazon", "arch": "Archlinux"}
-_LIMIT_BYTES = 1 << 16
 _INTEL_32 = frozenset({"i386", "i486", "i586", "i686"})
 
 
@@ -44,7 +42,7 @@ class System(NamedTuple):
 
 def read_system(root: Path) -> System:
     """Read /etc/os-release (or the copy in /usr/lib) and the family's release file below `root`."""
-    text = _read(f"{root}/etc/os-release") or _read(f"{root}/usr/lib/os-release")
+    text = read_text_if_any(f"{root}/etc/os-release") or read_text_if_any(f"{root}/usr/lib/os-release")
     values = parse_os_release(text)
     old = read_line(f"{root}/etc/debian_version"), read_line(f"{root}/etc/redhat-release")
     return build_system(values, debian_version=old[0], redhat_release=old[1])
@@ -130,7 +128,7 @@ def structured_selinux(sys_root: Path, root: Path) -> dict[str, Json]:
     enforce = read_line(f"{folder}/enforce")
     if not enforce:
         return {"enabled": False}
-    settings = parse_os_release(_read(f"{root}/etc/selinux/config"))
+    settings = parse_os_release(read_text_if_any(f"{root}/etc/selinux/config"))
     facts: dict[str, Json] = {
         "enabled": True,
         "enforced": enforce == "1",
@@ -207,10 +205,3 @@ def _unquote(value: str) -> str:
 
 def _is(word: str, ids: tuple[str, ...]) -> bool:
     return any(word == known or word.startswith(f"{known}-") for known in ids)
-
-
-def _read(path: str) -> str:
-    try:
-        return read_text(path, _LIMIT_BYTES)
-    except (OSError, BadInput):
-        return ""

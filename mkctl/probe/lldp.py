@@ -15,10 +15,10 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Callable, Union
+from typing import Callable
 
 from mkcore.errors import BadAnswer, BadInput, MkError, Unreachable
-from mkcore.files import read_bytes, read_line
+from mkcore.files import list_names, read_bytes, read_line
 from mkcore.jsonfields import Json, get_int, get_list, get_object, get_str, parse_object
 from mkctl.probe.collect import Collected
 from mkctl.probe.lldp_facts import (
@@ -84,7 +84,7 @@ def list_nics(sys_root: Path) -> list[str]:
     base = f"{sys_root}/class/net"
     return [
         name
-        for name in sorted(_names(base))
+        for name in list_names(base)
         if read_line(f"{base}/{name}/carrier") == "1"
         and read_line(f"{base}/{name}/type") == "1"
         and os.path.isdir(f"{base}/{name}/device")
@@ -202,11 +202,11 @@ def _parse_raw_id(item: Mapping[str, Json], key: str, types: tuple[str, ...], wh
 
 def read_frames(folder: Path, sys_root: Path) -> dict[str, list[Neighbor]]:
     """Read the frames that an older networkd keeps in a file for each interface, named by the interface's number."""
-    numbers = _names(folder)
+    numbers = list_names(folder)
     if not numbers:
         return {}
     base = f"{sys_root}/class/net"
-    names = {read_line(f"{base}/{name}/ifindex"): name for name in _names(base)}
+    names = {read_line(f"{base}/{name}/ifindex"): name for name in list_names(base)}
     return {names[number]: _read_frames_of(folder / number) for number in numbers if number in names}
 
 
@@ -222,11 +222,4 @@ def _parse_kept(frame: bytes) -> list[Neighbor]:
     try:
         return [parse_frame(frame)._replace(source=NETWORKD)]
     except BadInput:  # this one costs itself
-        return []
-
-
-def _names(folder: Union[Path, str]) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
         return []

@@ -15,9 +15,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mkcore.errors import BadInput
 from mkcore.ethtool import DriverInfo, driver_info
-from mkcore.files import read_line, read_text
+from mkcore.files import read_line, read_text_if_any
 from mkcore.interfaces import Interface, address_facts, choose_boot_nic, read_interfaces
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
@@ -40,7 +39,7 @@ def collect_network(paths: Paths, top: Path, only_files: bool = False) -> Collec
     boot = choose_boot_nic(interfaces, facts, read_bootif(proc))
     nics = read_nics(str(paths.sys), interfaces, vlans, boot, _no_driver_info if only_files else driver_info)
     facts.update(vlan_facts(vlans))
-    facts.update(dhcp_facts(interfaces, top / LEASES, read_text_or_nothing(f"{proc}/net/route")))
+    facts.update(dhcp_facts(interfaces, top / LEASES, read_text_if_any(f"{proc}/net/route")))
     return Collected(facts, inventory={"nics": nics})
 
 
@@ -59,7 +58,7 @@ def read_bootif(proc_root: str) -> str:
 
 def read_vlans(proc_root: str) -> dict[str, Vlan]:
     """Return id and lower interface of each VLAN; none where the kernel has no VLANs or the reader is not root."""
-    return parse_vlans(read_text_or_nothing(f"{proc_root}/net/vlan/config"))
+    return parse_vlans(read_text_if_any(f"{proc_root}/net/vlan/config"))
 
 
 def parse_vlans(text: str) -> dict[str, Vlan]:
@@ -86,7 +85,7 @@ def dhcp_facts(interfaces: Sequence[Interface], leases: Path, route: str) -> dic
         return {}
     servers: dict[str, Json] = {}
     for each in interfaces:
-        server = parse_lease(read_text_or_nothing(f"{leases}/{each.index}"))
+        server = parse_lease(read_text_if_any(f"{leases}/{each.index}"))
         if server:
             servers[each.name] = server
     gateway = next((name for name in default_routes(route) if name in servers), "")
@@ -115,11 +114,3 @@ def default_routes(route: str) -> Iterable[str]:
         if len(parts) >= 8 and parts[1] == parts[7] == "00000000" and parts[6].isdigit():
             found.append((int(parts[6]), parts[0]))
     return [name for _, name in sorted(found)]
-
-
-def read_text_or_nothing(path: str) -> str:
-    """Return a file's text, "" where it cannot be read."""
-    try:
-        return read_text(path)
-    except (OSError, BadInput):
-        return ""

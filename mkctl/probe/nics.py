@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from mkcore.ethtool import DriverInfo
-from mkcore.files import read_attribute, read_line
+from mkcore.files import link_name, list_names, read_attribute, read_line
 from mkcore.interfaces import ARPHRD_ETHER, Interface
 from mkcore.jsonfields import Json
 from mkctl.probe.junk import is_junk
@@ -138,7 +138,7 @@ def _sriov(base: str) -> dict[str, Json]:
         found["total_vfs"] = int(total)
     if _is_count(used):
         found["vfs"] = int(used)
-    function = _link_name(f"{base}/device/physfn")
+    function = link_name(f"{base}/device/physfn")
     if function:
         found["physical_function"] = function
     return found
@@ -155,14 +155,14 @@ def _membership(base: str, interface: Interface, kind: str, vlans: Mapping[str, 
     elif interface.bond_master:
         found["bond"] = {"master": interface.bond_master}
     if kind == "bridge":
-        found["bridge"] = {"ports": [*sorted(_names(f"{base}/brif"))]}
-    elif os.path.exists(f"{base}/brport") and _link_name(f"{base}/master"):
-        found["bridge"] = {"master": _link_name(f"{base}/master")}
+        found["bridge"] = {"ports": [*list_names(f"{base}/brif")]}
+    elif os.path.exists(f"{base}/brport") and link_name(f"{base}/master"):
+        found["bridge"] = {"master": link_name(f"{base}/master")}
     if interface.name in vlans:
         number, parent = vlans[interface.name]
         found["vlan"] = {"id": number, "parent": parent}
     elif kind == "vlan":
-        below = [name[6:] for name in _names(base) if name.startswith("lower_")]
+        below = [name[6:] for name in list_names(base) if name.startswith("lower_")]
         found["vlan"] = {"parent": below[0]} if below else {}
     return found
 
@@ -170,10 +170,10 @@ def _membership(base: str, interface: Interface, kind: str, vlans: Mapping[str, 
 def read_infiniband(sys_root: str) -> dict[str, dict[str, Json]]:
     """Return the devices with InfiniBand ports, each as one of the section's: {"mlx5_0": {"infiniband": {...}}}."""
     found: dict[str, dict[str, Json]] = {}
-    for name in sorted(_names(f"{sys_root}/class/infiniband")):
+    for name in list_names(f"{sys_root}/class/infiniband"):
         base = f"{sys_root}/class/infiniband/{name}"
         guids: list[Json] = []
-        for port in sorted(_names(f"{base}/ports"), key=lambda text: (len(text), text)):
+        for port in sorted(list_names(f"{base}/ports"), key=lambda text: (len(text), text)):
             guid = read_line(f"{base}/ports/{port}/gids/0").lower()[-19:]  # a GID: subnet prefix, then the port's GUID
             if read_line(f"{base}/ports/{port}/link_layer") == "InfiniBand" and _is_guid(guid):
                 guids.append(guid)
@@ -194,17 +194,3 @@ def _is_guid(text: str) -> bool:
 
 def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 10
-
-
-def _link_name(path: str) -> str:
-    try:
-        return os.path.basename(os.readlink(path))
-    except OSError:
-        return ""
-
-
-def _names(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []

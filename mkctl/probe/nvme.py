@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from mkcore.files import read_line
+from mkcore.files import list_names, read_line
 from mkcore.jsonfields import Json, parse_object
 from mkctl.probe.disk_place import parse_place
 from mkctl.probe.texts import clean_text
@@ -68,10 +68,7 @@ def read_namespace(path: str) -> Namespace:
 
 def _read_controllers(device: str) -> tuple[str, ...]:
     """Return the PCI addresses of the controllers below a subsystem; none for a controller's own folder."""
-    try:
-        links = sorted(name for name in os.listdir(device) if name.startswith("nvme") and name[4:].isdecimal())
-    except OSError:
-        return ()
+    links = (name for name in list_names(device) if name.startswith("nvme") and name[4:].isdecimal())
     addresses: list[str] = []
     for name in links:
         try:

@@ -8,12 +8,11 @@ Documentation/ABI/testing/sysfs-bus-pci of the kernel; PCI Code and ID Assignmen
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mkcore.files import read_attribute, read_line
+from mkcore.files import link_name, list_names, read_attribute, read_line
 from mkcore.jsonfields import Json
 from mkctl.probe.pci_names import Names
 
@@ -61,11 +60,7 @@ class PciFunction(NamedTuple):
 def read_pci(sys_root: Path) -> list[PciFunction]:
     """Return the functions sorted by address; none where there is no PCI bus. Raises nothing."""
     folder = f"{sys_root}/bus/pci/devices"
-    try:
-        addresses = sorted(os.listdir(folder))
-    except OSError:
-        return []
-    found = (_read_function(f"{folder}/{address}", address) for address in addresses)
+    found = (_read_function(f"{folder}/{address}", address) for address in list_names(folder))
     return [function for function in found if function.vendor_id]
 
 
@@ -141,10 +136,10 @@ def _read_function(path: str, address: str) -> PciFunction:
     else:  # a copied tree without it, or a kernel that refuses it
         vendor, device = read_line(f"{path}/vendor"), read_line(f"{path}/device")
         subsystem = (read_line(f"{path}/subsystem_vendor"), read_line(f"{path}/subsystem_device"))
-        class_id, driver = read_line(f"{path}/class"), _link_name(f"{path}/driver")
+        class_id, driver = read_line(f"{path}/class"), link_name(f"{path}/driver")
     class_id = _hex(class_id, 6)
     numa = read_line(f"{path}/numa_node")
-    parent = _link_name(f"{path}/physfn")
+    parent = link_name(f"{path}/physfn")
     # a bridge has its children's link, a virtual function that of its parent
     link = ("", 0, "", 0) if parent or class_id.startswith(_BRIDGE) else _read_link(path)
     return PciFunction(
@@ -156,7 +151,7 @@ def _read_function(path: str, address: str) -> PciFunction:
         _hex(read_line(f"{path}/revision"), 2),
         driver,
         int(numa) if numa.isascii() and numa.isdigit() else -1,
-        _link_name(f"{path}/iommu_group"),
+        link_name(f"{path}/iommu_group"),
         *link,
         parent,
     )
@@ -198,11 +193,3 @@ def _hex(text: str, digits: int) -> str:
     if not text or len(text) > digits or text.strip("0123456789abcdef"):
         return ""
     return text.zfill(digits)
-
-
-def _link_name(path: str) -> str:
-    """Return the last part of a link's target; "" where there is no link."""
-    try:
-        return os.readlink(path).rpartition("/")[2]
-    except OSError:
-        return ""

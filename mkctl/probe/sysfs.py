@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from mkcore.files import read_attribute, read_line
+from mkcore.files import link_name, list_names, read_attribute, read_line
 from mkcore.jsonfields import Json
 from mkctl.probe.disk_place import is_scsi_address
 from mkctl.probe.texts import clean_text
@@ -46,13 +46,9 @@ class BlockDevice(NamedTuple):
 def read_block_devices(sys_root: Path) -> list[BlockDevice]:
     """Return the block devices with hardware behind them, sorted by name; none where there is no /sys/block."""
     folder = f"{sys_root}/block"
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        return []
     return [
         _read_device(f"{folder}/{name}", name)
-        for name in names
+        for name in list_names(folder)
         if os.path.exists(f"{folder}/{name}/device") and read_line(f"{folder}/{name}/hidden") != "1"
     ]
 
@@ -85,10 +81,7 @@ def _read_device(path: str, name: str) -> BlockDevice:
 
 
 def _read_address(path: str) -> str:
-    try:
-        name = os.readlink(f"{path}/device").rpartition("/")[2]
-    except OSError:
-        return ""
+    name = link_name(f"{path}/device")
     return name if is_scsi_address(name) else ""
 
 

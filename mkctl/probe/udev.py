@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from mkcore.errors import BadInput
-from mkcore.files import read_text
+from mkcore.files import read_text_if_any
 from mkctl.probe.texts import clean_text
 
 _LIMIT_BYTES = 1 << 16
@@ -25,11 +24,7 @@ def read_udev(root: str, number: str) -> dict[str, str]:
     """Read the properties of a block device, e.g. {"ID_FS_TYPE": "ext4"}; number: "8:1". Empty where udev has none."""
     if not _NUMBER.fullmatch(number):
         return {}
-    try:
-        text = read_text(f"{root}/run/udev/data/b{number}", _LIMIT_BYTES)
-    except (OSError, BadInput):
-        return {}
-    return parse_udev(text)
+    return parse_udev(read_text_if_any(f"{root}/run/udev/data/b{number}", _LIMIT_BYTES))
 
 
 def parse_udev(text: str) -> dict[str, str]:

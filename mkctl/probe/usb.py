@@ -7,12 +7,11 @@ sysfs-bus-usb of the kernel; USB class codes of usb.org.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mkcore.files import read_attribute, read_line
+from mkcore.files import link_name, list_names, read_attribute, read_line
 from mkcore.jsonfields import Json
 from mkctl.probe.pci_names import Names
 from mkctl.probe.texts import clean_text
@@ -60,10 +59,7 @@ class UsbDevice(NamedTuple):
 def read_usb(sys_root: Path) -> list[UsbDevice]:
     """Return the devices sorted by place; none where there is no USB. Raises nothing."""
     folder = f"{sys_root}/bus/usb/devices"
-    try:
-        entries = sorted(os.listdir(folder))
-    except OSError:
-        return []
+    entries = list_names(folder)
     interfaces: dict[str, list[str]] = {}
     for entry in entries:
         place, colon, _ = entry.partition(":")
@@ -107,10 +103,9 @@ def _read_device(path: str, place: str, interfaces: Sequence[str]) -> UsbDevice:
         kind = read_line(f"{interface}/bInterfaceClass").lower()
         if device.class_id in {"", _PER_INTERFACE}:
             device = device._replace(class_id=kind)
-        try:
-            return device._replace(driver=os.readlink(f"{interface}/driver").rpartition("/")[2])
-        except OSError:
-            continue  # no driver has taken this interface; the next may have one
+        driver = link_name(f"{interface}/driver")
+        if driver:  # else no driver has taken this interface; the next may have one
+            return device._replace(driver=driver)
     return device
 
 

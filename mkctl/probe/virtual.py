@@ -15,8 +15,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mkcore.errors import BadInput
-from mkcore.files import read_line, read_text
+from mkcore.files import read_line, read_text_if_any
 from mkcore.jsonfields import Json
 
 # first match wins; searched in "vendor|product|board vendor|BIOS vendor|BIOS version"
@@ -69,7 +68,7 @@ def read_container(root: Path, proc_root: Path) -> str:
     manager = read_line(root / "run/systemd/container")
     if manager:
         return _CONTAINERS.get(manager, manager.replace("-", "_"))
-    return "docker" if (root / ".dockerenv").exists() and _contained(_read(proc_root / "1/cgroup")) else ""
+    return "docker" if (root / ".dockerenv").exists() and _contained(read_text_if_any(proc_root / "1/cgroup")) else ""
 
 
 def _contained(cgroup: str) -> bool:
@@ -95,12 +94,12 @@ def _machine(sys_root: Path, proc_root: Path) -> str:
     for pattern, name in _DMI:
         if pattern.search(text):
             return name
-    if "VM00" in _read(proc_root / "sysinfo"):
+    if "VM00" in read_text_if_any(proc_root / "sysinfo"):
         return "zlinux"
     tree = read_line(proc_root / "device-tree/hypervisor/compatible") + read_line(proc_root / "device-tree/compatible")
     if "linux,kvm" in tree or "dummy-virt" in tree or "qemu" in tree:
         return "kvm"
-    cpuinfo = _read(proc_root / "cpuinfo")
+    cpuinfo = read_text_if_any(proc_root / "cpuinfo", _LIMIT_BYTES)
     if re.search(r"QEMU (Virtual|TCG) (CPU|Machine)", cpuinfo, re.IGNORECASE):
         return "kvm"
     if not re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE):
@@ -114,10 +113,3 @@ def _dmi_text(sys_root: Path) -> str:
     names = ("sys_vendor", "product_name", "board_vendor", "bios_vendor", "bios_version")
     text = "|".join(read_line(folder / name) for name in names)
     return text if text.strip("|") else ""
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_text(path, _LIMIT_BYTES)
-    except (OSError, BadInput):
-        return ""

@@ -7,11 +7,10 @@ physical drives, the higher ones for volumes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mkcore.files import read_line
+from mkcore.files import list_names, read_line
 from mkcore.jsonfields import Json
 from mkctl.probe.disk_place import DiskPlace
 from mkctl.probe.texts import clean_text
@@ -24,12 +23,8 @@ _MEMBER = "dev-"
 def read_md_arrays(sys_root: Path) -> dict[str, Json]:
     """Return the md arrays by name: kind, level, state, members as disk or partition names, size. Raises nothing."""
     folder = f"{sys_root}/block"
-    try:
-        names = sorted(name for name in os.listdir(folder) if name.startswith("md"))
-    except OSError:
-        return {}
     arrays: dict[str, Json] = {}
-    for name in names:
+    for name in (each for each in list_names(folder) if each.startswith("md")):
         md = f"{folder}/{name}/md"
         level = clean_text(read_line(f"{md}/level"))
         if not level:  # made but not assembled, or gone
@@ -49,21 +44,14 @@ def read_md_arrays(sys_root: Path) -> dict[str, Json]:
 
 
 def _read_members(md: str) -> list[Json]:
-    try:
-        return [name[len(_MEMBER) :] for name in sorted(os.listdir(md)) if name.startswith(_MEMBER)]
-    except OSError:
-        return []
+    return [name[len(_MEMBER) :] for name in list_names(md) if name.startswith(_MEMBER)]
 
 
 def read_raid_levels(sys_root: Path) -> dict[str, dict[str, Json]]:
     """Return level and state of the volumes that the RAID class knows, by SCSI address; most machines have no such."""
     folder = f"{sys_root}/class/raid_devices"
-    try:
-        addresses = os.listdir(folder)
-    except OSError:
-        return {}
     levels: dict[str, dict[str, Json]] = {}
-    for address in addresses:
+    for address in list_names(folder):
         texts = {key: clean_text(read_line(f"{folder}/{address}/{key}")) for key in ("level", "state")}
         levels[address] = {key: text for key, text in texts.items() if text}
     return levels

@@ -173,3 +173,15 @@ def test_a_tree_is_removed_and_links_in_it_are_not_followed(tmp_path: Path) -> N
     files.remove_tree(tmp_path / "none")
     assert not (tmp_path / "tree").exists()
     assert (tmp_path / "kept/x").exists()
+
+
+def test_what_is_not_there_is_nothing_for_those_who_need_no_reason(tmp_path: Path) -> None:
+    """Texts, names in a folder, targets of links; also where a file is larger than allowed, or no link."""
+    (tmp_path / "b").write_bytes(b"caf\xe9")
+    (tmp_path / "a").symlink_to("somewhere/driver")
+    assert files.list_names(tmp_path) == ["a", "b"]
+    assert files.list_names(tmp_path / "b") == files.list_names(tmp_path / "absent") == []
+    assert files.read_text_if_any(tmp_path / "b") == "caf\ufffd"
+    assert files.read_text_if_any(tmp_path / "b", 3) == files.read_text_if_any(tmp_path / "absent") == ""
+    assert files.link_name(tmp_path / "a") == "driver"
+    assert files.link_name(tmp_path / "b") == files.link_name(tmp_path / "absent") == ""
