@@ -22,7 +22,7 @@ from typing import NamedTuple
 from mkcore.files import read_line
 from mkcore.jsonfields import Json
 from mkctl.probe.facter_amounts import format_frequency
-from mkctl.probe.smbios import read_processor_count
+from mkctl.probe.smbios_processor import read_processor_count
 
 CPUINFO_LIMIT_BYTES = 16 << 20
 _MAX_CPUS = 1 << 16

@@ -19,15 +19,10 @@ from mkctl.probe.texts import clean_text
 
 TABLE = "firmware/dmi/tables/DMI"
 ENTRY_POINT = "firmware/dmi/tables/smbios_entry_point"
-PROCESSOR = 4
 _LIMIT_BYTES = 4 << 20
 _ENTRY_LIMIT_BYTES = 4096
 _HEADER_BYTES = 4
 _END = 127
-_STATUS_OFFSET = 0x18
-_TYPE_OFFSET = 0x05
-_POPULATED = 0x40
-_CENTRAL_PROCESSOR = 3
 # Versions that firmware wrote wrongly, and what they meant; known from the field since SMBIOS 2.3.
 _MISTAKEN_VERSIONS = {(2, 31): (2, 3), (2, 33): (2, 3), (2, 51): (2, 6)}
 
@@ -161,24 +156,6 @@ def _walk(table: bytes, count: int) -> tuple[list[Structure], str]:
     if len(found) < count:
         return found, f"{count - len(found)} of {count} structures are missing"
     return found, "" if count or not table else "ends without its end mark"
-
-
-def count_processors(table: bytes) -> int:
-    """Count the populated sockets of central processors."""
-    return sum(
-        structure.number(_TYPE_OFFSET, 1) == _CENTRAL_PROCESSOR
-        and bool(structure.number(_STATUS_OFFSET, 1) & _POPULATED)
-        for structure in parse_table(table)
-        if structure.kind == PROCESSOR
-    )
-
-
-def read_processor_count(sys_root: Path) -> int:
-    """Count the populated processor sockets of this machine; 0 where it has no SMBIOS table."""
-    try:
-        return count_processors(read_bytes(sys_root / TABLE, _LIMIT_BYTES))
-    except (OSError, BadInput):
-        return 0
 
 
 def read_smbios(sys_root: Path) -> Smbios:

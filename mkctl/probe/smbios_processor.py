@@ -6,9 +6,12 @@ does not. Source: SMBIOS 3.7 (DSP0134) section 7.5.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
-from mkctl.probe.smbios import Structure
+from mkcore.errors import BadInput
+from mkctl.probe.smbios import Structure, read_smbios
 
 PROCESSOR = 4
 _CENTRAL_PROCESSOR = 3
@@ -56,6 +59,20 @@ def parse_socket(structure: Structure) -> Socket:
         cores_enabled=_count(structure, 0x24, 0x2C),
         threads=_count(structure, 0x25, 0x2E),
     )
+
+
+def count_processors(structures: Iterable[Structure]) -> int:
+    """Count the populated sockets of central processors."""
+    sockets = (parse_socket(structure) for structure in structures if structure.kind == PROCESSOR)
+    return sum(socket.is_central and socket.populated for socket in sockets)
+
+
+def read_processor_count(sys_root: Path) -> int:
+    """Count the populated processor sockets of this machine; 0 where it has no SMBIOS table that can be read."""
+    try:
+        return count_processors(read_smbios(sys_root).structures)
+    except (OSError, BadInput):
+        return 0
 
 
 def _count(structure: Structure, offset: int, wide_offset: int) -> int:

@@ -145,10 +145,10 @@ def neighbors(parse: Any) -> Call:
 
 def smbios(function: Any) -> Call:
     """A table and everything that is made of it."""
-    from mkctl.probe.smbios import count_processors
     from mkctl.probe.smbios_inventory import build_smbios_inventory
+    from mkctl.probe.smbios_processor import count_processors
 
-    return lambda data: (build_smbios_inventory(function(data)), count_processors(data))
+    return lambda data: (build_smbios_inventory(function(data)), count_processors(function(data).structures))
 
 
 def facts_file(function: Any) -> Call:
@@ -255,8 +255,6 @@ PARSERS = (
     Parser("smbios.parse_entry_point", plain, (seeds.ENTRY_3, seeds.ENTRY_2)),
     Parser("smbios.parse_smbios", smbios, (seeds.TABLE,)),
     Parser("smbios.parse_table", plain, (seeds.TABLE, seeds.SYSTEM + seeds.END)),
-    Parser("smbios_devices.parse_ipmi_device", structure, (seeds.IPMI,)),
-    Parser("smbios_devices.parse_onboard_device", structure, (seeds.ONBOARD,)),
     Parser("smbios_machine.parse_board", structure, (seeds.BOARD,)),
     Parser("smbios_machine.parse_chassis", structure, (seeds.CHASSIS,)),
     Parser("smbios_machine.parse_firmware", structure, (seeds.FIRMWARE,)),
@@ -265,7 +263,6 @@ PARSERS = (
     Parser("smbios_machine.parse_uuid", with_version, (bytes(range(16)),)),
     Parser("smbios_memory.parse_array", structure, (seeds.ARRAY,)),
     Parser("smbios_memory.parse_slot", structure, (seeds.SLOT,)),
-    Parser("smbios_devices.parse_cache", structure, (seeds.CACHE,)),
     Parser("smbios_processor.parse_socket", structure, (seeds.SOCKET,)),
     Parser("smbios_tpm.parse_tpm_device", structure, (seeds.TPM,)),
     Parser("tpm.parse_get_capability", plain, (seeds.TPM_ANSWER,)),

@@ -14,7 +14,6 @@ from typing import NamedTuple, Union
 
 from mkctl.probe.dmi import chassis_text
 from mkctl.probe.smbios import Smbios, Structure
-from mkctl.probe.smbios_devices import parse_cache, parse_ipmi_device, parse_onboard_device
 from mkctl.probe.smbios_machine import parse_board, parse_chassis, parse_firmware, parse_oem_strings, parse_system
 from mkctl.probe.smbios_memory import parse_array, parse_slot
 from mkctl.probe.smbios_processor import parse_socket
@@ -69,8 +68,7 @@ def same(ours: Value, theirs: str) -> bool:
 def our_fields(structure: Structure, smbios: Smbios) -> dict[str, Value]:
     """Return what we decode of a structure, under dmidecode's names."""
     decoders = {
-        0: _firmware, 2: _board, 3: _chassis, 4: _socket, 7: _cache, 16: _array, 17: _slot, 38: _ipmi, 41: _onboard,
-        43: _tpm,
+        0: _firmware, 2: _board, 3: _chassis, 4: _socket, 16: _array, 17: _slot, 43: _tpm,
     }  # fmt: skip
     if structure.kind == 1:
         return _system(structure, smbios)
@@ -141,15 +139,6 @@ def _socket(structure: Structure) -> dict[str, Value]:
     }
 
 
-def _cache(structure: Structure) -> dict[str, Value]:
-    found = parse_cache(structure)
-    return {
-        "Socket Designation": found.designation,
-        "Installed Size": found.size_bytes,
-        "Maximum Size": found.max_size_bytes,
-    }
-
-
 def _array(structure: Structure) -> dict[str, Value]:
     found = parse_array(structure)
     return {
@@ -179,21 +168,6 @@ def _slot(structure: Structure) -> dict[str, Value]:
         "Rank": found.rank,
         "Configured Memory Speed": found.configured_speed_mts,
         "Configured Clock Speed": found.configured_speed_mts,
-    }
-
-
-def _ipmi(structure: Structure) -> dict[str, Value]:
-    found = parse_ipmi_device(structure)
-    return {"Specification Version": found.specification}
-
-
-def _onboard(structure: Structure) -> dict[str, Value]:
-    found = parse_onboard_device(structure)
-    return {
-        "Reference Designation": found.designation,
-        "Status": "Enabled" if found.enabled else "Disabled",
-        "Type Instance": found.instance,
-        "Bus Address": found.pci_address,
     }
 
 

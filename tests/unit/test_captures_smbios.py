@@ -28,7 +28,7 @@ def test_equals_the_text_beside_it(path: Path) -> None:
     text = CAPTURES / "dmidecode" / f"uroot-{path.stem}.txt"
     smbios, records = parse_dump(path.read_bytes()), parse_dmidecode(text.read_text(encoding="utf-8"))
     assert list(differences(smbios, records)) == []
-    assert compared_fields(smbios, records) > 70
+    assert compared_fields(smbios, records) > 60
 
 
 @pytest.mark.skipif(shutil.which("dmidecode") is None, reason="dmidecode is not installed")

@@ -18,7 +18,8 @@ import pytest
 from mkcore.errors import MkError
 from mkctl.probe.base import parse_cpu_models, processor_facts
 from mkctl.probe.facter_memory import flat_memory, parse_meminfo
-from mkctl.probe.smbios import count_processors, parse_table
+from mkctl.probe.smbios import parse_table
+from mkctl.probe.smbios_processor import count_processors
 from mkctl.probe.sources import build_collectors
 
 OWN = Path(__file__).resolve().parent.parent / "data" / "captures"
@@ -62,7 +63,7 @@ def test_smbios(path: Path) -> None:
     offset = 0x20
     kinds = [structure.kind for structure in parse_table(dump[offset:])]
     assert {0, 1, 4} <= set(kinds)
-    assert 1 <= count_processors(dump[offset:]) <= kinds.count(4)
+    assert 1 <= count_processors(parse_table(dump[offset:])) <= kinds.count(4)
 
 
 NEEDS = {"memory": "proc/meminfo", "time": "proc/uptime", "mounts": "proc/self/mounts"}

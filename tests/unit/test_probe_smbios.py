@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probe_tree import make_tree
 from smbios_tables import (
+    Field,
     make_dump,
     make_entry_point_2,
     make_entry_point_3,
@@ -32,18 +33,12 @@ from mkctl.probe.smbios import (
     parse_entry_point,
     parse_smbios,
     parse_table,
-    read_processor_count,
     read_smbios,
-)
-from mkctl.probe.smbios_devices import (
-    parse_cache,
-    parse_ipmi_device,
-    parse_onboard_device,
 )
 from mkctl.probe.smbios_inventory import build_smbios_inventory
 from mkctl.probe.smbios_machine import parse_system
 from mkctl.probe.smbios_memory import parse_array, parse_slot
-from mkctl.probe.smbios_processor import parse_socket
+from mkctl.probe.smbios_processor import parse_socket, read_processor_count
 from mkctl.probe.smbios_tpm import parse_tpm_device
 
 TABLE = make_table(make_system(manufacturer="Acme", serial="S1"), make_socket(0), make_slot(0))
@@ -151,7 +146,7 @@ def test_any_bytes(table: bytes, count: int) -> None:
 def test_any_structure(kind: int, area: bytes, text: bytes) -> None:
     structure = parse_table(struct.pack("<BBH", kind, 4 + len(area), 0) + area + text + b"\0\0")[0]
     build_smbios_inventory(Smbios(structures=[structure]))
-    for parse in (parse_cache, parse_ipmi_device, parse_onboard_device, parse_tpm_device, parse_array, parse_socket):
+    for parse in (parse_tpm_device, parse_array, parse_socket):
         parse(structure)
 
 
@@ -167,27 +162,9 @@ def test_every_cut_and_every_changed_byte() -> None:
         build_smbios_inventory(parse_smbios(table[:length] + bytes([table[length] ^ 0xFF]) + table[length + 1 :]))
 
 
-def test_the_devices_on_the_board() -> None:
-    tables = parse_table(
-        make_table(
-            make_structure(38, 1, 0x12, {0x04: 1, 0x05: 0x20}),
-            make_structure(38, 2, 0x10, {0x04: 9}),
-            make_structure(41, 3, 0x0B, {0x04: "LAN 1", 0x05: 0x85, 0x06: 2, 0x07: 1, 0x09: 0x3B, 0x0A: 0x09}, {7: 2}),
-            make_structure(41, 4, 0x08, {0x04: "Video", 0x05: 0x03}),
-            make_structure(
-                7, 5, 0x1B, {0x04: "L3", 0x05: 0x182, 0x13: 0x8000_0400, 0x17: 512}, {5: 2, 0x13: 4, 0x17: 4}
-            ),
-            make_structure(7, 6, 0x0F, {0x05: 0x02, 0x07: 0x8010, 0x09: 256}, {7: 2, 9: 2}),
-            make_structure(16, 7, 0x17, {0x04: 0xA4, 0x05: 3, 0x07: 1 << 31, 0x0F: 1 << 45}, {0x07: 4, 0x0F: 8}),
-        )
-    )
-    assert parse_ipmi_device(tables[0]) == ("KCS", "2.0")
-    assert parse_ipmi_device(tables[1]) == ("", "")
-    assert parse_onboard_device(tables[2]) == ("LAN 1", 5, True, 2, "0001:3b:01.1")
-    assert parse_onboard_device(tables[3]) == ("Video", 3, False, 0, "")
-    assert parse_cache(tables[4]) == ("L3", 3, True, 512 << 10, 64 << 20)
-    assert parse_cache(tables[5]) == ("", 3, False, 256 << 10, 1 << 20)
-    array = parse_array(tables[6])
+def test_an_array_on_a_card_whose_capacity_outgrew_its_field() -> None:
+    values: dict[int, Field] = {0x04: 0xA4, 0x05: 3, 0x07: 1 << 31, 0x0F: 1 << 45}
+    array = parse_array(parse_table(make_table(make_structure(16, 7, 0x17, values, {0x07: 4, 0x0F: 8})))[0])
     assert (array.location, array.use, array.max_capacity_bytes) == ("CXL Add-on Card", "System Memory", 1 << 45)
 
 
