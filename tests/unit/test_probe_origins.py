@@ -38,9 +38,13 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> list[FactsFile]:
     root = make_tree(folder / "root", {**MACHINE, **tree})
     make_tool(folder / "bin", "lscpu", LSCPU)
     make_tool(folder / "bin", "lshw", LSHW)
-    make_tool(folder / "bin", "ipmitool", f"""case "$*" in
+    make_tool(
+        folder / "bin",
+        "ipmitool",
+        f"""case "$*" in
       *"bmc info"*) cat '{DATA}/ipmi-sim-bmc-info.txt';; *"lan print"*) cat '{DATA}/ipmi-sim-lan-print.txt';;
-      *fru*) cat '{DATA}/ipmi-sim-fru-print.txt';; *) cat '{DATA}/ipmi-sim-channel-info.txt';; esac""")
+      *fru*) cat '{DATA}/ipmi-sim-fru-print.txt';; *) cat '{DATA}/ipmi-sim-channel-info.txt';; esac""",
+    )
     made = collect("--root", str(root), path=f"{folder / 'bin'}:/usr/bin:/bin")
     return [made, collect(path=os.environ["PATH"])]
 
@@ -90,6 +94,12 @@ def test_the_parser_of_an_origin_exists(origin: Origin) -> None:
 def test_nothing_that_is_no_fact_has_an_origin() -> None:
     assert find_origin("no_such_fact", FLAT) == []
     assert len(FOLDERS) == 2
+
+
+def test_each_part_of_the_inventory_that_is_explained_is_one() -> None:
+    sections = set(build_schema()["properties"])  # type: ignore[arg-type,call-overload]
+    explained = {name for each in INVENTORY for name in each.names.split("|")}
+    assert explained == sections
 
 
 def test_the_manual_names_every_collector() -> None:
