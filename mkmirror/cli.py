@@ -7,6 +7,7 @@ error, its result to standard output.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,7 +23,24 @@ DPKG_STATUS = "/var/lib/dpkg/status"
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and end with EX_USAGE."""
+    """An argument parser whose errors are one line and end with EX_USAGE, and that takes whole options alone."""
+
+    def __init__(self, **options: Any) -> None:
+        whole: dict[str, Any] = {**options, "allow_abbrev": False}
+        super().__init__(**whole)
+        self._intermixing = False
+
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]  # the library's has overloads
+        self, args: Any = None, namespace: Any = None
+    ) -> Any:
+        """Let options stand between the words of a verb, too."""
+        if self._intermixing or self.get_default("run") is None:
+            return super().parse_known_args(args, namespace)
+        self._intermixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixing = False
 
     def error(self, message: str) -> NoReturn:
         """End with one line."""
@@ -119,6 +137,31 @@ def run_build(options: argparse.Namespace) -> None:
             print(path)
 
 
+def run_mirror(options: argparse.Namespace) -> None:
+    """`mkmirror mirror`: a part of a remote mirror, with all that it needs."""
+    from mkcore import files
+    from mkmirror import mirroring, trust
+    from mkmirror.formats import wheel
+    from mkmirror.lists import lines_of
+    from mkmirror.remote import Fetching
+
+    progress = _progress(options)
+    names = [name for name, _ in lines_of(files.read_text(options.list), str(options.list))] if options.list else []
+    names += options.names
+    if not names:
+        raise BadInput("nothing is named to be copied")
+    with work_folder() as work:
+        mode = trust.Verify(options.verify)
+        keys = trusted_keys(options)
+        origin = mirroring.Origin(options.url, options.release, options.build, options.kernel, mode, keys, work)
+        copy = mirroring.Mirroring(origin, options.folder, Fetching(retrying=progress.say), progress)
+        if options.packages:
+            wanted = wheel.parse_wanted_list("\n".join(names), "packages")
+            print("\n".join(copy.packages(wanted)))
+        else:
+            print("\n".join(copy.extensions(names)))
+
+
 def _time(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or int(text) > 0xFFFFFFFF:
         raise argparse.ArgumentTypeError(f"{text!r} is not a Unix time of 0 to 4294967295")
@@ -198,6 +241,28 @@ def _add_build(verbs: Any) -> None:
     _quiet(parser)
 
 
+def _add_mirror(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "mirror",
+        help="copy a part of a remote mirror, with all that it needs",
+        description="Copy extensions (NAME.tcz, NAME.raw) or Python packages from a remote mirror, with their "
+        "dependencies. Can be broken off and started again: it goes on where it ended.",
+    )
+    parser.add_argument("url", metavar="URL", help="base of the mirror, e.g. http://HOST/tinycorelinux")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="top of the copy")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="extension, or package with 'NAME [requirement]'")
+    parser.add_argument("--list", type=Path, metavar="FILE", help="file with further names, one a line")
+    parser.add_argument("--packages", action="store_true", help="the names are Python packages")
+    parser.add_argument("--release", default="15.x", help="release of Tiny Core (15.x)")
+    machine = os.uname()
+    parser.add_argument("--build", default=machine.machine, help=f"build of the extensions ({machine.machine})")
+    text = f"kernel that -KERNEL in a name stands for ({machine.release})"
+    parser.add_argument("--kernel", default=machine.release, metavar="RELEASE", help=text)
+    add_trust(parser)
+    parser.set_defaults(run=run_mirror)
+    _quiet(parser)
+
+
 def _quiet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
 
@@ -205,5 +270,5 @@ def _quiet(parser: argparse.ArgumentParser) -> None:
 def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Add all verbs; without one the program serves."""
     verbs = parser.add_subparsers(metavar="VERB", dest="verb", parser_class=Parser)
-    for add in (_add_index, _add_verify, _add_build):
+    for add in (_add_index, _add_verify, _add_build, _add_mirror):
         add(verbs)

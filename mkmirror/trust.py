@@ -162,6 +162,11 @@ def digest_stream(stream: BinaryIO, algorithm: str = "sha256", moved: Optional[C
             moved(len(data))
 
 
+def digest_bytes(data: bytes) -> str:
+    """Return the SHA-256 of `data` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def require_sum(path: files.StrPath, name: str, sums: Mapping[str, str]) -> None:
     """Raise Untrusted when `sums` has no sum for `name` or another one than the file at `path`; OSError as open(2)."""
     wanted = sums.get(name)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import os
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 from typing import Union
@@ -83,3 +86,30 @@ def make_deb(
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     subprocess.run(["rm", "-r", str(tree)], check=True)
     return path
+
+
+class StaticServer:
+    """Any web server: the standard library's, which knows nothing of mirrors. `asked` are the paths of requests."""
+
+    def __init__(self, root: Path) -> None:
+        asked: list[str] = []
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                """Take note, silently."""
+                asked.append(self.path)
+
+        self.asked = asked
+        handler = functools.partial(Handler, directory=str(root))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self.uri = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> StaticServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

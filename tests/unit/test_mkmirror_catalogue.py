@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +13,7 @@ import pytest
 from werkzeug.test import Client
 
 from mkmirror.app import MirrorApp
-from tests.unit.mirror_trees import make_squashfs, make_wheel, run_mkmirror
+from tests.unit.mirror_trees import StaticServer, make_squashfs, make_wheel, run_mkmirror
 from tests.unit.pgp_keys import Gpg
 
 TCZ, RAW, WHEELS = "tinycorelinux/15.x/x86_64/tcz", "tinycorelinux/sysext/x86_64", "gem-mirror/wheels"
@@ -197,19 +194,8 @@ def test_mkmirror_serves_what_was_indexed(gpg: Gpg, mirror: Path) -> None:
 
 @pytest.fixture
 def static_server(mirror: Path) -> Iterator[str]:
-    """Any web server: the standard library's, which knows nothing of mirrors."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(mirror)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with StaticServer(mirror) as server:
+        yield server.uri
 
 
 @pytest.mark.parametrize(
