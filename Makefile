@@ -39,7 +39,7 @@ check: setup-check
 	$(PYTEST) -n 4 --dist worksteal tests/unit tests/fuzz tests/bus tests/units
 
 test: setup-test deb image
-	MK_REQUIRE_TIERS=1 $(PYTEST) -ra -n 3 --dist worksteal tests/unit tests/fuzz tests/bus tests/units
+	MK_REQUIRE_TIERS=1 $(PYTEST) -ra -n 3 --dist worksteal tests/unit tests/fuzz tests/bus tests/units tests/coverage
 	MK_REQUIRE_TIERS=1 $(PYTEST) -ra --durations=15 tests/browser tests/system tests/image
 
 test-full: setup-test deb image

@@ -7,6 +7,7 @@ MK_REQUIRE_TIERS=1) that is a failure.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections import Counter
@@ -38,6 +39,7 @@ TIERS: dict[str, Callable[[], str]] = {
     "unit": lambda: "",
     "bus": lambda: _needs("dbus-daemon", "busctl"),
     "units": lambda: _needs("systemd-analyze"),
+    "coverage": lambda: "" if importlib.util.find_spec("coverage") else "coverage not installed",
     "browser": lambda: _needs("chromium", "chromedriver"),
     "system": lambda: _needs_root() or _needs("systemd-nspawn", "mmdebstrap", "dpkg-buildpackage", "facter", "sfdisk"),
     "image": lambda: (

@@ -46,7 +46,7 @@ def _fuzz(parser: str) -> Cell:
 
 
 CELLS = (
-    Cell("check", (*PYTEST, "-n", "2", "tests/unit", "tests/fuzz", "tests/bus", "tests/units")),
+    Cell("check", (*PYTEST, "-n", "2", "tests/unit", "tests/fuzz", "tests/bus", "tests/units", "tests/coverage")),
     _python("3.9"),
     _python("3.13"),
     Cell("browser", (*PYTEST, "tests/browser")),
