@@ -49,10 +49,10 @@ class Package(NamedTuple):
 
 @dataclass(frozen=True)
 class Effects:
-    """What a postinst does: the units that it enables, and whether it does something of its own."""
+    """What a postinst does: the units that it enables; `script` is what is left of it to be run, "" for nothing."""
 
     units: tuple[str, ...]
-    own: bool
+    script: str
 
 
 def is_unit(name: str) -> bool:
@@ -70,20 +70,21 @@ def parse_control(text: str, where: str) -> Package:
 
 
 def parse_postinst(text: str) -> Effects:
-    """Tell what a postinst does, by the sections that debhelper writes and by what is left without them."""
+    """Tell what a postinst does, by the sections that debhelper writes and by what is left without them.
+
+    The sections whose effect the extension has otherwise are taken out of the script: those that start units would
+    wait for a job that waits for the script.
+    """
     units: list[str] = []
-    own = False
 
     def judge(section: re.Match[str]) -> str:
-        nonlocal own
         units.extend(name for name in _ENABLE.findall(section[2]) if is_unit(name))
-        own = own or not section[1].startswith(_DONE_OTHERWISE)
-        return ""
+        return "" if section[1].startswith(_DONE_OTHERWISE) else section[0]
 
     rest = _GENERATED.sub(judge, text)
     idle = re.compile(r"\s*(?:#.*|set -e\w*|exit 0|:|)\s*")
-    own = own or any(not idle.fullmatch(line) for line in rest.splitlines())
-    return Effects(tuple(dict.fromkeys(units)), own)
+    own = any(not idle.fullmatch(line) for line in rest.splitlines())
+    return Effects(tuple(dict.fromkeys(units)), rest if own else "")
 
 
 def read_package(deb: Path) -> Package:
@@ -108,7 +109,12 @@ def fetch(wanted: Sequence[str], base: Path, apt_config: str, work: Path, progre
             raise BadInput("is not a file", str(path))
     if names:
         progress.say(f"apt: fetching {', '.join(names)} with what {base} lacks")
-        local += _run_apt(names, base, apt_config, work)
+        fetched = _run_apt(names, base, apt_config, work)
+        have = {read_package(deb).name for deb in fetched}
+        for name in names:
+            if re.split("[:=]", name)[0] not in have:
+                progress.warn(f"{name} is in {base} already, and is not packed")
+        local += fetched
     return local
 
 
@@ -148,7 +154,7 @@ def unpack(debs: Sequence[Path], name: str, stage: Path, work: Path, *, merged: 
         progress.say(f"{package.name} {package.version}: {human(deb.stat().st_size)}")
         effects = _unpack_one(package, deb, name, stage, work / package.name, merged=merged)
         units += effects.units
-        scripts += [package.name] if effects.own else []
+        scripts += [package.name] if effects.script else []
     if merged:
         _write_setup(stage, name, units, scripts)
     elif scripts:
@@ -170,10 +176,11 @@ def _unpack_one(package: Package, deb: Path, name: str, stage: Path, work: Path,
     postinst = control / "postinst"
     text = files.read_text(postinst) if postinst.is_file() else ""
     effects = parse_postinst(text)
-    if effects.own:
+    if effects.script:
         place = f"usr/lib/mk/extensions/{name}" if merged else "usr/local/postinst"
-        _write(tree / place / package.name, text, mode=0o755)
+        _write(tree / place / package.name, effects.script, mode=0o755)
     if merged:
+        files.remove_tree(tree / "etc/init.d")  # of systems without systemd
         _move_to_factory(tree, package.name)
     copy_tree(tree, stage)
     files.remove_tree(work)

@@ -156,6 +156,7 @@ fi
 exit 0
 """
 OWN = POSTINST.replace("exit 0", 'if [ "$1" = configure ]; then\n\ttouch /var/lib/tool/made\nfi')
+OWN_LEFT = '#!/bin/sh\nset -e\n\n\nif [ "$1" = configure ]; then\n\ttouch /var/lib/tool/made\nfi\n'
 TOOL = {
     "usr/bin/tool*": "#!/bin/sh\n",
     "lib/systemd/system/tool.service": "[Service]\nExecStart=/usr/bin/tool\n",
@@ -163,6 +164,7 @@ TOOL = {
     "usr/share/doc/tool/copyright": "free",
     "usr/share/doc/tool/changelog": "long",
     "usr/share/man/man1/tool.1": "page",
+    "etc/init.d/tool*": "#!/bin/sh\n",
     "etc/tool/tool.conf": "a=1\n",
     "etc/tool/with blank": "b\n",
     "var/lib/tool/state": "s\n",
@@ -170,11 +172,11 @@ TOOL = {
 
 
 def test_what_a_postinst_does() -> None:
-    assert debs.parse_postinst("") == debs.Effects((), False)
-    assert debs.parse_postinst(POSTINST) == debs.Effects(("tool.service",), False)
-    assert debs.parse_postinst(OWN) == debs.Effects(("tool.service",), True)
+    assert debs.parse_postinst("") == debs.Effects((), "")
+    assert debs.parse_postinst(POSTINST) == debs.Effects(("tool.service",), "")
+    assert debs.parse_postinst(OWN) == debs.Effects(("tool.service",), OWN_LEFT)
     ucf = POSTINST.replace("dh_installsystemd", "dh_ucf")
-    assert debs.parse_postinst(ucf).own
+    assert debs.parse_postinst(ucf).script == ucf
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -199,6 +201,7 @@ def test_a_sysext_from_debian_packages(tmp_path: Path, own: bool) -> None:
     assert "ExecStart=-systemd-tmpfiles --create tool-factory.conf\n" in setup
     script = found / "usr/lib/mk/extensions/tool/tool"
     assert script.is_file() == own
+    assert not [each for each in have if "init.d" in each]
     assert ("ExecStart=-/usr/lib/mk/extensions/tool/tool configure\n" in setup) == own
     upholds = (found / "usr/lib/systemd/system/multi-user.target.d/10-tool.conf").read_text()
     assert upholds == "[Unit]\nUpholds=tool-setup.service tool.service\n"
@@ -213,7 +216,7 @@ def test_a_tcz_from_a_debian_package(tmp_path: Path) -> None:
     start = found / "usr/local/tce.installed/tool"
     assert start.read_text() == "#!/bin/sh\n/usr/local/postinst/tool configure\n"
     assert start.stat().st_mode & 0o777 == 0o755
-    assert (found / "usr/local/postinst/tool").read_text() == OWN
+    assert (found / "usr/local/postinst/tool").read_text() == OWN_LEFT
     assert not (found / "usr/share/man").exists()
 
 
@@ -247,6 +250,9 @@ def test_dependencies_that_the_base_lacks_are_fetched_by_apt(tmp_path: Path) -> 
     subprocess.run([*update, "-o", f"Dir::Cache={tmp_path}/cache", "update"], check=True, timeout=60)
     command = ["build", "top", "--format", "tcz", "--from-deb", "top", "--base", base]
     run_mkmirror(*command, "--apt-config", tmp_path / "apt.conf", "--out", tmp_path / "out")
+    again = ["build", "x", "--format", "tcz", "--from-deb", "top", "present", "--base", base, "--out", tmp_path / "x"]
+    done = run_mkmirror(*again, "--apt-config", tmp_path / "apt.conf", "-q")
+    assert done.stderr == f"warning: present is in {base} already, and is not packed\n"
     listed = (tmp_path / "out/top.tcz.list").read_text().split()
     assert listed == ["usr/share/deep", "usr/share/middle", "usr/share/top"]
     command[command.index("top", 3)] = "nowhere"
