@@ -125,14 +125,14 @@ def parse_wanted_list(text: str, where: str) -> tuple[Wanted, ...]:
 
 def _specifiers(operator: str, version: str, where: str) -> list[str]:
     """Write one requirement, Ruby's or Python's, as Python's."""
+    try:
+        release = list(Version(version[:-2] if version.endswith(".*") else version).release)
+    except InvalidVersion:
+        raise BadInput(f"{show(version)} is not a version", where) from None
     if operator == "=":
         return [f"=={version}"]
     if operator != "~>":
         return [f"{operator}{version}"]
-    try:
-        release = list(Version(version).release)
-    except InvalidVersion:
-        raise BadInput(f"{show(version)} is not a version", where) from None
     upper = release[:-1] if len(release) > 1 else release
     upper[-1] += 1
     return [f">={version}", f"<{'.'.join(map(str, upper))}"]
