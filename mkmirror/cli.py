@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
@@ -50,6 +49,8 @@ class Parser(argparse.ArgumentParser):
 @contextmanager
 def work_folder() -> Generator[Path, None, None]:
     """Give a private folder for the time of a command."""
+    import tempfile  # the service has no use for it
+
     with tempfile.TemporaryDirectory(prefix="mkmirror-") as folder:
         yield Path(folder)
 
