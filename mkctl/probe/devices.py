@@ -7,8 +7,10 @@ inventory, and that is no error.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Callable
 
 from mkcore.jsonfields import Json
 from mkctl.probe.collect import Collected, Collector
@@ -67,10 +69,12 @@ def collect_block(sys_root: Path, top: Path) -> Collected:
     return Collected(block_facts(devices), error=describe_disk_serials(found.disks), inventory=inventory)
 
 
-def build_health(root: str, sys_root: Path) -> list[Collector]:
+def build_health(
+    root: str, sys_root: Path, before: Callable[[str], Mapping[str, Json]] = lambda _: {}
+) -> list[Collector]:
     """Return the collector of the disks' health where smartctl or nvme is installed; a tree's disks are not here."""
     tool = "" if root else find_tool("smartctl", "nvme")
-    return [Collector("disk-health", HEALTH_LIMIT_S, partial(_collect_health, sys_root, tool))] if tool else []
+    return [Collector("disk-health", HEALTH_LIMIT_S, partial(_collect_health, sys_root, tool, before))] if tool else []
 
 
 def find_tool(*names: str) -> str:
@@ -79,7 +83,7 @@ def find_tool(*names: str) -> str:
     return next((name for name in names if any(os.access(f"{folder}/{name}", os.X_OK) for folder in folders)), "")
 
 
-def _collect_health(sys_root: Path, tool: str) -> Collected:
+def _collect_health(sys_root: Path, tool: str, before: Callable[[str], Mapping[str, Json]]) -> Collected:
     from mkctl.probe.health import collect_health  # most machines have no tool for it
 
-    return collect_health(sys_root, Path("/"), tool == "smartctl")
+    return collect_health(sys_root, Path("/"), tool == "smartctl", before=before)

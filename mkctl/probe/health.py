@@ -2,7 +2,8 @@
 
 Its own collector, because it is the only one that makes disks work: a dying disk answers late or never. Each disk has
 a time limit, a handful is asked at once, and a disk that fails, hangs or floods costs itself only. A sleeping disk is
-not woken.
+not woken. What such a disk said last stays, as long as its serial number or WWN is the same: its problems are a reason
+to register, and would otherwise come and go with its sleep.
 """
 
 from __future__ import annotations
@@ -27,9 +28,14 @@ from mkctl.probe.sysfs import read_block_devices
 
 NVME_COMMAND = ("nvme", "smart-log", "-o", "json")
 OUTPUT_LIMIT_BYTES = 1 << 20
+NAME = "disk-health"
 
 # What a hypervisor or an eMMC presents has no such log; asking would only make noise.
 _TRANSPORTS = frozenset({"sata", "ata", "sas", "scsi", "usb", "nvme", "fc"})
+
+
+Before = Callable[[str], Mapping[str, Json]]
+"""Gives what a collector, by its name, brought to the inventory in its last good run."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,23 @@ class _Answers:
 
 
 def collect_health(
-    sys_root: Path, top: Path, smartctl: bool = True, limits: HealthLimits = HealthLimits()
+    sys_root: Path,
+    top: Path,
+    smartctl: bool = True,
+    limits: HealthLimits = HealthLimits(),
+    before: Before = lambda _: {},
 ) -> Collected:
     """Ask every disk for its health; merged into the inventory's `disks` as `health`. smartctl: False takes nvme."""
-    names = _choose(sys_root, top, nvme_only=not smartctl)
+    known, last = _entries(before("block")), _entries(before(NAME))
+    disks = _choose(sys_root, top, nvme_only=not smartctl)
+    names = list(disks)
     if not names:
         return Collected()
     answers = _ask_all(names, _ask_smartctl if smartctl else _ask_nvme, limits)
+    for name in names:
+        said = last.get(name, {}).get("health")
+        if isinstance(said, dict) and _is_same(disks[name], known.get(name, {})):
+            _keep_last(answers.health, name, said)
     inventory: dict[str, Json] = {}
     if answers.health:
         inventory["disks"] = {name: {"health": answers.health[name]} for name in names if name in answers.health}
@@ -70,16 +86,38 @@ def collect_health(
     return Collected(status=Status.TIMED_OUT if answers.hung else Status.FAILED, error=error)
 
 
-def _choose(sys_root: Path, top: Path, *, nvme_only: bool) -> list[str]:
+def _entries(inventory: Mapping[str, Json]) -> dict[str, dict[str, Json]]:
+    disks = inventory.get("disks")
+    return {name: disk for name, disk in disks.items() if isinstance(disk, dict)} if isinstance(disks, dict) else {}
+
+
+def _is_same(disk: Mapping[str, Json], other: Mapping[str, Json]) -> bool:
+    names = [(disk.get(key), other.get(key)) for key in ("wwn", "serial") if disk.get(key)]
+    return bool(names) and all(now == then for now, then in names)
+
+
+def _keep_last(health: dict[str, dict[str, Json]], name: str, said: dict[str, Json]) -> None:
+    """Let stand what a disk said last that sleeps now or does not answer."""
+    now = health.get(name)
+    if now is None:
+        health[name] = said
+    elif "power_mode" in now and "problems" in said:
+        now.setdefault("problems", said["problems"])
+
+
+def _choose(sys_root: Path, top: Path, *, nvme_only: bool) -> dict[str, dict[str, Json]]:
     """Return the disks to ask: with hardware of their own behind them, so not the volumes of RAID controllers."""
     found = read_disks(sys_root, f"{top}/dev", read_block_devices(sys_root))
     volumes = [item.get("disk") for items in found.volumes.values() for item in items if isinstance(item, dict)]
     wanted = frozenset({"nvme"}) if nvme_only else _TRANSPORTS
-    return [name for name, entry in found.disks.items() if name not in volumes and _is_asked(entry, wanted)]
-
-
-def _is_asked(entry: Json, transports: frozenset[str]) -> bool:
-    return isinstance(entry, dict) and entry.get("kind") == "disk" and entry.get("transport") in transports
+    return {
+        name: entry
+        for name, entry in found.disks.items()
+        if isinstance(entry, dict)
+        and name not in volumes
+        and entry.get("kind") == "disk"
+        and entry.get("transport") in wanted
+    }
 
 
 def _ask_all(names: Sequence[str], ask: Callable[[str, float], Mapping[str, Json]], limits: HealthLimits) -> _Answers:

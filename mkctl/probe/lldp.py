@@ -10,6 +10,7 @@ varlink.org (messages are JSON objects, each with a NUL at its end); systemd.net
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -41,6 +42,8 @@ from mkctl.probe.lldp_frames import (
     split_raw_file,
 )
 from mkctl.probe.texts import clean_text
+
+log = logging.getLogger(__name__)
 
 NAME = "lldp"
 SOCKET = "run/systemd/netif/io.systemd.Network"
@@ -155,12 +158,24 @@ def _read_message(connection: socket.socket, deadline: float) -> bytes:
 
 
 def parse_networkd(parameters: Mapping[str, Json]) -> dict[str, list[Neighbor]]:
-    """Parse the reply's parameters, which are also what `networkctl lldp --json=short` prints. Raises BadInput."""
+    """Parse the reply's parameters, which are also what `networkctl lldp --json=short` prints. Raises BadInput.
+
+    A neighbor that is not of the documented form is left out: what one switch sends must not hide the others.
+    """
     found: dict[str, list[Neighbor]] = {}
     for link in _objects(parameters, "Neighbors", METHOD):
         name = get_str(link, "InterfaceName", where=METHOD)
-        found[name] = [_parse_neighbor(each, f"{METHOD}: {name}") for each in _objects(link, "Neighbors", METHOD)]
+        listed = get_list(link, "Neighbors", default=[], where=METHOD)
+        found[name] = [one for each in listed for one in _parse_if_well_formed(each, f"{METHOD}: {name}")]
     return found
+
+
+def _parse_if_well_formed(item: Json, where: str) -> list[Neighbor]:
+    try:
+        return [_parse_neighbor(get_object({"Neighbors": item}, "Neighbors", where=where), where)]
+    except BadInput as error:
+        log.info("%s; this neighbor is left out", error)
+        return []
 
 
 def _objects(parent: Mapping[str, Json], key: str, where: str) -> list[dict[str, Json]]:

@@ -92,7 +92,7 @@ def build_collectors(
         Collector("lscpu", limits.lscpu_s + margin_s, partial(collect_lscpu, paths, limits.lscpu_s, tool)),
         Collector("lshw", 2 * limits.lshw_s + margin_s, partial(collect_lshw, paths, limits.lshw_s, tool)),
         *build_ipmi(root, paths),
-        *build_health(root, paths.sys),
+        *build_health(root, paths.sys, before),
         *build_custom(top),
         *([] if root else [_listener(top, paths, before)]),
     ]

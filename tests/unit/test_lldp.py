@@ -295,6 +295,13 @@ json_values = st.recursive(
 )
 
 
+def test_a_neighbor_of_another_form_hides_no_other() -> None:
+    good: Json = {"ChassisID": "rack-7", "PortID": "swp7"}
+    bad: list[Json] = [{"ChassisID": 7}, "odd", {"PortID": "swp1", "VlanID": "x"}]
+    found = parse_networkd({"Neighbors": [{"InterfaceName": "eno1", "Neighbors": [*bad, good]}]})
+    assert [each.port_id for each in found["eno1"]] == ["swp7"]
+
+
 @given(st.dictionaries(st.just("Neighbors"), json_values))
 def test_any_answer_of_networkd(parameters: dict[str, Json]) -> None:
     try:

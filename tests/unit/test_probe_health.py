@@ -15,7 +15,7 @@ from test_probe_devices import check
 from test_probe_disks import PCI, SAS, SATA, disk
 
 from mkcore.errors import BadInput
-from mkctl.probe.devices import build_health, find_tool
+from mkctl.probe.devices import build_health, collect_block, find_tool
 from mkctl.probe.health import HealthLimits, collect_health
 from mkctl.probe.model import Status
 from mkctl.probe.nvme import parse_count, parse_smart_log
@@ -315,6 +315,30 @@ def test_a_disk_that_hangs(tmp_path: Path, tools: Path) -> None:
     assert time.monotonic() - began < 15
     assert sorted(check(collected)["disks"]) == ["nvme0n1", "sda"]
     assert collected.error.startswith("1 of 3 disks gave no health, sdb: smartctl did not end within 1.5 s")
+
+
+def test_a_disk_that_sleeps_or_hangs_keeps_what_it_said_last(tmp_path: Path, tools: Path) -> None:
+    """Its problems are a reason to register: they must not come and go with its sleep. Another's are not its own."""
+    serials = {**disk(SATA, "sda", serial="SN-A\n"), **disk(SAS, "sdb", serial="SN-B\n")}
+    root = make_tree(tmp_path / "root", {**DISKS, **serials})
+    make_tool(tools, "smartctl", f"echo '{json.dumps({**NVME, 'smartctl': {'exit_status': 8}})}'; exit 8")
+    last = collect_health(root / "sys", root).inventory
+    words = [{"string": "Device is in STANDBY mode, exit(2)", "severity": "information"}]
+    asleep = json.dumps({"smartctl": {"exit_status": 2, "messages": words}})
+    make_tool(tools, "smartctl", f"{ANSWER}/dev/sdb) exec sleep 100;;\n*) echo '{asleep}'; exit 2;;\nesac")
+    block = collect_block(root / "sys", root).inventory
+
+    def collect(disks: object) -> dict:
+        parts = {"block": {"disks": disks}, "disk-health": last}
+        return check(collect_health(root / "sys", root, True, HealthLimits(disk_s=1.0), parts.__getitem__))["disks"]
+
+    same = collect(block["disks"])
+    assert same["sdb"]["health"] == last["disks"]["sdb"]["health"]
+    assert same["sda"]["health"]["power_mode"] == "standby"
+    assert same["sda"]["health"]["problems"] == ["the disk says that it is failing"]
+    others = collect({name: {**disk, "serial": f"other {name}"} for name, disk in block["disks"].items()})
+    assert "sdb" not in others
+    assert "problems" not in others["sda"]["health"]
 
 
 def test_no_disk_answers_in_time(tmp_path: Path, tools: Path) -> None:
