@@ -17,7 +17,7 @@ else:
 ROOT = Path(__file__).resolve().parent.parent.parent
 FEATURES: dict[str, Any] = tomllib.loads((ROOT / "tests/features.toml").read_text(encoding="utf-8"))
 ENTRIES = [(kind, number, entry) for kind in ("row", "defect") for number, entry in FEATURES[kind].items()]
-LATER = {"facts", "extensions", "image", "network", "razor-server"}
+LATER = {"extensions", "image", "network", "razor-server"}
 """The works that a row can wait for; razor-server is the third dialect, answered with one clear refusal."""
 
 
