@@ -68,6 +68,7 @@ class FactsFile(NamedTuple):
     boottime_usec: CLOCK_BOOTTIME when the last finished collection ended, 0 before.
     uevent_seqnum: the kernel's uevent number that the facts belong to: read before that collection began. A larger
         number in /sys/kernel/uevent_seqnum means that hardware came or went since.
+    listened: what is not awaited has run in this boot, or has begun to.
     """
 
     generation: int = 0
@@ -76,6 +77,7 @@ class FactsFile(NamedTuple):
     uevent_seqnum: int = 0
     collectors: Mapping[str, CollectorState] = {}
     facts: Mapping[str, Json] = {}
+    listened: bool = False
 
     @property
     def structured(self) -> dict[str, Json]:
@@ -126,6 +128,7 @@ def parse_facts_file(data: bytes, where: str = FILE_NAME) -> FactsFile:
         complete=get_bool(body, "complete", where=where),
         boottime_usec=get_int(body, "boottime_usec", where=where, low=0, high=MAX_COUNT),
         uevent_seqnum=get_int(body, "uevent_seqnum", where=where, low=0, high=MAX_COUNT),
+        listened=get_bool(body, "listened", default=False, where=where),
         collectors=collectors,
         facts=get_object(body, "facts", where=where),
     )
@@ -165,6 +168,7 @@ def build_facts_file(content: FactsFile) -> dict[str, Json]:
         "complete": content.complete,
         "boottime_usec": content.boottime_usec,
         "uevent_seqnum": content.uevent_seqnum,
+        "listened": content.listened,
         "collectors": collectors,
         "facts": dict(content.facts),
     }

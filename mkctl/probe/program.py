@@ -22,6 +22,9 @@ from mkctl.probe.store import FactsStore, save_facts, save_nothing
 log = logging.getLogger("mk-facts")
 
 TIMER = "mk-facts.timer"
+OVERDUE_S = 45.0
+"""After boot: from here on the timer may have elapsed during a run. Its start request then merged into that run and is
+gone, and the next one comes a quarter of an hour later."""
 
 
 def run(arguments: Sequence[str], ahead: Ahead) -> int:
@@ -37,8 +40,9 @@ def run(arguments: Sequence[str], ahead: Ahead) -> int:
             store.load(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
         pace = Pace(rounds=1, first_quiet_s=0.0) if only_print else Pace()
         kernel = watch_kernel(Path(root or "/"), paths.sys)
-        chosen = [collector for collector in collectors if collector.awaited or listen]
-        collect_until_stable(chosen, store, kernel, _status(os.environ), pace, since=ahead.seqnum)
+        chosen = [collector for collector in collectors if collector.awaited or listen or not only_print]
+        overdue = None if listen else is_overdue
+        collect_until_stable(chosen, store, kernel, _status(os.environ), pace, ahead.seqnum, overdue)
     except (MkError, OSError) as error:
         log.error("%s; the facts of the last good run stay in use", error)
         return error.exit_status if isinstance(error, MkError) else 74
@@ -60,6 +64,11 @@ def by_timer(environment: Mapping[str, str]) -> bool:
     """Tell whether mk-facts.timer started this run, as systemd.exec(5) says ($TRIGGER_UNIT): the run that may take the
     half minute that neighbours need to be heard."""
     return environment.get("TRIGGER_UNIT") == TIMER
+
+
+def is_overdue() -> bool:
+    """Tell whether the machine is on for so long that neighbours have to be heard, whoever started this run."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) >= OVERDUE_S
 
 
 def _parse(arguments: Sequence[str]) -> tuple[str, bool, bool]:

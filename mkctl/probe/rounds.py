@@ -75,25 +75,27 @@ def collect_until_stable(
     status: Callable[[str], None],
     pace: Pace = PACE,
     since: Optional[int] = None,
+    overdue: Optional[Callable[[], bool]] = None,
 ) -> int:
     """Collect into the store; return the number of rounds. `status` takes a sentence on how it goes.
 
-    Collectors that are not awaited start with the first round and run once, beside all rounds. since: the uevent number
-    when tools of the first round were started ahead, which is done only while hardware stands still.
+    Collectors that are not awaited start with the first round and run once, beside all rounds. With `overdue` they
+    start after the last one, if it then says so and none of them has run in this boot. since: the uevent number when
+    tools of the first round were started ahead, which is done only while hardware stands still.
     """
     run = _Run([each for each in collectors if each.awaited], store, kernel, status, pace)
-    store.begin(collector.name for collector in collectors)
+    listeners = [each for each in collectors if not each.awaited]
+    store.begin(each.name for each in collectors if each.awaited or overdue is None)
     moved = not store.content.complete or store.content.uevent_seqnum != kernel.seqnum()
     if since is None and moved and pace.first_quiet_s > 0:
         _wait_quiet(kernel, pace.first_quiet_s, pace)
-    run.running.start(each for each in collectors if not each.awaited)
+    if overdue is None:
+        run.start_listening(listeners)
     run.collect(since)
-    while not run.is_done():
-        if run.moved():
-            _wait_quiet(kernel, pace.quiet_s, pace)
-            run.collect()
-        else:
-            run.listen()
+    run.go_on()
+    if overdue and not store.content.listened and overdue() and run.has_time_for(listeners):
+        run.start_listening(listeners)
+        run.go_on()
     return run.rounds
 
 
@@ -118,6 +120,26 @@ class _Run:
         self._began = time.monotonic()
         self._before = 0
         self._failed: list[str] = []
+
+    def start_listening(self, listeners: Sequence[Collector]) -> None:
+        """Start what is not awaited."""
+        self.running.start(listeners)
+        if listeners:
+            self._store.note_listening()
+
+    def has_time_for(self, listeners: Sequence[Collector]) -> bool:
+        """All that is not awaited would end within the bounds of the run."""
+        longest_s = max((collector.timeout_s for collector in listeners), default=0.0)
+        return time.monotonic() - self._began + longest_s <= self._pace.total_s
+
+    def go_on(self) -> None:
+        """Collect again as long as hardware moves, and wait for what is still running."""
+        while not self.is_done():
+            if self.moved():
+                _wait_quiet(self._kernel, self._pace.quiet_s, self._pace)
+                self.collect()
+            else:
+                self.listen()
 
     def moved(self) -> bool:
         """Hardware came or went since the last round, and there is time for another."""

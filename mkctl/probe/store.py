@@ -106,6 +106,11 @@ class FactsStore:
         self._changed |= after != before._replace(duration_ms=after.duration_ms)
         return after
 
+    def note_listening(self) -> None:
+        """Remember for this boot that what is not awaited runs; the next write writes it."""
+        self._changed |= not self.content.listened
+        self.content = self.content._replace(listened=True)
+
     @property
     def changed(self) -> bool:
         """Something other than a duration changed since the last write."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import stat
 import threading
 import time
@@ -17,7 +18,7 @@ from mkcore.errors import BadInput
 from mkcore.jsonfields import Json
 from mkctl.probe.collect import Collected, Collector, run_collectors
 from mkctl.probe.model import FactsFile, Status, parse_facts_file
-from mkctl.probe.program import TIMER, by_timer
+from mkctl.probe.program import OVERDUE_S, TIMER, by_timer
 from mkctl.probe.rounds import Kernel, Pace, collect_until_stable, read_seqnum, watch_kernel
 from mkctl.probe.store import FactsStore, Save, save_facts
 
@@ -247,6 +248,35 @@ def test_hardware_that_comes_while_neighbours_are_awaited_is_seen(tmp_path: Path
     assert content.uevent_seqnum == 8
 
 
+def test_neighbours_are_heard_though_the_timer_s_start_was_lost(tmp_path: Path) -> None:
+    """A first run that takes longer than until the timer: its start merges into the run, which then listens itself."""
+    path, listener, late = tmp_path / "facts.json", Listener(neighbour="s1"), [False]
+    listener.let_go.set()
+
+    def go(*, overdue: bool) -> FactsFile:
+        late[0] = overdue
+        store = FactsStore(path, ["a", "listener"])
+        store.load(1 << 60)
+        both = [giving("a", a=1), listener.collector()]
+        collect_until_stable(both, store, Kernel(lambda: 7), lambda _: None, FAST, overdue=lambda: late[0])
+        return read(path)
+
+    early = go(overdue=False)
+    assert (listener.starts, early.listened, early.facts) == (0, False, {"a": 1})
+    heard = go(overdue=True)
+    assert (listener.starts, heard.listened, heard.facts) == (1, True, {"a": 1, "neighbour": "s1"})
+    assert heard.generation == early.generation + 2
+    assert go(overdue=True).facts == heard.facts
+    assert listener.starts == 1, "once: from now on the timer does"
+
+
+def test_a_run_that_took_all_its_time_does_not_listen_any_more(tmp_path: Path) -> None:
+    listener, store = Listener(), FactsStore(tmp_path / "facts.json", ["listener"])
+    pace = FAST._replace(total_s=9.0)
+    collect_until_stable([listener.collector()], store, Kernel(lambda: 7), lambda _: None, pace, overdue=lambda: True)
+    assert (listener.starts, store.content.listened) == (0, False)
+
+
 def test_a_late_result_of_an_earlier_round_is_ignored(tmp_path: Path) -> None:
     """A collector that hung in one round and ends in the next is no answer to the next."""
     rounds, end = list[int](), threading.Event()
@@ -271,6 +301,8 @@ def test_the_timer_s_run_is_the_one_that_listens() -> None:
     assert not by_timer({"TRIGGER_UNIT": "other.timer"})
     folder = Path(__file__).resolve().parents[2] / "units/systemd"
     assert (folder / TIMER).is_file()
+    first = re.search(r"^OnActiveSec=(\d+)s$", (folder / TIMER).read_text(encoding="utf-8"), re.M)
+    assert first and float(first[1]) == OVERDUE_S
 
 
 def test_the_file_is_for_its_group_alone(tmp_path: Path) -> None:
