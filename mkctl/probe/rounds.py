@@ -6,8 +6,11 @@ and after a collection and collects again until it is the same, within bounds: r
 leaves room below the unit's TimeoutStartSec=. What is not awaited, the LLDP listener, runs beside the rounds, and while
 it alone is still running the number is watched, too. Before a round it waits, for some seconds at most, until udev has
 nothing to do and the number stood still for a moment: one device makes many events, and at boot, while drivers are
-loaded, a collection would be half the machine, be registered, and slow the boot down. The number that stands in the
-file is the one from before the collection: whoever compares it with the kernel's can err towards "old" only.
+loaded, a collection would be half the machine, be registered, and slow the boot down.
+
+Facts that are complete change as a whole: what some collectors saw while others have yet to end, or what all saw while
+hardware moved, is not written, as each change would be a registration of its own. The number that stands in the file is
+the one from before the collection: whoever compares it with the kernel's can err towards "old" only.
 """
 
 from __future__ import annotations
@@ -120,6 +123,7 @@ class _Run:
         self._began = time.monotonic()
         self._before = 0
         self._failed: list[str] = []
+        self._owed_s: Optional[float] = None
 
     def start_listening(self, listeners: Sequence[Collector]) -> None:
         """Start what is not awaited."""
@@ -140,6 +144,8 @@ class _Run:
                 self.collect()
             else:
                 self.listen()
+        if self._owed_s is not None:
+            self._finish(self._owed_s)
 
     def moved(self) -> bool:
         """Hardware came or went since the last round, and there is time for another."""
@@ -162,7 +168,7 @@ class _Run:
         return self.rounds < self._pace.rounds and ends_s <= self._pace.total_s
 
     def collect(self, since: Optional[int] = None) -> None:
-        """One round of the awaited collectors; the file is complete afterwards. since: as for collect_until_stable."""
+        """One round of the awaited collectors, then the file is complete. since: as for collect_until_stable."""
         self.rounds += 1
         self._failed = []
         self._before, began = self._kernel.seqnum() if since is None else since, time.monotonic()
@@ -172,8 +178,13 @@ class _Run:
             pending = [collector.name for collector in self.running.waiting if collector.awaited]
             if pending:
                 self._status(f"Collecting hardware facts, waiting for {', '.join(pending)}")
-                self._store.write()
-        self._finish(time.monotonic() - began)
+                if not self._store.content.complete:
+                    self._store.write()
+        duration_s = time.monotonic() - began
+        if self._store.content.complete and self.moved():
+            self._owed_s = duration_s  # the next round sees all of it
+        else:
+            self._finish(duration_s)
 
     def listen(self) -> None:
         """Wait a moment for those that are not awaited; what they brought is a generation of its own."""
@@ -194,6 +205,7 @@ class _Run:
                 log.warning("collector %s: %s", ended.name, ended.result.error)
 
     def _finish(self, duration_s: float) -> None:
+        self._owed_s = None
         self._store.finish(self._before, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
         count = len(self._store.content.facts)
         problem = f", without news from {', '.join(self._failed)}" if self._failed else ""

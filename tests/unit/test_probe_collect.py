@@ -277,6 +277,45 @@ def test_a_run_that_took_all_its_time_does_not_listen_any_more(tmp_path: Path) -
     assert (listener.starts, store.content.listened) == (0, False)
 
 
+def test_complete_facts_change_as_a_whole(tmp_path: Path) -> None:
+    """A disk is one registration, though one collector sees it seconds before another one does."""
+    saved, path = Written(), tmp_path / "facts.json"
+    run(path, [giving("block", disks=1), giving("lshw", count="1")], save=saved)
+    first = len(saved.contents)
+    seen = threading.Event()
+
+    def see() -> Collected:
+        seen.set()
+        return Collected({"disks": 2})
+
+    def see_later() -> Collected:
+        assert seen.wait(10)
+        time.sleep(10 * FAST.gather_s)
+        return Collected({"count": "2"})
+
+    run(path, [Collector("block", 10.0, see), Collector("lshw", 10.0, see_later)], save=saved)
+    assert [dict(content.facts) for content in saved.contents[first:]] == [{"disks": 2, "count": "2"}]
+
+
+def test_what_was_seen_while_hardware_moved_is_seen_again_first(tmp_path: Path) -> None:
+    """A plug in the middle of a collection: one collector had ended, one had not; the next round's facts are written."""
+    saved, path, seqnum, rounds = Written(), tmp_path / "facts.json", [7], list[int]()
+    run(path, [giving("block", disks=1)], save=saved)
+    first = len(saved.contents)
+
+    def collect() -> Collected:
+        rounds.append(seqnum[0])
+        seqnum[0] = 8
+        return Collected({"disks": 1 + len(rounds)})
+
+    store = FactsStore(path, ["block"], saved)
+    store.load(1 << 60)
+    one = [Collector("block", 10.0, collect)]
+    assert collect_until_stable(one, store, Kernel(lambda: seqnum[0]), lambda _: None, FAST) == 2
+    written = [(content.generation, content.facts["disks"], content.uevent_seqnum) for content in saved.contents[first:]]
+    assert written == [(2, 3, 8)]
+
+
 def test_a_late_result_of_an_earlier_round_is_ignored(tmp_path: Path) -> None:
     """A collector that hung in one round and ends in the next is no answer to the next."""
     rounds, end = list[int](), threading.Event()
@@ -395,7 +434,7 @@ def test_rounds_are_bounded_and_then_the_file_says_that_it_is_old(
     rounds = collect_until_stable([giving("a")], store, Kernel(lambda: next(current)), lambda _: None, FAST)
     assert rounds == FAST.rounds
     content = read(tmp_path / "facts.json")
-    assert content.generation == FAST.rounds
+    assert content.generation == 2, "complete after the first round, and what the last one saw"
     assert content.complete
     assert content.uevent_seqnum < next(current)
     assert "hardware still comes and goes" in caplog.text
