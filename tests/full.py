@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fuzz.parsers import PARSERS
+from tests.machines import matrix
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "build/full.json"
@@ -45,6 +46,10 @@ def _fuzz(parser: str) -> Cell:
     return Cell(f"fuzz-{parser}", (*PYTEST, test), {"MK_FUZZ_INPUTS": "200000"})
 
 
+def _machine(name: str) -> Cell:
+    return Cell(f"machine-{name}", (*PYTEST, "tests/image/test_hardware.py"), {"MK_MACHINE": name})
+
+
 CELLS = (
     Cell("check", (*PYTEST, "-n", "2", "tests/unit", "tests/fuzz", "tests/bus", "tests/units", "tests/coverage")),
     _python("3.9"),
@@ -53,6 +58,7 @@ CELLS = (
     Cell("system-trixie", (*PYTEST, "tests/system")),
     Cell("system-bookworm", (*PYTEST, "tests/system"), {"MK_SYSTEM_RELEASE": "bookworm"}),
     Cell("image", (*PYTEST, "tests/image")),
+    *(_machine(name) for name in matrix.MACHINES if name != matrix.IN_MAKE_TEST),
     *(_fuzz(parser.name) for parser in PARSERS),
 )
 
