@@ -2,7 +2,8 @@
 
 It is owed when the server orders it, when a person asks, and when the facts, the server or nothing at all is what was
 registered last; it stays owed until a server took it (rows 50, 56, 57). Ordered registrations want fresh facts: less
-than five minutes old, without a hardware event since (B23). Source: protocol 3.1, 3.4, 3.5, 3.6.
+than five minutes old, without a hardware event since (B23). Changed facts are registered once the hardware that changed
+was collected. Source: protocol 3.1, 3.4, 3.5, 3.6.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from mkctl.draft import Draft
 from mkctl.plan import Situation, State
 
 REGISTER_RETRY_BASE_S = 5.0
+CHANGED = "facts changed"
+SETTLE_LIMIT_S = 60.0
 COLLECTION_LIMIT_S = 120.0  # an incomplete file that nobody has touched for this long is not being collected any more
 
 
@@ -31,7 +34,11 @@ def register_if_owed(draft: Draft) -> None:
     """Register when something asks for it and facts are complete and fresh; collect them first when they are not."""
     state, facts, now = draft.state, draft.now.facts, draft.now
     reason = _why_owed(state, now)
+    if reason != CHANGED and state.changed_since_s is not None:
+        draft.remember(changed_since_s=None)
     if not reason or state.registering or now.hold_registration or now.now_s < state.register_not_before_s:
+        return
+    if reason == CHANGED and not _has_settled(draft):
         return
     if not (facts.present and facts.complete):
         collecting = facts.present and facts.age_s < COLLECTION_LIMIT_S
@@ -54,11 +61,27 @@ def _why_owed(state: State, now: Situation) -> str:
     if state.registered_server != now.server:
         return "other server"
     changed = now.facts.complete and now.facts.digest != state.registered_digest
-    return "facts changed" if changed else ""
+    return CHANGED if changed else ""
+
+
+def _has_settled(draft: Draft) -> bool:
+    """Tell whether the facts are those of the hardware as it is now.
+
+    A network card that was just plugged shows in the addresses at once, in its lease some seconds later and in the
+    collected facts last: that is one change, not three. Where something comes and goes all the time it is not waited
+    for ever.
+    """
+    facts, now_s = draft.now.facts, draft.now.now_s
+    since_s = draft.state.changed_since_s
+    if facts.uevents_unchanged or (since_s is not None and now_s - since_s >= SETTLE_LIMIT_S):
+        return True
+    if since_s is None:
+        draft.remember(changed_since_s=now_s)
+    return False
 
 
 def _register(draft: Draft, reason: str) -> None:
-    draft.remember(registering=True)
+    draft.remember(registering=True, changed_since_s=None)
     draft.do(plan.Register(reason))
 
 
@@ -97,11 +120,13 @@ def registration_failed(draft: Draft, outcome: plan.RegistrationFailed) -> None:
 
 
 def facts_arrived(draft: Draft, _outcome: plan.Outcome) -> None:
-    """Register with what just arrived, however old an untouched file may be and whatever the hardware did meanwhile."""
+    """Register with what just arrived, however old an untouched file may be, if it was ordered whatever the hardware
+    did meanwhile."""
     state, now = draft.state, draft.now
     reason = _why_owed(state, now)
     held = state.registering or now.hold_registration or now.now_s < state.register_not_before_s
-    if reason and now.facts.complete and not held and (state.in_contact or state.wanted == "asked"):
+    settled = reason != CHANGED or held or _has_settled(draft)
+    if reason and now.facts.complete and not held and settled and (state.in_contact or state.wanted == "asked"):
         _register(draft, reason)
 
 

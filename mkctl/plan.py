@@ -50,6 +50,7 @@ class State:
     registered_digest: str = ""
     registered_server: str = ""
     wanted: str = ""  # why a registration is owed: "", "ordered", "asked"
+    changed_since_s: Optional[float] = None  # since when facts differ while hardware still comes and goes
     registering: bool = False
     register_failures: int = 0
     register_not_before_s: float = 0.0

@@ -27,6 +27,7 @@ READY = Facts(present=True, complete=True, digest="d1", age_s=20, uevents_unchan
 COLLECTING = Facts(present=True, complete=False, age_s=20)
 ABSENT = Facts()
 NOW = Situation(now_s=1000.0, server=SERVER, seed="node", facts=READY)
+MOVING = replace(NOW, facts=replace(READY, uevents_unchanged=False))
 FRESH = State()
 KNOWN = State(
     first_checkin=False, registered_digest="d1", registered_server=SERVER, in_contact=True, ever_in_contact=True,
@@ -94,7 +95,15 @@ ROWS = [
     Row("digest changed", replace(KNOWN, registered_digest="d0"), says("acknowledge"),
         (plan.Register("facts changed"),)),
     Row("digest changed, old facts will do", replace(KNOWN, registered_digest="d0"), says("acknowledge"),
-        (plan.Register("facts changed"),), now=replace(NOW, facts=replace(READY, age_s=900, uevents_unchanged=False))),
+        (plan.Register("facts changed"),), now=replace(NOW, facts=replace(READY, age_s=900))),
+    Row("digest changed, the hardware too: it is collected first", replace(KNOWN, registered_digest="d0"),
+        says("acknowledge"), changes={"changed_since_s": 1000.0}, now=MOVING),
+    Row("hardware comes and goes for a minute", replace(KNOWN, registered_digest="d0", changed_since_s=941.0),
+        says("acknowledge"), changes={"changed_since_s": 941.0}, now=MOVING),
+    Row("hardware comes and goes for longer", replace(KNOWN, registered_digest="d0", changed_since_s=940.0),
+        says("acknowledge"), (plan.Register("facts changed"),), changes={"changed_since_s": None}, now=MOVING),
+    Row("hardware came and went", replace(KNOWN, changed_since_s=990.0), says("acknowledge"),
+        changes={"changed_since_s": None}, now=MOVING),
     Row("other server", replace(KNOWN, registered_server="http://b"), says("acknowledge"),
         (plan.Register("other server"),)),
     Row("facts file gone, registered long ago", KNOWN, says("acknowledge"), now=replace(NOW, facts=ABSENT)),
@@ -138,6 +147,8 @@ ROWS = [
     Row("facts arrive, the same", KNOWN, plan.FactsArrived()),
     Row("facts arrive, changed", replace(KNOWN, registered_digest="d0"), plan.FactsArrived(),
         (plan.Register("facts changed"),)),
+    Row("facts arrive, changed, and the hardware moved on", replace(KNOWN, registered_digest="d0"),
+        plan.FactsArrived(), changes={"changed_since_s": 1000.0}, now=MOVING),
     Row("facts arrive, no server", replace(ORDERED, in_contact=False), plan.FactsArrived()),
     Row("facts arrive, held back", ORDERED, plan.FactsArrived(), now=replace(NOW, hold_registration=True)),
     Row("facts arrive while registering", replace(ORDERED, registering=True), plan.FactsArrived()),
