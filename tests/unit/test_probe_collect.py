@@ -298,7 +298,7 @@ def test_complete_facts_change_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_what_was_seen_while_hardware_moved_is_seen_again_first(tmp_path: Path) -> None:
-    """A plug in the middle of a collection: one collector had ended, one had not; the next round's facts are written."""
+    """A plug in the middle of a collection: what the next round sees is written, and not what this one did."""
     saved, path, seqnum, rounds = Written(), tmp_path / "facts.json", [7], list[int]()
     run(path, [giving("block", disks=1)], save=saved)
     first = len(saved.contents)
@@ -312,7 +312,9 @@ def test_what_was_seen_while_hardware_moved_is_seen_again_first(tmp_path: Path) 
     store.load(1 << 60)
     one = [Collector("block", 10.0, collect)]
     assert collect_until_stable(one, store, Kernel(lambda: seqnum[0]), lambda _: None, FAST) == 2
-    written = [(content.generation, content.facts["disks"], content.uevent_seqnum) for content in saved.contents[first:]]
+    written = [
+        (content.generation, content.facts["disks"], content.uevent_seqnum) for content in saved.contents[first:]
+    ]
     assert written == [(2, 3, 8)]
 
 
