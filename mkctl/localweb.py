@@ -15,7 +15,7 @@ from mkcore.jsonfields import Json, canonical, get_str, parse_object
 from mkctl.plan import ConfigNotTaken, ConfigStored, ConfigUnchanged
 
 BASE_URI = "http://127.0.0.1:2156"
-DEADLINE_S = 10.0
+DEADLINE_S = 20.0  # mkweb may have to start first, on a machine that is busy booting
 FINAL_STATUSES = frozenset({400, 413, 422})
 """The same content is refused again: undecodable, too large, invalid."""
 
