@@ -27,12 +27,18 @@ from .server import IMAGE, PORT, Server
 from .wire import Wire
 
 INTERVAL_S = 5
+_SITE = f"[checkin]\ninterval_s = {INTERVAL_S}\n"
+"""The server says the same, so that nothing is pushed to a machine that is still booting."""
 _PASSWORD = "password of the lab"
 _READ = """\
-import json
+import json, subprocess
 from mkctl.probe.model import parse_facts_file
+units = ["systemctl", "show", "--property=ActiveState", "--value", "mk-facts.service", "mk-facts-hotplug.timer"]
+states = subprocess.run(units, capture_output=True, text=True, check=True).stdout.split()
 found = parse_facts_file(open("/run/mk-facts/facts.json", "rb").read())
+now = int(open("/sys/kernel/uevent_seqnum").read())
 print(json.dumps({"inventory": found.inventory, "facts": found.facts, "generation": found.generation,
+    "settled": states == ["inactive", "inactive"] and found.uevent_seqnum == now,
     "problems": {name: state.error for name, state in found.collectors.items() if state.error}}))
 """
 
@@ -48,20 +54,25 @@ class Declared:
     command_line: str
 
     def read(self) -> dict[str, Any]:
-        """Return what mk-facts has found: "inventory", "facts", "generation", "problems" (collector -> its error)."""
+        """Return what mk-facts has found: "inventory", "facts", "generation", "problems" (collector -> its error).
+
+        "settled": no collection is under way or due, and no hardware came or went since the last one.
+        """
         said = self.node.channel.run("python3", "-I", "-c", _READ, timeout_s=60)
         found: dict[str, Any] = json.loads(said.stdout)
         return found
 
-    def wait_lldp(self, timeout_s: float) -> dict[str, Any]:
-        """Return what was found as soon as the whole frame of each neighbour was heard, or at the deadline."""
+    def wait_settled(self, timeout_s: float) -> dict[str, Any]:
+        """Return what was found as soon as it is settled and the whole frame of each neighbour was heard, or at the
+        deadline.
+        """
         wanted = sum(1 for card in self.rich.cards if card.neighbour)
         deadline = time.monotonic() + timeout_s
         while True:
             found = self.read()
             neighbours = found["inventory"].get("lldp_neighbors", {}).values()
             heard = sum("vlan_id" in each for of_one_card in neighbours for each in of_one_card)
-            if heard >= wanted or time.monotonic() > deadline:
+            if (found["settled"] and heard >= wanted) or time.monotonic() > deadline:
                 return found
             time.sleep(1)
 
@@ -105,7 +116,7 @@ def switch_on(rich: Rich, folder: Path) -> Iterator[Declared]:
             kernel=IMAGE / "vmlinuz",
             initrd=IMAGE / "initrd",
             cmdline=command_line,
-            credentials=build_credentials(),
+            credentials=build_credentials({"mk.toml": _SITE.encode()}),
             channels=CHANNELS,
         )
         machine = build_machine(rich, folder, taps, common)
