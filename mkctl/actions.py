@@ -25,7 +25,7 @@ from mkctl.status import Phase
 from mkctl.worker import in_thread
 
 FACTS_UNIT = "mk-facts.service"
-FACTS_TIMEOUT_S = 190.0
+FACTS_TIMEOUT_S = 370.0
 """A little more than TimeoutStartSec= of mk-facts.service: systemd's own verdict comes first."""
 POWER_TIMEOUT_S = 10.0
 SLACK_S = 15.0

@@ -34,13 +34,13 @@ log = logging.getLogger(__name__)
 class Pace(NamedTuple):
     """Bounds of one run.
 
-    total_s: no new round that might end later; below TimeoutStartSec=180 of the unit. first_quiet_s, quiet_s: how long
+    total_s: no new round that might end later; below TimeoutStartSec=360 of the unit. first_quiet_s, quiet_s: how long
     no event may have come before the first and the next rounds; quiet_limit_s: what is waited for that at most.
     gather_s: collectors that end within so long of each other are written together.
     """
 
-    rounds: int = 5
-    total_s: float = 165.0
+    rounds: int = 8
+    total_s: float = 345.0
     first_quiet_s: float = 0.3
     quiet_s: float = 1.0
     quiet_limit_s: float = 8.0
