@@ -314,7 +314,7 @@ def test_a_disk_that_hangs(tmp_path: Path, tools: Path) -> None:
     collected = collect_health(root / "sys", root, limits=HealthLimits(disk_s=1.5))
     assert time.monotonic() - began < 15
     assert sorted(check(collected)["disks"]) == ["nvme0n1", "sda"]
-    assert collected.error.startswith("1 of 3 disks gave no health, sdb: smartctl did not end within 1.5 s")
+    assert collected.error.startswith("1 of 3 disks gave no health, sdb: smartctl did not end within")
 
 
 def test_a_disk_that_sleeps_or_hangs_keeps_what_it_said_last(tmp_path: Path, tools: Path) -> None:
