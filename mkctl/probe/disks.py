@@ -69,7 +69,7 @@ def read_disks(sys_root: Path, dev_root: str, devices: Sequence[BlockDevice]) ->
     for device in devices:
         path = f"{sys_root}/block/{device.name}"
         place = _read_place(path)
-        entry = _read_disk(sys_root, path, device, place)
+        entry = _read_disk(sys_root, dev_root, path, device, place)
         paths = by_path.names.get(device.name) or ([] if by_path.there else _compute_by_path(sys_root, device, place))
         if paths:
             # what udev keeps for old configurations comes last ("virtio-pci-...") or is the longer form ("...ata-1.0")
@@ -106,13 +106,14 @@ def _read_place(path: str) -> DiskPlace:
             return DiskPlace()
 
 
-def _read_disk(sys_root: Path, path: str, device: BlockDevice, place: DiskPlace) -> dict[str, Json]:
+def _read_disk(sys_root: Path, dev_root: str, path: str, device: BlockDevice, place: DiskPlace) -> dict[str, Json]:
     device_path = f"{path}/device"
     is_ata = device.vendor == _ATA_VENDOR
     identity = parse_ata_page(read_attribute(f"{device_path}/vpd_pg89")) if is_ata else AtaIdentity()
+    serial = identity.serial or device.serial or _read_usb_serial(sys_root, place)
     texts = {
         "wwn": _read_wwn(path),
-        "serial": identity.serial or device.serial or _read_usb_serial(sys_root, place),
+        "serial": serial or _read_udev_serial(dev_root, path, place),
         "vendor": "" if is_ata or device.vendor.startswith("0x") else device.vendor,
         "model": identity.model or device.model or clean_text(read_line(f"{device_path}/name")),
         "firmware_version": identity.firmware or device.revision or clean_text(read_line(f"{device_path}/fwrev")),
@@ -162,6 +163,16 @@ def _read_wwn(path: str) -> str:
 
 def _read_usb_serial(sys_root: Path, place: DiskPlace) -> str:
     return clean_text(read_line(f"{sys_root}/bus/usb/devices/{place.usb}/serial")) if place.usb else ""
+
+
+def _read_udev_serial(dev_root: str, path: str, place: DiskPlace) -> str:
+    """Return the serial number of a drive at an ATA port that has no page for it, as optical drives: udev asked it."""
+    if not place.ata_port:
+        return ""
+    from mkctl.probe.udev import read_udev  # few machines have such a drive
+
+    properties = read_udev(dev_root.removesuffix("/dev"), read_line(f"{path}/dev"))
+    return clean_text(properties.get("ID_SERIAL_SHORT", ""))
 
 
 def _read_transport(sys_root: Path, place: DiskPlace, is_ata: bool) -> str:

@@ -374,10 +374,13 @@ def test_drives_that_are_no_disks(tmp_path: Path) -> None:
         **disk(SAS, "sdz"),
         **at_device(SAS, type="7\n"),
         **disk("../devices/LNXSYSTM:00/ACPI0012:00/ndbus0/region0/namespace0.0", "pmem0"),
+        "sys/block/sr0/dev": "11:0\n",
+        "run/udev/data/b11:0": "S:cdrom\nE:ID_BUS=ata\nE:ID_SERIAL=HL-DT-ST_DVD_K1\nE:ID_SERIAL_SHORT=K1\n",
         "sys/block/loop0/size": "8\n",
     }
     root = make_tree(tmp_path, files)
     disks = check(collect_block(root / "sys", root))["disks"]
+    assert disks["sr0"]["serial"] == "K1", "which no file of the kernel shows"
     kinds = {name: entry["kind"] for name, entry in disks.items()}
     assert kinds == {
         "fd0": "floppy",
