@@ -220,7 +220,7 @@ NVME_ONLY = Rich(
     ),
     tpm=True,
 )
-_MAKES = ("e1000", "e1000-82545em", "e1000e", "i82551", "rtl8139", "pcnet", "vmxnet3", "virtio-net-pci")
+_MAKES = ("e1000", "e1000-82545em", "e1000e", "i82557b", "rtl8139", "pcnet", "vmxnet3", "virtio-net-pci")
 MANY_NICS = Rich(
     name="many-nics",
     uuid="7c1e2d3f-0004-4000-8000-6d6b72696368",

@@ -18,6 +18,7 @@ from .smbios_blob import Dimm, Socket
 
 MIB = 1 << 20
 _QEMU_NVME = "QEMU NVMe Ctrl"
+_QEMU_DVD = "QEMU DVD-ROM"
 _KINDS = {
     "nvme": "nvme",
     "virtio-blk-pci": "virtio",
@@ -43,6 +44,8 @@ _TPM = {"present": True, "version": "2.0", "vendor": "IBM", "firmware_version": 
 """swtpm's maker, by the library that it is made of."""
 _BIOS: dict[str, Any] = {"boot_mode": "bios", "secure_boot": ABSENT}
 _STRONG_OR_WEAK = Rule("strong or weak", lambda text: text in ("strong", "weak"))
+_EFI_LOADER = " initrd=initrd"
+"""What UEFI firmware adds to the kernel line of a kernel that QEMU gives it."""
 _MEGASAS_CHANNEL = 2
 """Where its driver shows logical drives."""
 
@@ -60,7 +63,12 @@ def build_inventory(rich: Rich, command_line: str, kernel_release: str) -> dict[
         "nics": Whole({"lo": {"type": "loopback"}, **{card.mac: _nic(rich, card) for card in rich.cards}}),
         "devices_without_driver": [address for address, model in rich.others.items() if model == "edu"] or ABSENT,
         "virtualization": virtual,
-        "kernel": {"machine": "x86_64", "release": kernel_release, "command_line": command_line, "version": SOME_TEXT},
+        "kernel": {
+            "machine": "x86_64",
+            "release": kernel_release,
+            "command_line": command_line + (_EFI_LOADER if rich.uefi else ""),
+            "version": SOME_TEXT,
+        },
         "system": {"uuid": rich.uuid},
         "bmc": _bmc(rich) if rich.bmc else ABSENT,
         "tpm": _TPM if rich.tpm else ABSENT,
@@ -198,12 +206,13 @@ def _disk(controller: Controller, drive: Drive) -> dict[str, Any]:
         found["wwn"] = f"0x{drive.wwn}"
     if drive.rpm:
         found["rotational"] = drive.rpm > 1
-    if controller.model == "ich9-ahci":
-        return {**found, "model": drive.product}
+    if controller.model == "ich9-ahci":  # a drive's SCSI answer names it, and QEMU writes its own name there
+        return {**found, "model": _QEMU_DVD if cdrom else drive.product}
+    if controller.model == "mptsas1068":  # a SAS fabric has its own numbers, and its port in the path
+        return {**found, "vendor": drive.vendor, "model": drive.product}
     address = scsi_address(controller, drive)
     found["scsi_address"] = Rule(f"N:{address}", lambda text: str(text).partition(":")[2] == address)
-    if controller.model != "mptsas1068":  # whose path names the port of the SAS fabric
-        found["by_path"] = f"{_path(controller)}-scsi-0:{address}"
+    found["by_path"] = f"{_path(controller)}-scsi-0:{address}"
     return {**found, "vendor": drive.vendor, "model": drive.product}
 
 
