@@ -139,23 +139,23 @@ def test_quiet_machine_does_not_register_again(declared: Declared, found: dict[s
     assert registrations(declared) == before
 
 
-def test_plugged_disk_is_registered_once(declared: Declared) -> None:
+def test_plugged_disk_is_registered_once(declared: Declared, found: dict[str, Any]) -> None:
     """A disk that comes while the machine runs: one registration, and the disk is in it."""
-    before, mark = settle(declared), declared.node.channel.mark()
+    before, mark = registrations(declared), declared.node.channel.mark()
     declared.plug_disk(0, "PLUG-D1", 48 << 20)
     assert "PLUG-D1" in expect_one(declared, before, mark)["facts"].values()
 
 
-def test_plugged_nic_is_registered_once(declared: Declared) -> None:
+def test_plugged_nic_is_registered_once(declared: Declared, found: dict[str, Any]) -> None:
     """A network card that comes while the machine runs: one registration, and the card is in it."""
-    before, mark = settle(declared), declared.node.channel.mark()
+    before, mark = registrations(declared), declared.node.channel.mark()
     declared.plug_nic(1, "02:4d:4b:00:ff:01")
     assert "02:4d:4b:00:ff:01" in expect_one(declared, before, mark)["facts"].values()
 
 
-def test_plug_during_a_collection_is_registered_once(declared: Declared) -> None:
+def test_plug_during_a_collection_is_registered_once(declared: Declared, found: dict[str, Any]) -> None:
     """A disk that comes while facts are being collected: that collection, or the next one, has it; one registration."""
-    before, mark = settle(declared), declared.node.channel.mark()
+    before, mark = registrations(declared), declared.node.channel.mark()
     declared.node.channel.run("systemctl", "start", "--no-block", "mk-facts.service")
     deadline = time.monotonic() + PLUG_S
     while declared.node.show("mk-facts.service", "ActiveState") != ["activating"]:
