@@ -74,10 +74,11 @@ def is_scsi_address(text: str) -> bool:
     return text.count(":") == 3 and all(map(_is_number, text.split(":")))
 
 
-def build_by_path(place: DiskPlace, name: str, port: int = 0, first_host: int = 0) -> str:
+def build_by_path(place: DiskPlace, nsid: str = "", port: int = 0, first_host: int = 0) -> str:
     """Build the name that udev would give in /dev/disk/by-path, without folder; "" where that takes more to know.
 
-    port: number of the ATA port, from 1. first_host: the smallest SCSI host number of the controller, which udev counts
+    nsid: number of an NVMe namespace, which the kernel's name does not tell (nvme0n1 may be namespace 2). port: number of
+    the ATA port, from 1. first_host: the smallest SCSI host number of the controller, which udev counts
     from. Examples: "pci-0000:00:1f.2-ata-1", "pci-0000:05:00.0-nvme-1", "pci-0000:00:03.0" for virtio.
     """
     start = f"pci-{place.controller}"
@@ -86,8 +87,7 @@ def build_by_path(place: DiskPlace, name: str, port: int = 0, first_host: int = 
     host, _, rest = place.scsi_address.partition(":")
     scsi = f"-scsi-{int(host) - first_host}:{rest}" if rest and int(host) >= first_host else ""
     if place.transport == "nvme":
-        namespace = name.rpartition("n")[2]
-        return f"{start}-nvme-{namespace}" if _is_number(namespace) else ""
+        return f"{start}-nvme-{nsid}" if _is_number(nsid) else ""
     if place.transport == "usb":
         bus_and_interface = place.usb_interface.partition("-")[2]
         return f"{start}-usb-0:{bus_and_interface}{scsi}" if scsi else ""

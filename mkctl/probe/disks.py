@@ -211,7 +211,8 @@ def _compute_by_path(sys_root: Path, device: BlockDevice, place: DiskPlace) -> l
     first_host = 0
     if place.scsi_address and place.transport in {"scsi", "virtio", "usb"}:
         first_host = _first_host(f"{sys_root}/block/{device.name}", int(place.scsi_address.partition(":")[0]))
-    name = build_by_path(place, device.name, int(port) if port.isascii() and port.isdigit() else 0, first_host)
+    nsid = read_line(f"{sys_root}/block/{device.name}/nsid") if place.transport == "nvme" else ""
+    name = build_by_path(place, nsid, int(port) if port.isascii() and port.isdigit() else 0, first_host)
     return [name] if name else []
 
 

@@ -53,10 +53,9 @@ USB = f"{PCI}/0000:00:14.0/usb2/2-1/2-1.3/2-1.3:1.0/host8/target8:0:0/8:0:0:0"
         (
             f"{PCI}/0000:00:1c.0/0000:05:00.0/nvme/nvme0/nvme0n1",
             DiskPlace("0000:05:00.0", "nvme"),
-            "pci-0000:05:00.0-nvme-1",
+            "pci-0000:05:00.0-nvme-2",
         ),
         ("../devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1", DiskPlace("", "nvme"), ""),
-        (f"{PCI}/0000:00:02.0/block/nvme0", DiskPlace("0000:00:02.0", "nvme"), ""),
         (f"{PCI}/0000:00:1a.0/mmc_host/mmc0/mmc0:0001/block/mmcblk0", DiskPlace("0000:00:1a.0", "mmc"), ""),
         (
             f"{PCI}/0000:00:06.0/0000:03:00.0/host1/rport-1:0-2/target1:0:0/1:0:0:5/block/sdf",
@@ -78,18 +77,19 @@ USB = f"{PCI}/0000:00:14.0/usb2/2-1/2-1.3/2-1.3:1.0/host8/target8:0:0/8:0:0:0"
 )
 def test_places(path: str, place: DiskPlace, by_path: str) -> None:
     assert parse_place(path) == place
-    assert build_by_path(place, path.rpartition("/")[2], port=3, first_host=2) == by_path
+    assert build_by_path(place, "2", port=3, first_host=2) == by_path
 
 
 def test_no_name_for_a_place_that_is_not_known() -> None:
-    """Without port number, or with a host number below the first, no name is better than a wrong one."""
-    assert build_by_path(DiskPlace("0000:00:1f.2", "sata", "2:0:0:0", 3), "sda") == ""
-    assert build_by_path(DiskPlace("0000:00:05.0", "scsi", "2:0:0:0"), "sda", first_host=3) == ""
+    """Without port number or namespace, or with a host number below the first, no name is better than a wrong one."""
+    assert build_by_path(DiskPlace("0000:00:1f.2", "sata", "2:0:0:0", 3)) == ""
+    assert build_by_path(DiskPlace("0000:00:02.0", "nvme")) == ""
+    assert build_by_path(DiskPlace("0000:00:05.0", "scsi", "2:0:0:0"), first_host=3) == ""
 
 
 @given(st.text(alphabet="pci0123456789abcdef:./-hostn", max_size=60))
 def test_places_of_any_path(path: str) -> None:
-    build_by_path(parse_place(path), path.rpartition("/")[2])
+    build_by_path(parse_place(path), path[-1:])
 
 
 @pytest.mark.parametrize(
