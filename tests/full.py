@@ -58,6 +58,7 @@ CELLS = (
     Cell("system-trixie", (*PYTEST, "tests/system")),
     Cell("system-bookworm", (*PYTEST, "tests/system"), {"MK_SYSTEM_RELEASE": "bookworm"}),
     Cell("image", (*PYTEST, "tests/image")),
+    Cell("quiet-half-hour", (*PYTEST, "tests/image/test_hardware.py", "-k", "well or again"), {"MK_QUIET_S": "1800"}),
     *(_machine(name) for name in matrix.MACHINES if name != matrix.IN_MAKE_TEST),
     *(_fuzz(parser.name) for parser in PARSERS),
 )

@@ -94,3 +94,14 @@ def key_by(objects: Mapping[str, Any], name: str) -> dict[str, Any]:
     Objects without that value stand under their key.
     """
     return {str(value.get(name, key)): {**value, "name": key} for key, value in objects.items()}
+
+
+def key_declared(inventory: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inventory with what the kernel named under what was declared of it."""
+    disks = {}
+    for name, disk in inventory.get("disks", {}).items():
+        namespace = f"/{disk['namespace']['nsid']}" if "namespace" in disk else ""
+        disks[disk.get("serial", name) + namespace] = disk
+    usb = {"usb": key_by(inventory["usb"], "serial")} if "usb" in inventory else {}
+    nics = key_by({name: nic for name, nic in inventory["nics"].items() if name != "lo"}, "mac")
+    return {**inventory, "disks": disks, "nics": {**nics, "lo": inventory["nics"].get("lo")}, **usb}
