@@ -1,0 +1,194 @@
+"""What mk-extensions asks of the host: run a program, mount, unmount, start and stop units, merge extensions.
+
+The service itself is sandboxed and changes nothing but its own folder. Whatever reaches further is done by PID 1, in
+transient units of the host's namespaces, so each step stands in the journal under a unit of its own, has a time limit
+there, and is over when it is over. What was mounted so is seen in the sandbox, since its mounts follow the host's.
+
+Source: systemd-run(1), mount(8), fstab(5), systemd-sysext(8), mount_namespaces(7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mkcore import files, proc
+from mkcore.errors import BadInput, ToolFailed
+from mkcore.jsonfields import parse_json
+from mkmirror.formats.sysext import Kind
+
+MOUNT_TIMEOUT_S = 60.0
+UNIT_TIMEOUT_S = 90.0
+MERGE_TIMEOUT_S = 180.0
+_ANSWER_S = 30.0  # for PID 1 itself, on top of what the program may take
+_SLICE = "--slice=mk.slice"
+
+
+class Mount(NamedTuple):
+    """One mount: device, file or folder; where to; type of file system ("none" for a bind mount); options."""
+
+    source: str
+    target: Path
+    file_system: str
+    options: tuple[str, ...] = ()
+
+
+def run_as_pid1(argv: Sequence[str], *, timeout_s: float, limit_bytes: int = 1 << 20) -> proc.Finished:
+    """Run a program as root in the host's namespaces and wait for it; what it starts ends with it.
+
+    Never raises for what it does; `argv` of the result is the program's own, so that `describe` names it.
+    """
+    command = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", "--service-type=exec", _SLICE]
+    command += [f"--property=RuntimeMaxSec={timeout_s:g}", "--", *map(_literal, argv)]
+    finished = proc.run(command, timeout_s=timeout_s + _ANSWER_S, limit_bytes=limit_bytes)
+    return finished if finished.outcome is proc.Outcome.MISSING else finished._replace(argv=tuple(argv))
+
+
+def start_service(unit: str, argv: Sequence[str], *, timeout_s: float, description: str) -> proc.Finished:
+    """Run a program to its end as the transient unit `unit`, e.g. `mk-tce-nano.service`; daemons that it starts stay.
+
+    They belong to the unit, which is active until `stop_units`; what it writes is in the journal. Never raises.
+    """
+    command = ["systemd-run", "--quiet", f"--unit={unit}", "--service-type=oneshot", "--remain-after-exit", _SLICE]
+    command += [f"--description={description}", f"--property=TimeoutStartSec={timeout_s:g}", "--"]
+    finished = proc.run([*command, *map(_literal, argv)], timeout_s=timeout_s + _ANSWER_S)
+    return finished if finished.outcome is proc.Outcome.MISSING else finished._replace(argv=tuple(argv))
+
+
+def mount(each: Mount) -> None:
+    """Mount one; the folder must be there. Raises ToolFailed with mount's own words."""
+    command = ["mount", "-t", each.file_system, "-o", ",".join(each.options or ("defaults",))]
+    proc.require(run_as_pid1([*command, "--", each.source, str(each.target)], timeout_s=MOUNT_TIMEOUT_S))
+
+
+def mount_all(mounts: Sequence[Mount], table: Path) -> dict[Path, str]:
+    """Mount many with one unit; return those that failed: target -> reason. Folders must be there.
+
+    table: where the list is written for as long as it takes, a file that the host sees.
+    """
+    if not mounts:
+        return {}
+    lines = [
+        " ".join(
+            map(_field, (each.source, str(each.target), each.file_system, ",".join(each.options or ("defaults",))))
+        )
+        for each in mounts
+    ]
+    files.write_atomic(table, "".join(f"{line} 0 0\n" for line in lines).encode(), mode=0o600)
+    try:
+        timeout_s = MOUNT_TIMEOUT_S + len(mounts)
+        finished = run_as_pid1(["mount", "--all", "--fstab", str(table)], timeout_s=timeout_s)
+    finally:
+        files.remove(table)
+    if finished.ok:
+        return {}
+    failed: dict[Path, str] = {}
+    for each in mounts:
+        mark = f"mount: {each.target}: "
+        said = [line[len(mark) :] for line in finished.stderr.splitlines() if line.startswith(mark)]
+        if said:
+            failed[each.target] = said[0].strip()
+    return failed or {each.target: finished.describe() for each in mounts}
+
+
+def unmount(*targets: Path) -> None:
+    """Unmount; what is still in use goes away when its last user does. Raises ToolFailed."""
+    if targets:
+        command = ["umount", "--lazy", "--", *map(str, targets)]
+        proc.require(run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S + len(targets)))
+
+
+def start_units(units: Sequence[str]) -> None:
+    """Start units and wait for their jobs; raise ToolFailed with systemctl's last words."""
+    if units:
+        proc.require(proc.run(["systemctl", "start", "--", *units], timeout_s=UNIT_TIMEOUT_S))
+
+
+def stop_units(units: Sequence[str]) -> None:
+    """Stop units and wait for their jobs; those that are not there are no failure. Raises ToolFailed."""
+    known = [unit for unit, state in unit_states(units).items() if state["LoadState"] != "not-found" or _runs(state)]
+    if known:
+        proc.require(proc.run(["systemctl", "stop", "--", *known], timeout_s=UNIT_TIMEOUT_S))
+
+
+def reload_manager() -> None:
+    """Have PID 1 read its unit files again. Raises ToolFailed."""
+    proc.require(proc.run(["systemctl", "daemon-reload"], timeout_s=UNIT_TIMEOUT_S))
+
+
+def unit_states(units: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return LoadState and ActiveState of units, by name. Raises ToolFailed."""
+    if not units:
+        return {}
+    command = ["systemctl", "show", "--property=LoadState,ActiveState", "--", *units]
+    blocks = proc.require(proc.run(command, timeout_s=UNIT_TIMEOUT_S)).decode("utf-8", "replace").split("\n\n")
+    if len(blocks) != len(units):
+        raise ToolFailed(f"systemctl show answered for {len(blocks)} of {len(units)} units")
+    pairs = [[line.partition("=") for line in block.strip().splitlines()] for block in blocks]
+    states = [{key: value for key, _, value in each} for each in pairs]
+    return {
+        unit: {"LoadState": state.get("LoadState", ""), "ActiveState": state.get("ActiveState", "")}
+        for unit, state in zip(units, states)
+    }
+
+
+def refresh(kind: Kind) -> None:
+    """Merge what lies in the folders of systemd-sysext or systemd-confext, nothing else. Raises ToolFailed."""
+    proc.require(run_as_pid1([_program(kind), "refresh", *_mutable(kind)], timeout_s=MERGE_TIMEOUT_S))
+
+
+def merged(kind: Kind) -> frozenset[str]:
+    """Return the names of the extensions that are merged now. Raises ToolFailed, BadInput."""
+    program = _program(kind)
+    answer = proc.require(run_as_pid1([program, "status", "--json=short"], timeout_s=MOUNT_TIMEOUT_S))
+    return parse_merged(answer, f"{program} status")
+
+
+def parse_merged(answer: bytes, where: str) -> frozenset[str]:
+    """Parse what `status --json=short` prints: for each hierarchy its extensions, or the word none."""
+    table = parse_json(answer, where)
+    if not isinstance(table, list):
+        raise BadInput("a list is wanted", where)
+    found: set[str] = set()
+    for row in table:
+        names = row.get("extensions") if isinstance(row, Mapping) else None
+        if isinstance(names, list):
+            found.update(name for name in names if isinstance(name, str))
+        elif not isinstance(names, str):
+            raise BadInput("a row has no extensions", where)
+    return frozenset(found)
+
+
+def virtualization() -> str:
+    """Return what systemd-detect-virt prints, e.g. `vmware`, `kvm`; `none` on bare metal. Raises ToolFailed."""
+    finished = proc.run(["systemd-detect-virt"], timeout_s=MOUNT_TIMEOUT_S)
+    word = finished.stdout.decode("utf-8", "replace").strip()
+    if not word:
+        raise ToolFailed(finished.describe())
+    return word
+
+
+def _program(kind: Kind) -> str:
+    return "systemd-sysext" if kind is Kind.SYSEXT else "systemd-confext"
+
+
+def _mutable(kind: Kind) -> tuple[str, ...]:
+    """A merged confext without it makes /etc read-only."""
+    return ("--mutable=ephemeral",) if kind is Kind.CONFEXT else ()
+
+
+def _runs(state: Mapping[str, str]) -> bool:
+    return state["ActiveState"] not in ("inactive", "failed", "")
+
+
+def _literal(argument: str) -> str:
+    """Keep PID 1 from replacing variables in an argument."""
+    return argument.replace("$", "$$")
+
+
+def _field(text: str) -> str:
+    r"""Write one field of an fstab: blanks as \040, as getmntent(3) reads them."""
+    for character in "\\ \t\n#":
+        text = text.replace(character, f"\\{ord(character):03o}")
+    return text
