@@ -77,9 +77,9 @@ def is_scsi_address(text: str) -> bool:
 def build_by_path(place: DiskPlace, nsid: str = "", port: int = 0, first_host: int = 0) -> str:
     """Build the name that udev would give in /dev/disk/by-path, without folder; "" where that takes more to know.
 
-    nsid: number of an NVMe namespace, which the kernel's name does not tell (nvme0n1 may be namespace 2). port: number of
-    the ATA port, from 1. first_host: the smallest SCSI host number of the controller, which udev counts
-    from. Examples: "pci-0000:00:1f.2-ata-1", "pci-0000:05:00.0-nvme-1", "pci-0000:00:03.0" for virtio.
+    nsid: number of an NVMe namespace, which the kernel's name does not tell (nvme0n1 may be namespace 2). port: number
+    of the ATA port, from 1. first_host: the smallest SCSI host number of the controller, which udev counts from.
+    Examples: "pci-0000:00:1f.2-ata-1", "pci-0000:05:00.0-nvme-1", "pci-0000:00:03.0" for virtio.
     """
     start = f"pci-{place.controller}"
     if not place.controller:

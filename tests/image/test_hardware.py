@@ -1,9 +1,9 @@
 """What the shipped image finds on machines whose truth is declared (tests/machines/matrix.py), field by field, and when
 it tells the server again.
 
-`make test` boots one of them, `make test-full` all: MK_MACHINE names one, MK_QUIET_S says how long one is left alone. The
-tests are one story on one machine, which is switched on once: what was found, minutes in which nothing happens, then
-hardware that comes.
+`make test` boots one of them, `make test-full` all: MK_MACHINE names one, MK_QUIET_S says how long one is left alone.
+The tests are one story on one machine, which is switched on once: what was found, minutes in which nothing happens,
+then hardware that comes.
 """
 
 from __future__ import annotations

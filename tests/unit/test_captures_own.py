@@ -1,8 +1,8 @@
 """The collectors on what the declared machines' kernels showed (tests/machines/capture.py): the inventory is what was
 declared.
 
-The same comparison as in a machine that runs (tests/image/test_hardware.py), with what a tree of files can show: neither
-the answers to ioctls (drivers of network cards) nor those of devices (management controller, TPM).
+The same comparison as in a machine that runs (tests/image/test_hardware.py), with what a tree of files can show:
+neither the answers to ioctls (drivers of network cards) nor those of devices (management controller, TPM).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from tests.machines.rich_truth import build_inventory
 MACHINES = ("rich-bios", "one-cpu-virtio", "many-nics")
 SECTIONS = {"firmware", "memory", "disks", "pci", "usb", "storage_controllers", "devices_without_driver", "system"}
 UNSEEN = (".driver:", ".model: declared some text", "disks.SATA-DVD:", "disks.sr0:")
-"""Of network cards, which an ioctl asks for; of controllers, where this machine has no pci.ids; the number of an optical
-drive, which udev asked it for."""
+"""Of network cards, which an ioctl asks for; of controllers, where this machine has no pci.ids; the number of an
+optical drive, which udev asked it for."""
 FILES_OF_PROC = {"time", "mounts"}
 """Collectors whose files are not among the captured ones."""
 
