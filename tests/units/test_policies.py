@@ -47,14 +47,18 @@ def test_sysusers(tmp_path: Path) -> None:
 
 
 def test_tmpfiles(tmp_path: Path) -> None:
-    """Only the SMBIOS UUID is opened, for reading, to mkctl's group; a machine without one is no error."""
-    assert [line for path in (UNITS / "tmpfiles").iterdir() for line in directives(path)] == [
-        "z- /sys/class/dmi/id/product_uuid 0440 root mkctl -"
+    """Only the SMBIOS UUID is opened, for reading, to mkctl's group (a machine without one is no error); only root
+    writes what an administrator asks for."""
+    assert [line for path in sorted((UNITS / "tmpfiles").iterdir()) for line in directives(path)] == [
+        "z- /sys/class/dmi/id/product_uuid 0440 root mkctl -",
+        "d /run/mk 0755 root root -",
     ]
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\n", encoding="utf-8")
     (tmp_path / "etc/group").write_text("root:x:0:\nmkctl:x:990:\n", encoding="utf-8")
-    assert run("systemd-tmpfiles", "--create", f"--root={tmp_path}", str(UNITS / "tmpfiles/mkctl.conf")) == ""
+    for path in sorted((UNITS / "tmpfiles").iterdir()):
+        assert run("systemd-tmpfiles", "--create", f"--root={tmp_path}", str(path)) == ""
+    assert (tmp_path / "run/mk").stat().st_mode & 0o7777 == 0o755
 
 
 def test_preset() -> None:
@@ -109,6 +113,10 @@ POLKIT_ASKS = [
     ("mkweb", "org.freedesktop.systemd1.manage-units", "restart", "mkctl.service", "yes"),
     ("mkctl", "org.freedesktop.systemd1.manage-units", "start", "reboot.target", "yes"),
     ("mkctl", "org.freedesktop.systemd1.manage-units", "start", "mk-facts.service", "yes"),
+    ("mkctl", "org.freedesktop.systemd1.manage-units", "start", "mk-fetch.service", "yes"),
+    ("mkctl", "org.freedesktop.systemd1.manage-units", "restart", "mk-fetch.service", "not handled"),
+    ("mkctl", "org.freedesktop.systemd1.manage-units", "start", "mk-extensions.service", "not handled"),
+    ("mkmirror", "org.freedesktop.systemd1.manage-units", "start", "mk-extensions.service", "not handled"),
     ("mkweb", "org.freedesktop.systemd1.manage-units", "stop", "mkctl.service", "not handled"),
     ("mkweb", "org.freedesktop.systemd1.manage-units", "restart", "mkweb.service", "not handled"),
     ("mkctl", "org.freedesktop.systemd1.manage-units", "restart", "mkctl.service", "not handled"),

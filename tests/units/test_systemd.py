@@ -13,7 +13,15 @@ import pytest
 UNITS = Path(__file__).resolve().parent.parent.parent / "units"
 FILES = sorted((UNITS / "systemd").iterdir())
 SERVICES = [path for path in FILES if path.suffix == ".service"]
-LIMITS = {"mkctl": 1.4, "mkweb": 0.6, "mkmirror": 0.6, "mk-facts": 3.4, "mkserver": 1.4}
+LIMITS = {
+    "mkctl": 1.4,
+    "mkweb": 0.6,
+    "mkmirror": 0.6,
+    "mk-facts": 3.4,
+    "mk-fetch": 1.4,
+    "mk-extensions": 4.0,
+    "mkserver": 1.4,
+}
 """Highest exposure by service. mkserver is held to what mkctl is, which talks to a network as well."""
 OF_SYSTEMD_ITSELF = {"DeviceAllow"}
 """Findings that no switch of ours causes: ProtectClock= adds the real-time clock, read-only, to the devices."""
@@ -106,7 +114,7 @@ def test_belongs_to_the_target(path: Path) -> None:
 
 
 def test_target_wants_what_starts_by_itself() -> None:
-    """Sockets, timer, controller and one collection; the servers behind the sockets start on demand."""
+    """Sockets, timer, controller, one collection and what is to be fetched; the servers behind the sockets start on demand."""
     wanted = unit("mk.target").get("Unit", "Wants").split()
     others = {
         "mk.target",
@@ -114,6 +122,7 @@ def test_target_wants_what_starts_by_itself() -> None:
         "mkweb.service",
         "mkmirror.service",
         "mk-facts-hotplug.timer",
+        "mk-extensions.service",
         "mkserver.service",
     }
     assert sorted(wanted) == sorted({path.name for path in FILES} - others)
@@ -126,7 +135,9 @@ def test_server_stands_alone() -> None:
     assert not [line for line in directives if "mk.target" in line or "mk.slice" in line]
 
 
-@pytest.mark.parametrize("name", ["mkctl.service", "mkweb.service", "mkmirror.service", "mk-facts.service"])
+@pytest.mark.parametrize(
+    "name", ["mkctl.service", "mkweb.service", "mkmirror.service", "mk-facts.service", "mk-fetch.service"]
+)
 def test_systemd_never_gives_up(name: str) -> None:
     """No number of starts ends a service for good, and none of them orders itself after the network being online."""
     parsed = unit(name)
