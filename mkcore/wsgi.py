@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from waitress import wasyncore
 from waitress.buffers import ReadOnlyFileBasedBuffer
-from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer, create_server
 
+from mkcore.channel import Channel
 from mkcore.lifecycle import Notifier
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _POLL_S = 1.0
 _DRAIN_S = 3.0
 _CONNECTIONS = 64
-_SLOWEST_BYTES_PER_S = 1000
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -129,36 +128,6 @@ class _Streamed:
                 self.progress.end()
 
 
-class _Channel(HTTPChannel):
-    """A connection that knows how much of its answer the peer took and when its present request began."""
-
-    sent_bytes = 0
-    mark_bytes = 0
-    mark_time = 0.0
-    partial: object = None  # the request that is being received
-    partial_since = 0.0
-
-    def send(self, data: bytes, do_close: bool = True) -> int:
-        """Send, and count."""
-        sent: int = super().send(data, do_close)
-        self.sent_bytes += sent
-        return sent
-
-    def overdue(self, now: float, slow_s: float) -> bool:
-        """Tell whether the peer has been too slow, in its request or in taking the answer."""
-        if self.request is not self.partial:
-            self.partial, self.partial_since = self.request, now
-        elif self.partial is not None and not self.requests and now - self.partial_since > slow_s:
-            return True
-        if not self.total_outbufs_len or self.mark_time == 0.0:
-            self.mark_time, self.mark_bytes = now, self.sent_bytes
-        elif now - self.mark_time > slow_s:
-            if self.sent_bytes - self.mark_bytes < _SLOWEST_BYTES_PER_S * slow_s:
-                return True
-            self.mark_time, self.mark_bytes = now, self.sent_bytes
-        return False
-
-
 class _Pulse:
     """A no-op for the worker pool: when it ran, the pool is alive."""
 
@@ -213,12 +182,12 @@ class _Service:
         listeners = [each for each in self.channels.values() if isinstance(each, BaseWSGIServer)]
         self.trigger: Callable[[], None] = listeners[0].pull_trigger
         for listener in listeners:
-            listener.channel_class = _Channel
+            listener.channel_class = Channel
         self.pulse = _Pulse(self.trigger)
 
-    def connections(self) -> list[_Channel]:
+    def connections(self) -> list[Channel]:
         """Return the open connections."""
-        return [each for each in self.channels.values() if isinstance(each, _Channel)]
+        return [each for each in self.channels.values() if isinstance(each, Channel)]
 
     def run(
         self,

@@ -95,6 +95,10 @@ class Part(io.RawIOBase):
         self._at += len(data)
         return data
 
+    def place(self) -> tuple[int, int]:
+        """Return the file's descriptor and where in the file this place is, for sendfile(2)."""
+        return self._stream.fileno(), self._start + self._at
+
     def close(self) -> None:
         """Close the file."""
         self._stream.close()

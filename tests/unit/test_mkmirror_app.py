@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -316,3 +317,34 @@ def test_slow_readers_hold_up_nobody(site: Site) -> None:
     assert time.monotonic() - began < 5
     for each in slow:
         each.close()
+
+
+def test_large_files_come_whole_to_several_at_once(site: Site) -> None:
+    content = os.urandom(1 << 20) * 9 + b"end"
+    (site.root / "image/tinycorelinux/4.x/x86/tcz/large.tcz").write_bytes(content)
+    wanted = [(0, len(content)), (1, len(content)), (5_000_001, 7_000_002), (len(content) - 3, len(content))] * 2
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        parts = [{"Range": f"bytes={start}-{stop - 1}"} for start, stop in wanted]
+        answers = pool.map(lambda headers: site.ask(FILE.replace("a.tcz", "large.tcz"), **headers), parts)
+    for (start, stop), answer in zip(wanted, answers):
+        assert (answer.status, answer.body == content[start:stop]) == (206, True)
+
+
+def test_a_file_that_becomes_shorter_while_it_is_sent_ends_the_connection(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    large = site.root / "image/tinycorelinux/4.x/x86/tcz/large.tcz"
+    with large.open("wb") as stream:
+        stream.truncate(64 << 20)
+    with socket.create_connection(("127.0.0.1", site.ports[EXTENSIONS]), timeout=20) as connection:
+        connection.sendall(b"GET /tinycorelinux/4.x/x86/tcz/large.tcz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        came = len(connection.recv(1000))
+        os.truncate(large, 100)
+        while True:
+            data = connection.recv(1 << 20)
+            if not data:
+                break
+            came += len(data)
+    assert came < 64 << 20
+    assert "became shorter" in caplog.text
+    assert site.ask(FILE).status == 200
