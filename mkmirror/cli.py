@@ -126,12 +126,14 @@ def run_build(options: argparse.Namespace) -> None:
             fill = build.fill_from_folder(options.folder)
         else:
             packages = debs.fetch(options.from_deb, options.base, options.apt_config, work, progress)
+            packages = debs.leave_out(packages, options.without, progress) if options.without else packages
             fill = partial(
                 debs.unpack,
                 packages,
                 options.name,
                 work=work / "unpacked",
                 merged=options.format == "sysext",
+                scripts=not options.no_scripts,
                 progress=progress,
             )
         for path in build.build(recipe, fill, options.out, progress)[:1]:
@@ -227,6 +229,10 @@ def _add_build(verbs: Any) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--from", dest="folder", type=Path, metavar="DIR", help="a tree as it shall lie below /")
     source.add_argument("--from-deb", nargs="+", metavar="PKG", help=".deb files, and names for apt to fetch")
+    text = "package to leave out, though another needs it"
+    parser.add_argument("--without", action="append", default=[], metavar="PKG", help=text)
+    text = "do nothing of what the packages' scripts do, and start none of their units"
+    parser.add_argument("--no-scripts", action="store_true", help=text)
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the files go (here)")
     parser.add_argument("--dep", dest="needs", action="append", default=[], metavar="FILE", help="extension it needs")
     parser.add_argument("--unit", action="append", default=[], help="start this unit as soon as it is merged")

@@ -140,29 +140,43 @@ def _run_apt(names: Sequence[str], base: Path, apt_config: str, work: Path) -> l
     return sorted([*(work / "archives").glob("*.deb"), *map(Path, there)])
 
 
-def unpack(debs: Sequence[Path], name: str, stage: Path, work: Path, *, merged: bool, progress: Progress) -> None:
+def leave_out(debs: Sequence[Path], names: Sequence[str], progress: Progress) -> list[Path]:
+    """Return the package files without the packages of these names; raise BadInput for a name that none has."""
+    found = {read_package(deb).name: deb for deb in debs}
+    for name in names:
+        if name not in found:
+            raise BadInput(f"{show(name)} is not among the packages, and cannot be left out")
+        progress.say(f"{name}: left out")
+    return [deb for name, deb in found.items() if name not in names]
+
+
+def unpack(
+    debs: Sequence[Path], name: str, stage: Path, work: Path, *, merged: bool, scripts: bool = True, progress: Progress
+) -> None:
     """Lay the content of packages into the folder `stage`, for the extension `name`, sorted by package name.
 
     merged: for systemd-sysext, where only /usr is merged: configuration becomes default configuration that is copied
     to /etc once, and scripts become a unit. Otherwise the content stays where it is, and scripts run from the start
-    script of Tiny Core.
+    script of Tiny Core. scripts: whether what they would have done is done; without, no unit is started, either.
     """
     found = sorted((read_package(deb), deb) for deb in debs)
     units: list[str] = []
-    scripts: list[str] = []
+    left: list[str] = []
     for package, deb in found:
         progress.say(f"{package.name} {package.version}: {human(deb.stat().st_size)}")
-        effects = _unpack_one(package, deb, name, stage, work / package.name, merged=merged)
+        effects = _unpack_one(package, deb, name, stage, work / package.name, merged=merged, scripts=scripts)
         units += effects.units
-        scripts += [package.name] if effects.script else []
+        left += [package.name] if effects.script else []
     if merged:
-        _write_setup(stage, name, units, scripts)
-    elif scripts:
-        lines = [f"/usr/local/postinst/{script} configure" for script in scripts]
+        _write_setup(stage, name, units, left)
+    elif left:
+        lines = [f"/usr/local/postinst/{script} configure" for script in left]
         _write(stage / f"usr/local/tce.installed/{name}", "#!/bin/sh\n" + "\n".join(lines) + "\n", mode=0o755)
 
 
-def _unpack_one(package: Package, deb: Path, name: str, stage: Path, work: Path, *, merged: bool) -> Effects:
+def _unpack_one(
+    package: Package, deb: Path, name: str, stage: Path, work: Path, *, merged: bool, scripts: bool
+) -> Effects:
     tree, control = work / "data", work / "control"
     files.make_dir(work)
     for verb, target in (("--extract", tree), ("--control", control)):
@@ -174,7 +188,7 @@ def _unpack_one(package: Package, deb: Path, name: str, stage: Path, work: Path,
             files.remove_tree(tree / top)
     _prune(tree)
     postinst = control / "postinst"
-    text = files.read_text(postinst) if postinst.is_file() else ""
+    text = files.read_text(postinst) if scripts and postinst.is_file() else ""
     effects = parse_postinst(text)
     if effects.script:
         place = f"usr/lib/mk/extensions/{name}" if merged else "usr/local/postinst"

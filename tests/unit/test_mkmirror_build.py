@@ -207,6 +207,21 @@ def test_a_sysext_from_debian_packages(tmp_path: Path, own: bool) -> None:
     assert upholds == "[Unit]\nUpholds=tool-setup.service tool.service\n"
 
 
+def test_packages_content_alone(tmp_path: Path) -> None:
+    """Without what their scripts do: no unit is started, and a package that is not wanted stays out."""
+    deb = make_deb(tmp_path, "tool", dict(TOOL), postinst=OWN)
+    other = make_deb(tmp_path, "library", {"lib/x86_64-linux-gnu/libtool.so.1": "elf"})
+    command = ["build", "tool", "--format", "sysext", "--from-deb", deb, other, "--out", tmp_path / "out"]
+    run_mkmirror(*command, "--no-scripts", "--without", "library")
+    found = unsquash(tmp_path / "out/tool.raw", tmp_path / "unpacked")
+    assert (found / "usr/lib/systemd/system/tool.service").is_file()
+    assert not (found / "usr/lib/mk").exists()
+    assert not list(found.rglob("libtool.so.1"))
+    upholds = (found / "usr/lib/systemd/system/multi-user.target.d/10-tool.conf").read_text()
+    assert upholds == "[Unit]\nUpholds=tool-setup.service\n"
+    assert "'nothing' is not among" in run_mkmirror(*command, "--without", "nothing", status=65).stderr
+
+
 def test_a_tcz_from_a_debian_package(tmp_path: Path) -> None:
     """Row 97: content stays at its place, scripts run from the start script."""
     deb = make_deb(tmp_path, "tool", dict(TOOL), postinst=OWN)
