@@ -71,6 +71,14 @@ class Config:
     apply_min_spacing_s: int
     apply_allow_push: tuple[str, ...]
     extensions_builtin_wait_s: int
+    extensions_install: tuple[str, ...]
+    extensions_modules: tuple[str, ...]
+    extensions_packages: tuple[str, ...]
+    extensions_allow: tuple[str, ...]
+    extensions_verify: str
+    extensions_staging_limit_mb: int
+    tce_release: str
+    tce_build: str
     mirror_tce_mirror_port: int
     mirror_tce_mirror_uri: str
     mirror_tce_mirror: str

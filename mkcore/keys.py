@@ -62,6 +62,7 @@ class Kind(enum.Enum):
     LOCATION = "URI or path"
     PATTERN = "regular expression"
     NAMES = "list of names and /patterns/"
+    WORD = "word of letters, digits, dot and underscore"
     PROTECTED = "list of protected pushed keys"
     SETS = "list of sets of facts"
 
@@ -114,6 +115,14 @@ KEYS: tuple[Key, ...] = (
     Key("apply.min_spacing_s", Kind.INTEGER, 60, low=0, high=3600),
     Key("apply.allow_push", Kind.PROTECTED, ()),
     Key("extensions.builtin_wait_s", Kind.INTEGER, 10, low=0, high=600),
+    Key("extensions.install", Kind.NAMES, ()),
+    Key("extensions.modules", Kind.NAMES, ()),
+    Key("extensions.packages", Kind.NAMES, ()),
+    Key("extensions.allow", Kind.NAMES, ("/.*/",)),
+    Key("extensions.verify", Kind.CHOICE, "signature", choices=("signature", "checksum")),
+    Key("extensions.staging_limit_mb", Kind.INTEGER, 512, low=1, high=65_536),
+    Key("tce.release", Kind.WORD, "15.x"),
+    Key("tce.build", Kind.WORD, ""),
     Key("mirror.tce_mirror_port", Kind.INTEGER, _TCE, low=1, high=65_535),
     Key("mirror.tce_mirror_uri", Kind.LOCATION, "http://localhost:2157/tinycorelinux", empty_port=_TCE),
     Key("mirror.tce_mirror", Kind.LOCATION, "http://localhost:2157/tinycorelinux", empty_port=_TCE),
@@ -173,6 +182,7 @@ DIALECT_DEFAULTS: Mapping[str, Mapping[str, Value]] = {
 _ALLOWED: Mapping[Kind, tuple[str, ...]] = {Kind.PROTECTED: PROTECTED, Kind.SETS: FACT_SETS}
 _URI = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9_.\-]+)(?::([0-9]*))?(/[^\s\x00-\x1f\x7f]*)?", re.IGNORECASE)
 _PATH = re.compile(r"/[^\s\x00-\x1f\x7f]*")
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._]{0,63}")
 _STANDARD_PORTS = {"http": 80, "https": 443}
 
 
@@ -243,6 +253,8 @@ def _text(key: Key, raw: str) -> str:
     if text == "" and key.kind is not Kind.CHOICE:
         return ""
     if key.kind in (Kind.PATH, Kind.LOCATION) and _PATH.fullmatch(text):
+        return text
+    if key.kind is Kind.WORD and _WORD.fullmatch(text):
         return text
     match = _URI.fullmatch(text)
     if match is None or key.kind not in (Kind.URI, Kind.LOCATION):

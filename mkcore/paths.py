@@ -17,6 +17,9 @@ class Paths(NamedTuple):
     run_mkctl: Path = Path("/run/mkctl")
     run_mkweb: Path = Path("/run/mkweb")
     run_facts: Path = Path("/run/mk-facts")
+    run_fetch: Path = Path("/run/mk-fetch")
+    run_extensions: Path = Path("/run/mk-extensions")
+    run_requests: Path = Path("/run/mk")
     etc: Path = Path("/etc/mk")
     lib: Path = Path("/usr/lib/mk")
     mirror: Path = Path("/usr/share/mk/mirror")
@@ -29,6 +32,21 @@ class Paths(NamedTuple):
     def facts(self) -> Path:
         """The hardware facts, written by mk-facts."""
         return self.run_facts / "facts.json"
+
+    @property
+    def staged(self) -> Path:
+        """What was fetched and waits to be installed, written by mk-fetch."""
+        return self.run_fetch / "staged.json"
+
+    @property
+    def installed(self) -> Path:
+        """What is installed, written by mk-extensions."""
+        return self.run_extensions / "installed.json"
+
+    @property
+    def requests(self) -> Path:
+        """What the administrator asks for, written by `mkmirror install` and `remove`."""
+        return self.run_requests / "requests.json"
 
     @property
     def pushed(self) -> Path:
@@ -77,6 +95,9 @@ def paths_under(root: str = "") -> Paths:
         run_mkctl=below(plain.run_mkctl),
         run_mkweb=below(plain.run_mkweb),
         run_facts=below(plain.run_facts),
+        run_fetch=below(plain.run_fetch),
+        run_extensions=below(plain.run_extensions),
+        run_requests=below(plain.run_requests),
         etc=below(plain.etc),
         lib=below(plain.lib),
         mirror=below(plain.mirror),
