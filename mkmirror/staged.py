@@ -32,7 +32,7 @@ MAX_ITEMS = 5_000
 TEXT_LIMIT = 300
 """Characters of a reason or of a refused name."""
 
-_ID = re.compile(r"[0-9]{1,3}")
+_ID = re.compile(r"[0-9a-z]{1,16}")
 _ADDRESS = re.compile(r"https?://[^\s\x00-\x1f\x7f]{1,2048}")
 _DIGITS = {"sha256": re.compile(r"(?:[0-9a-f]{64})?"), "md5": re.compile(r"(?:[0-9a-f]{32})?")}
 _T = TypeVar("_T")
