@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional
 
 from mkcore import events
 from mkcore.errors import BusFailed, MkError, NotReady, ToolFailed
-from mkcore.systemd1 import JobResult, start_unit
+from mkcore.systemd1 import JobResult, start_unit, unit_state
 from mkctl import localweb, plan
 from mkctl.callers import settle
 from mkctl.contact import DEADLINE_S
@@ -27,6 +27,9 @@ from mkctl.worker import in_thread
 FACTS_UNIT = "mk-facts.service"
 FACTS_TIMEOUT_S = 370.0
 """A little more than TimeoutStartSec= of mk-facts.service: systemd's own verdict comes first."""
+FETCH_UNIT = "mk-fetch.service"
+FETCH_TIMEOUT_S = 3700.0
+"""Likewise for TimeoutStartSec= of mk-fetch.service, whose downloads take what they take."""
 POWER_TIMEOUT_S = 10.0
 SLACK_S = 15.0
 """What a step may take beyond its own deadline before the watchdog counts it as hanging."""
@@ -130,6 +133,27 @@ async def _collect_facts(node: Node) -> None:
         node.wakeup.set()
 
 
+async def _fetch(node: Node, _action: plan.FetchExtensions) -> None:
+    node.spawn(_fetch_extensions(node))
+
+
+async def _fetch_extensions(node: Node) -> None:
+    """Start mk-fetch. A start during a run would merge into it, and that run knows nothing of the checkin yet."""
+    try:
+        bus = node.presence.require()
+        before = await unit_state(bus, FETCH_UNIT)
+        if before.load != "loaded":
+            log.info("%s is %s: no extensions are fetched here", FETCH_UNIT, before.load)
+            return
+        runs = 2 if before.active == "activating" and before.sub != "auto-restart" else 1
+        for _ in range(runs):
+            result = await start_unit(bus, FETCH_UNIT, FETCH_TIMEOUT_S)
+        log.info("%s ended as %s", FETCH_UNIT, result.value)
+    except MkError as error:
+        node.outcomes.append(plan.FetchFailed(error))
+        node.wakeup.set()
+
+
 async def _power(node: Node, action: plan.Power) -> Optional[Outcome]:
     phase = Phase.REBOOTING if action.kind == "reboot" else Phase.POWERING_OFF
     node.announcer.phase(phase, f"{action.kind} as the server ordered")
@@ -186,6 +210,7 @@ _DOERS: dict[type[Any], Callable[[Node, Any], Awaitable[Optional[Outcome]]]] = {
     plan.Report: _report,
     plan.Register: _register,
     plan.CollectFacts: _collect,
+    plan.FetchExtensions: _fetch,
     plan.Power: _power,
     plan.PostConfig: _post_config,
     plan.AwaitRestart: _await_restart,

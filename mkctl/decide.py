@@ -2,7 +2,7 @@
 
 Effects are elsewhere: whoever carries the actions out reports each result as the next outcome. So the whole behaviour
 of a node, rare cases too, is a table that a test goes through in milliseconds. This file has the table, the checkins
-and the commands; `decide_registration` and `decide_config` have the other rows.
+and the commands; `decide_registration`, `decide_config` and `decide_extensions` have the other rows.
 
 - An event is reported when its reason changes, not each minute that it lasts; that an outage is one event however its
   reasons vary is `mkctl.reports`' part.
@@ -20,7 +20,7 @@ from typing import Any, Callable
 from mkcore import events, retry
 from mkcore.errors import MkError, NotAuthorized, ServerRefused, Unreachable
 from mkcore.events import Event
-from mkctl import decide_config, decide_registration, plan
+from mkctl import decide_config, decide_extensions, decide_registration, plan
 from mkctl.decide_config import configure, judge
 from mkctl.decide_registration import ordered, register_if_owed
 from mkctl.draft import Draft
@@ -83,6 +83,7 @@ def _checked_in(draft: Draft, outcome: plan.CheckedIn) -> None:
     draft.remember(last_command=command)
     if not powering:
         configure(draft, outcome)
+        decide_extensions.fetch_if_due(draft)
     draft.wait(draft.state.slot_s or draft.now.now_s, "next checkin")
 
 
@@ -141,6 +142,7 @@ _ROWS: dict[type[Any], Callable[[Draft, Any], None]] = {
     plan.FactsArrived: decide_registration.facts_arrived,
     plan.FactsFailed: decide_registration.facts_failed,
     plan.HoldReleased: decide_registration.hold_released,
+    plan.FetchFailed: decide_extensions.fetch_failed,
     plan.PowerFailed: _power_failed,
     plan.ConfigStored: decide_config.config_stored,
     plan.ConfigUnchanged: decide_config.config_unchanged,

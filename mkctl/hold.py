@@ -1,7 +1,8 @@
 """Holding a registration back while the extensions of the image are being merged.
 
-What they install may add facts, and a registration a few seconds early would only be followed by a second one. The
-wait has an end, `extensions.builtin_wait_s`: a slow mirror delays no node. Checkins go on meanwhile.
+What they install may add facts, and a registration a few seconds early would only be followed by a second one; so the
+collection that follows an installation is waited for, too. The wait has an end, `extensions.builtin_wait_s`: a slow
+mirror delays no node. Checkins go on meanwhile.
 
 A unit is under way while systemd has a job for it: so one that is queued behind the other counts, and one that is not
 installed does not. Source: ListJobs() in org.freedesktop.systemd1(5).
@@ -15,7 +16,9 @@ from typing import Callable, Optional
 
 from mkcore.errors import BusFailed
 
-UNITS = frozenset({"mk-fetch.service", "mk-extensions.service"})
+FETCHING = "mk-fetch.service"
+INSTALLING = "mk-extensions.service"
+COLLECTING = "mk-facts.service"
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,7 @@ class Hold:
         self._now_s = now_s
         self._began_s: Optional[float] = None
         self._over = wait_s <= 0
+        self._units = {FETCHING, INSTALLING}
 
     async def look(self) -> bool:
         """Ask again; True while a registration has to wait. A bus that does not answer holds nothing back."""
@@ -44,7 +48,10 @@ class Hold:
 
     async def _any_busy(self) -> bool:
         try:
-            return not UNITS.isdisjoint(await self._jobs())
+            jobs = await self._jobs()
         except BusFailed as error:
             log.info("cannot ask for the extensions' units (%s); not waiting for them", error)
             return False
+        if INSTALLING in jobs:
+            self._units.add(COLLECTING)
+        return not self._units.isdisjoint(jobs)

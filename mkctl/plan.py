@@ -65,6 +65,9 @@ class State:
     post_not_before_s: float = 0.0
     post_failure: str = ""
     probation: Optional[Probation] = None
+    fetch_started: bool = False  # by this process
+    fetch_failures: int = 0
+    fetch_not_before_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,13 @@ class HoldReleased:
 
 
 @dataclass(frozen=True)
+class FetchFailed:
+    """mk-fetch could not be started. How it ended is its own matter."""
+
+    error: MkError
+
+
+@dataclass(frozen=True)
 class PowerFailed:
     """systemd did not take the power order."""
 
@@ -215,8 +225,8 @@ class VerdictFailed:
 
 Outcome = Union[
     NoServer, CheckedIn, CheckinFailed, RegisterAsked, Registered, RegistrationFailed, FactsArrived, FactsFailed,
-    HoldReleased, PowerFailed, ConfigStored, ConfigUnchanged, ConfigNotTaken, NotRestarted, VerdictDelivered,
-    VerdictFailed,
+    HoldReleased, FetchFailed, PowerFailed, ConfigStored, ConfigUnchanged, ConfigNotTaken, NotRestarted,
+    VerdictDelivered, VerdictFailed,
 ]  # fmt: skip
 
 # ---------------------------------------------------------------- what shall be done
@@ -247,6 +257,11 @@ class CollectFacts:
     """Start mk-facts.service. Its end is FactsArrived, also when the file says nothing new, or FactsFailed."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class FetchExtensions:
+    """Start mk-fetch.service, after the run that may be under way. No outcome but FetchFailed."""
 
 
 @dataclass(frozen=True)
@@ -296,7 +311,7 @@ class Report:
 
 
 Action = Union[
-    Wait, SaveState, Register, CollectFacts, Power, PostConfig, AwaitRestart, Confirm, Refuse, Report,
+    Wait, SaveState, Register, CollectFacts, FetchExtensions, Power, PostConfig, AwaitRestart, Confirm, Refuse, Report,
 ]  # fmt: skip
 
 

@@ -112,11 +112,14 @@ class PrivateBus:
 
 
 class FakeSystemd:
-    """org.freedesktop.systemd1 on the private bus: takes StartUnit, tells of the job's end, lists the given jobs."""
+    """org.freedesktop.systemd1 on the private bus: takes StartUnit, tells of the job's end, lists the given jobs.
+
+    `units` has the active state and the sub-state of each unit that is loaded."""
 
     def __init__(self, address: str) -> None:
         self.started: list[str] = []
         self.jobs: list[str] = []
+        self.units: dict[str, tuple[str, str]] = {}
         self.refuse = ""
         self.result = "done"
         self.on_start: Callable[[str], None] = lambda unit: None
@@ -163,6 +166,10 @@ class FakeSystemd:
         if message.member == "ListJobs":
             jobs = [[i, unit, "start", "running", f"/job/{i}", f"/unit/{i}"] for i, unit in enumerate(self.jobs, 1)]
             return Message.new_method_return(message, "a(usssoo)", [jobs])
+        if message.member == "LoadUnit":
+            return Message.new_method_return(message, "o", [f"/unit/{message.body[0].encode().hex()}"])
+        if message.member == "GetAll":
+            return Message.new_method_return(message, "a{sv}", [self._properties(message.path)])
         if message.member != "StartUnit":
             return None
         unit = message.body[0]
@@ -176,6 +183,13 @@ class FakeSystemd:
         body = [len(self.started), job, unit, self.result]
         bus.send(Message.new_signal(path, manager, "JobRemoved", "uoss", body))
         return True
+
+
+    def _properties(self, path: str) -> dict[str, Variant]:
+        unit = bytes.fromhex(path.rpartition("/")[2]).decode()
+        active, sub = self.units.get(unit, ("inactive", "dead"))
+        load = "loaded" if unit in self.units else "not-found"
+        return {"LoadState": Variant("s", load), "ActiveState": Variant("s", active), "SubState": Variant("s", sub)}
 
 
 class Daemon:

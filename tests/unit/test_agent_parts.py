@@ -154,6 +154,23 @@ def test_a_hold_ends_once_and_for_all() -> None:
     assert asyncio.run(run()) == [True, False, False, True, False, False]
 
 
+def test_the_collection_after_an_installation_holds_as_well() -> None:
+    """One that has nothing to do with extensions does not."""
+
+    async def looks(*jobs: str) -> list[bool]:
+        queue = list(jobs)
+
+        async def ask() -> set[str]:
+            return {f"{queue.pop(0)}.service"}
+
+        hold = Hold(ask, 10.0, Clock())
+        return [await hold.look() for _ in jobs]
+
+    assert asyncio.run(looks("mk-fetch", "mk-extensions", "mk-facts", "ssh")) == [True, True, True, False]
+    assert asyncio.run(looks("mk-fetch", "mk-facts")) == [True, False]
+    assert asyncio.run(looks("mk-facts")) == [False]
+
+
 def test_a_bus_that_does_not_answer_holds_nothing() -> None:
     async def ask() -> set[str]:
         raise BusFailed("no bus")

@@ -28,10 +28,10 @@ COLLECTING = Facts(present=True, complete=False, age_s=20)
 ABSENT = Facts()
 NOW = Situation(now_s=1000.0, server=SERVER, seed="node", facts=READY)
 MOVING = replace(NOW, facts=replace(READY, uevents_unchanged=False))
-FRESH = State()
+FRESH = State(fetch_started=True)  # as all states but those of the rows about it
 KNOWN = State(
     first_checkin=False, registered_digest="d1", registered_server=SERVER, in_contact=True, ever_in_contact=True,
-    last_command="acknowledge", slot_s=990.0,
+    last_command="acknowledge", slot_s=990.0, fetch_started=True,
 )  # fmt: skip
 ORDERED = replace(KNOWN, registered_digest="", wanted="ordered", last_command="register")
 CONFIG: dict[str, jsonfields.Json] = {"mk_checkin_interval": 30}
@@ -39,6 +39,8 @@ DIGEST = jsonfields.digest(CONFIG)
 POST = PostConfig(CONFIG, ("mk_checkin_interval",))
 POSTING = replace(KNOWN, pending_post=POST)
 TRIED = Probation("p1", since_s=900.0)
+UNFETCHED = replace(KNOWN, fetch_started=False)
+FETCH = plan.FetchExtensions()
 NO_RIGHT = NotAuthorized("not authorized", "org.freedesktop.DBus.Error.AccessDenied")
 
 
@@ -254,6 +256,29 @@ ROWS = [
         {"probation": TRIED}),
     Row("mkweb has no such apply", replace(KNOWN, probation=TRIED), plan.VerdictFailed(NO_RIGHT), (), (),
         {"probation": None}),
+    # extensions
+    Row("first good checkin of a start", UNFETCHED, says("acknowledge"), (FETCH,), (), {"fetch_started": True}),
+    Row("later ones", replace(UNFETCHED, fetch_started=True), says("acknowledge")),
+    Row("the registration goes first", replace(UNFETCHED, registered_digest=""), says("acknowledge"),
+        (plan.Register("new"), FETCH)),
+    Row("a registration that is held back holds up no fetching", replace(UNFETCHED, registered_digest=""),
+        says("acknowledge"), (FETCH,), now=replace(NOW, hold_registration=True)),
+    Row("no contact, no mirrors of the network", UNFETCHED, LOST, (), (events.SERVER_LOST,), {"fetch_started": False}),
+    Row("not with a configuration that is being replaced", UNFETCHED, PUSH, (SAVE, POST), (),
+        {"fetch_started": False}),
+    Row("a configuration that mkweb does not take", replace(UNFETCHED, settled_config=DIGEST), PUSH, (FETCH,)),
+    Row("the verdict on the configuration goes first", replace(UNFETCHED, probation=TRIED), says("acknowledge"),
+        (plan.Confirm("p1"), FETCH)),
+    Row("not on the way down", UNFETCHED, says("reboot"), (SAVE, plan.Power("reboot")),
+        (events.COMMAND_RECEIVED, events.POWER_ORDER_OBEYED), {"fetch_started": False}, settings=POWER),
+    Row("it cannot be started for want of a right", KNOWN, plan.FetchFailed(NO_RIGHT), (), (events.RIGHT_MISSING,),
+        {"fetch_started": False, "fetch_failures": 1}),
+    Row("it cannot be started", KNOWN, plan.FetchFailed(BusFailed("no bus")), (), (events.WAITING,)),
+    Row("said once", replace(KNOWN, fetch_failures=1), plan.FetchFailed(BusFailed("no bus")), (), (),
+        {"fetch_failures": 2}),
+    Row("tried again after a pause", replace(UNFETCHED, fetch_failures=1, fetch_not_before_s=1000.0),
+        says("acknowledge"), (FETCH,)),
+    Row("not before its end", replace(UNFETCHED, fetch_failures=1, fetch_not_before_s=1001.0), says("acknowledge")),
 ]  # fmt: skip
 
 
@@ -350,7 +375,7 @@ def test_a_failed_registration_is_tried_before_the_next_slot_only_if_its_pause_i
 
 def test_the_whole_life_of_a_node() -> None:
     """Boot, order while facts are collected, a push, restart, a hardware change, a forgetful server, poweroff."""
-    state, now = FRESH, replace(NOW, facts=COLLECTING)
+    state, now = State(), replace(NOW, facts=COLLECTING)
     settings = Settings(allow_power_orders=True)
 
     def step(outcome: plan.Outcome) -> tuple[plan.Action, ...]:
@@ -364,10 +389,11 @@ def test_the_whole_life_of_a_node() -> None:
     assert step(plan.ConfigStored()) == (plan.AwaitRestart(10.0),)
 
     # SIGTERM; the next process starts with what was stored
+    assert not state.fetch_started, "a configuration was on its way"
     state = State(first_checkin=state.first_checkin, registered_digest=state.registered_digest, probation=TRIED)
     now = replace(NOW, pushed=CONFIG)
     assert state.first_checkin
-    assert step(says("register")) == (plan.Confirm("p1"), plan.Register("ordered"))
+    assert step(says("register")) == (plan.Confirm("p1"), plan.Register("ordered"), FETCH)
     assert step(plan.VerdictDelivered()) == ()
     assert step(plan.Registered(SERVER, "d1")) == (SAVE,)
     assert not state.first_checkin
