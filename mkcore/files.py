@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import grp
 import os
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Union
 
@@ -169,6 +171,64 @@ def place(partial: StrPath, target: StrPath, *, mode: int = 0o644) -> None:
         os.close(descriptor)
     Path(partial).replace(target)
     _sync_directory(Path(target).parent)
+
+
+def point(link: StrPath, target: StrPath) -> None:
+    """Have the symbolic link `link` lead to `target`, in one step where it is there already. Raises OSError."""
+    path = Path(link)
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    try:
+        temporary.symlink_to(target)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # there only if something failed
+
+
+def write_new(path: StrPath, chunks: Iterable[bytes], *, mode: int = 0o644) -> None:
+    """Write a file that is not there yet, of exactly `mode`. Not atomic: for a folder that nobody looks into yet.
+
+    Raises OSError (FileExistsError for whatever is there, links too) and what `chunks` raises.
+    """
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as stream:
+        for chunk in chunks:
+            stream.write(chunk)
+        stream.flush()
+        os.fchmod(stream.fileno(), mode)
+
+
+def share(source: StrPath, target: StrPath) -> None:
+    """Give a file a second name, which is not there yet, in the same file system. Raises OSError."""
+    os.link(source, target, follow_symlinks=False)
+
+
+def open_below(root: StrPath, *parts: str) -> BinaryIO:
+    """Open a regular file below a folder that somebody else writes; no symbolic link on the way is followed.
+
+    Opened for reading, without waiting for whoever may be at a pipe's other end. Raises OSError as open(2) does (ELOOP,
+    ENOTDIR for a link), BadInput for what is no regular file.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(root, flags | os.O_DIRECTORY)
+    try:
+        for position, part in enumerate(parts, 1):
+            last = position == len(parts)
+            below = os.open(part, flags | (os.O_NONBLOCK if last else os.O_DIRECTORY), dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BadInput("is not a regular file", "/".join((str(root), *parts)))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def link(path: StrPath, leads_to: StrPath) -> None:
+    """Make the symbolic link `path`, in one step in place of what is there. Raises OSError."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
+    temporary.symlink_to(leads_to)
+    temporary.replace(target)
 
 
 def remove_tree(path: StrPath) -> None:
