@@ -8,6 +8,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 
 -include packaging/install.mk
 -include packaging/image/image.mk
+-include packaging/extensions/extensions.mk
 
 .PHONY: help check test test-full bench clean setup-check setup-test setup-bench
 
@@ -18,7 +19,8 @@ help:
 	@echo 'make check        linters and the tiers that need neither root nor image; under a minute'
 	@echo 'make bench        what it costs, beside what it must beat                                   (ONLY=facts)'
 	@echo 'make deb          Debian packages in build/deb'
-	@echo 'make image        kernel and initrd of the microkernel in build/image'
+	@echo 'make image        kernel and initrd of the microkernel in build/image                       (EXTENSIONS=DIR)'
+	@echo 'make extensions   debugging, firmware, health, load: a mirror of extensions in build/extensions (NAMES=smart SIGN=KEY)'
 	@echo 'make install      DESTDIR= PREFIX=/usr: what every packaging format calls'
 	@echo 'make clean        remove build/'
 
