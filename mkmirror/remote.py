@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from mkcore import files, retry
 from mkcore.download import Moved, discard, download
-from mkcore.errors import BadAnswer, MkError, ServerRefused, Unreachable, Untrusted
+from mkcore.errors import BadAnswer, BadInput, MkError, ServerRefused, Unreachable, Untrusted
 from mkcore.http import exchange
 from mkmirror import trust
 
@@ -117,7 +117,7 @@ def _bring(uri: str, partial: Path, how: Fetching, moved: Optional[Moved]) -> No
         except (Unreachable, BadAnswer, ServerRefused) as error:
             after = partial.stat().st_size if partial.is_file() else 0
             failed = 1 if after > before else failed + 1
-            if failed >= how.attempts or not _may_help(error):
+            if failed >= how.attempts or not may_help(error):
                 raise
             wish_s = error.retry_after_s if isinstance(error, ServerRefused) else None
             how.tell(f"{error}; going on at {after} bytes")
@@ -128,17 +128,25 @@ def _bring(uri: str, partial: Path, how: Fetching, moved: Optional[Moved]) -> No
         )
 
 
-def _may_help(error: MkError) -> bool:
-    """Whether asking again can help: not for what is not there, too large, or at another place."""
+def may_help(error: MkError) -> bool:
+    """Tell whether asking again can help: not for what is not there, too large, or at another place."""
     if isinstance(error, ServerRefused):
         return error.status >= 500 or error.status in (408, 429)
     return not any(text in str(error) for text in ("larger than", "redirects to", "are wanted"))
 
 
-def read_folder_sums(
-    folder: str, mode: trust.Verify, keys: Sequence[Path], work: Path
-) -> tuple[Mapping[str, str], Optional[tuple[bytes, bytes]]]:
-    """Return the sums of a remote folder and its SHA256SUMS with signature as they are; nothing where it has none.
+@dataclass(frozen=True)
+class FolderSums:
+    """The sums of a remote folder, both files as they came (b"" for none), and who signed them."""
+
+    sums: Mapping[str, str]
+    data: bytes = b""
+    signature: bytes = b""
+    signed: Optional[trust.Signed] = None
+
+
+def read_folder(folder: str, mode: trust.Verify, keys: Sequence[Path], work: Path) -> FolderSums:
+    """Return the sums of a remote folder once they are vouched for as `mode` wants; none where it has none.
 
     Raises Untrusted when the mode wants a signature and none vouches for them; BadInput for damaged sums.
     """
@@ -146,7 +154,7 @@ def read_folder_sums(
     if data is None:
         if mode is trust.Verify.SIGNATURE:
             raise Untrusted(f"{folder}: has no {trust.SUMS}, and so no signature")
-        return {}, None
+        return FolderSums({})
     signature = read_small(join(folder, trust.SIGNATURE), trust.SIGNATURE_LIMIT_BYTES)
     place = work / "remote"
     files.make_dir(place, 0o700)
@@ -154,9 +162,19 @@ def read_folder_sums(
         files.write_atomic(place / trust.SUMS, data)
         if signature is not None:
             files.write_atomic(place / trust.SIGNATURE, signature)
-        sums, _ = trust.read_sums(place, mode, keys, work)
+        sums, signed = trust.read_sums(place, mode, keys, work)
     except Untrusted as error:
         raise Untrusted(str(error).replace(str(place), folder, 1)) from None
+    except BadInput as error:
+        raise BadInput(str(error).replace(str(place), folder, 1)) from None
     finally:
         files.remove_tree(place)
-    return sums, (data, signature or b"")
+    return FolderSums(sums, data, signature or b"", signed)
+
+
+def read_folder_sums(
+    folder: str, mode: trust.Verify, keys: Sequence[Path], work: Path
+) -> tuple[Mapping[str, str], Optional[tuple[bytes, bytes]]]:
+    """Return the sums of a remote folder and its SHA256SUMS with signature as they are; as read_folder."""
+    found = read_folder(folder, mode, keys, work)
+    return found.sums, (found.data, found.signature) if found.data else None

@@ -1,0 +1,133 @@
+"""Where extensions, modules and packages come from: the configuration's mirrors and lists as addresses.
+
+Two generations of servers name the same things differently. Razor's keys hold whole addresses; Hanlon's hold a mirror
+and, for lists, the rest of the address. Whichever somebody set counts, a push before the site's own word; a list that
+starts with / lies below its mirror.
+
+Source: protocol 2.1 to 2.3, 5.1, 5.5; defects B17 (empty ports, which the table of keys fills in) and B18 (a list that
+is a folder).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from mkcore.config import ORIGIN_DEFAULT, ORIGIN_DIALECT, ORIGIN_PUSH, Effective
+from mkcore.loopback import is_loopback
+from mkmirror.catalogue import LISTS
+from mkmirror.formats import wheel
+from mkmirror.staged import By
+
+_RANK = {By.BUILTIN: 0, By.SITE: 1, By.PUSH: 2}
+
+
+@dataclass(frozen=True)
+class Own:
+    """The addresses of this machine's own mirror, which is trusted by being a part of the machine."""
+
+    extensions: str = "http://localhost:2157/tinycorelinux"
+    packages: str = "http://localhost:2158/gem-mirror"
+
+    def has(self, uri: str) -> bool:
+        """Tell whether an address is one of this machine's own mirror, by port, on whatever name of loopback."""
+        port = _port(uri)
+        host = urlsplit(uri).hostname or "" if port else ""
+        return (host == "localhost" or is_loopback(host)) and port in (_port(self.extensions), _port(self.packages))
+
+
+@dataclass(frozen=True)
+class Address:
+    """A mirror's base or a list. `uri` is "" for none; `by` who chose it; `own`: it is this machine's own mirror's.
+
+    usual: it is a list at its usual place in a mirror, which need not have one.
+    """
+
+    uri: str
+    by: By
+    own: bool
+    usual: bool = False
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All of them, and what of the configuration cannot be used, one line each."""
+
+    extensions: Address
+    packages: Address
+    extension_list: Address
+    module_list: Address
+    package_list: Address
+    problems: tuple[str, ...] = ()
+
+
+def find_sources(used: Effective, own: Own) -> Sources:
+    """Work out the addresses; nothing is raised, what cannot be used is in `problems`."""
+    problems: list[str] = []
+    extensions = _mirror(used, ("mirror.tce_mirror_uri", "mirror.tce_mirror"), own, own.extensions, problems)
+    packages = _mirror(used, ("mirror.gem_mirror_uri", "mirror.gem_mirror"), own, own.packages, problems)
+    return Sources(
+        extensions,
+        packages,
+        _list(used, "mirror.tce_install_list_uri", f"/{LISTS['extensions']}", extensions, own, problems),
+        _list(used, "mirror.kmod_install_list_uri", f"/{LISTS['modules']}", extensions, own, problems),
+        _list(used, "mirror.gemlist_uri", f"/{wheel.LIST}", packages, own, problems),
+        tuple(dict.fromkeys(problems)),
+    )
+
+
+def own_sources(own: Own) -> Sources:
+    """Return the sources of a machine that nobody has said anything to: its own mirror alone."""
+
+    def at(uri: str) -> Address:
+        return Address(uri, By.BUILTIN, True, usual=True)
+
+    return Sources(
+        at(own.extensions),
+        at(own.packages),
+        at(f"{own.extensions}/{LISTS['extensions']}"),
+        at(f"{own.extensions}/{LISTS['modules']}"),
+        at(f"{own.packages}/{wheel.LIST}"),
+    )
+
+
+def _mirror(used: Effective, names: tuple[str, ...], own: Own, base: str, problems: list[str]) -> Address:
+    """Return the one of two spellings that somebody set, the first of them for a tie."""
+    name = max(names, key=lambda each: _RANK[_by(used, each)])
+    uri = str(used.config.value(name)).rstrip("/")
+    by = _by(used, name)
+    if uri.startswith("/"):
+        problems.append(f"{name}: {uri} is no address of a mirror ({used.origins[name]})")
+        return Address("", by, False)
+    return Address(base, by, True) if own.has(uri) else Address(uri, by, False)
+
+
+def _list(used: Effective, name: str, default: str, mirror: Address, own: Own, problems: list[str]) -> Address:
+    value = str(used.config.value(name))
+    by = max(_by(used, name), mirror.by, key=_RANK.__getitem__)
+    if value.startswith("/") and not mirror.uri:
+        problems.append(f"{name}: there is no mirror that {value} could lie in ({used.origins[name]})")
+        return Address("", by, False)
+    uri = f"{mirror.uri}{value}" if value.startswith("/") else value
+    if uri and uri.rstrip("/") == mirror.uri:
+        uri = mirror.uri + default
+    elif uri.endswith("/"):
+        uri += default.rsplit("/", 1)[-1]
+    usual = uri == mirror.uri + default
+    return Address(uri, By.BUILTIN, True, usual) if own.has(uri) else Address(uri, by, False, usual)
+
+
+def _by(used: Effective, name: str) -> By:
+    origin = used.origins[name]
+    if origin in (ORIGIN_DEFAULT, ORIGIN_DIALECT):
+        return By.BUILTIN
+    return By.PUSH if origin == ORIGIN_PUSH else By.SITE
+
+
+def _port(uri: str) -> int:
+    """Return the port that an address means, 0 for what is no address."""
+    try:
+        parts = urlsplit(uri)
+        return parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    except ValueError:
+        return 0
