@@ -9,6 +9,7 @@ Source: systemd-run(1), mount(8), fstab(5), systemd-sysext(8), mount_namespaces(
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -99,6 +100,12 @@ def unmount(*targets: Path) -> None:
         proc.require(run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S + len(targets)))
 
 
+def mount_parts(image: Path, target: Path) -> None:
+    """Mount an image that has partitions, checked by its dm-verity data where it has some. Raises ToolFailed."""
+    command = ["systemd-dissect", "--mount", "--read-only", "--mkdir", str(image), str(target)]
+    proc.require(run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S))
+
+
 def start_units(units: Sequence[str]) -> None:
     """Start units and wait for their jobs; raise ToolFailed with systemctl's last words."""
     if units:
@@ -110,6 +117,16 @@ def stop_units(units: Sequence[str]) -> None:
     known = [unit for unit, state in unit_states(units).items() if state["LoadState"] != "not-found" or _runs(state)]
     if known:
         proc.require(proc.run(["systemctl", "stop", "--", *known], timeout_s=UNIT_TIMEOUT_S))
+
+
+def mask_units(units: Sequence[str]) -> None:
+    """Stop units and keep them from being started, until `unmask_units` or the next boot. Raises ToolFailed."""
+    proc.require(proc.run(["systemctl", "mask", "--runtime", "--now", "--", *units], timeout_s=UNIT_TIMEOUT_S))
+
+
+def unmask_units(units: Sequence[str]) -> None:
+    """Undo mask_units. Raises ToolFailed."""
+    proc.require(proc.run(["systemctl", "unmask", "--runtime", "--", *units], timeout_s=UNIT_TIMEOUT_S))
 
 
 def reload_manager() -> None:
@@ -158,6 +175,15 @@ def parse_merged(answer: bytes, where: str) -> frozenset[str]:
         elif not isinstance(names, str):
             raise BadInput("a row has no extensions", where)
     return frozenset(found)
+
+
+def systemd_version() -> int:
+    """Return the version of systemd, e.g. 257. Raises ToolFailed."""
+    said = proc.require(proc.run(["systemctl", "--version"], timeout_s=UNIT_TIMEOUT_S)).decode("utf-8", "replace")
+    match = re.match(r"systemd ([0-9]+)", said)
+    if match is None:
+        raise ToolFailed(f"systemctl --version says {said[:40]!r}")
+    return int(match[1])
 
 
 def virtualization() -> str:

@@ -1,0 +1,267 @@
+"""Native extensions on the running system: look through them, merge them with one refresh, start and stop their units.
+
+A refresh is not atomic, so there is one for all that is installed together. It fails as a whole for one image that has
+no file system, and leaves one out without a word that it takes for another system's; so images are looked through
+before, and what was really merged is asked for afterwards. An extension's units go on when it is unmerged; they are
+stopped before, and kept from being started again by whatever pulls them in.
+
+Source: systemd-sysext(8), systemd-dissect(1), systemctl(1), os-release(5); mount(8).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from mkcore import files, proc
+from mkcore.errors import BadInput, MkError, ToolFailed
+from mkmirror import host
+from mkmirror.formats import sysext
+from mkmirror.formats.sysext import Kind
+from mkmirror.native import MAX_ENTRIES, Content, Sort, judge, kind_of, plain_name, require_mergeable
+
+SETUP_TIMEOUT_S = 60.0
+MUTABLE_SINCE = 256
+"""Version of systemd from which a merged confext leaves /etc writable."""
+IMAGES, LOOK = "images", "look"
+FOLDERS: Mapping[Kind, str] = {Kind.SYSEXT: "run/extensions", Kind.CONFEXT: "run/confexts"}
+
+_OPTIONS = ("loop", "ro", "nodev", "nosuid", "noexec")
+_SMALL_BYTES = 256 << 10
+
+
+def link_of(name: str, root: Path = Path("/")) -> Path:
+    """Return the path that has systemd merge the extension file `name`, e.g. `/run/extensions/a.raw`."""
+    return root / FOLDERS[kind_of(name)] / f"{plain_name(name)}{sysext.SUFFIX}"
+
+
+def prepare(run: Path, images: Mapping[str, Path], root: Path = Path("/")) -> tuple[dict[str, Content], dict[str, str]]:
+    """Look through verified images; nothing is merged yet. run: `/run/mk-extensions`; images: `a.raw` -> the file.
+
+    Returns what the good ones bring along, and for each other one why it cannot be merged, in one line.
+    """
+    refused: dict[str, str] = {}
+    places: dict[str, Path] = {}
+    mounts: list[host.Mount] = []
+    for name, image in images.items():
+        place = run / LOOK / name
+        try:
+            _require_supported(name)
+            head = require_image(image, name)
+            files.make_dir(place)
+            places[name] = place
+            if head.file_system == "gpt":
+                host.mount_parts(image, place)
+            else:
+                mounts.append(host.Mount(str(image), place, head.file_system, _OPTIONS))
+        except (MkError, OSError) as error:
+            refused[name] = _line(name, error)
+    failed = host.mount_all(mounts, run / "mounts")
+    found: dict[str, Content] = {}
+    for name, place in places.items():
+        if name in refused:
+            continue
+        try:
+            if place in failed:
+                raise BadInput(f"cannot be mounted: {failed[place]}", name)
+            found[name] = look_through(place, name, root)
+        except (MkError, OSError) as error:
+            refused[name] = _line(name, error)
+    host.unmount(*(place for name, place in places.items() if place not in failed and os.path.ismount(place)))
+    files.remove_tree(run / LOOK)
+    return found, refused
+
+
+def require_image(image: Path, name: str) -> sysext.Head:
+    """Return what kind of image it is; raise BadInput for none, a truncated one, or one of too many files."""
+    with open(image, "rb") as stream:
+        head = sysext.require_whole(stream.read(sysext.HEAD_BYTES), image.stat().st_size, name)
+    if head.inodes > MAX_ENTRIES:
+        raise BadInput(f"has {head.inodes} files, more than {MAX_ENTRIES}", name)
+    return head
+
+
+def look_through(place: Path, name: str, root: Path = Path("/")) -> Content:
+    """Return what an extension that can be seen at `place` brings along; raise BadInput when it may not be merged."""
+    entries = scan(place, name)
+
+    def base(path: str) -> str:
+        try:
+            mode = (root / path).lstat().st_mode
+        except OSError:
+            return ""
+        return "folder" if stat.S_ISDIR(mode) else "other"
+
+    def read(path: str) -> str:
+        return files.read_text_if_any(place / path, _SMALL_BYTES)
+
+    require_mergeable(name, entries, base)
+    kind = kind_of(name)
+    inside = sysext.release_path(plain_name(name), kind)
+    release = sysext.parse_release(read(inside), f"{name}: {inside}")
+    mismatch = sysext.mismatch(release, read_system(root), os.uname().machine, kind)
+    if mismatch:
+        raise BadInput(mismatch, name)
+    return judge(name, entries, read)
+
+
+def scan(place: Path, name: str) -> dict[str, Sort]:
+    """Return all paths below a folder and what they are; raise BadInput beyond MAX_ENTRIES, OSError."""
+    entries: dict[str, Sort] = {}
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        with os.scandir(place / folder) as found:
+            for entry in found:
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if len(entries) >= MAX_ENTRIES:
+                    raise BadInput(f"has more than {MAX_ENTRIES} files", name)
+                entries[path] = _sort(entry)
+                if entries[path] is Sort.FOLDER:
+                    pending.append(path)
+    return entries
+
+
+def read_system(root: Path = Path("/")) -> dict[str, str]:
+    """Return the fields of os-release; raise BadInput for a damaged one, OSError for none."""
+    path = root / "etc/os-release"
+    return sysext.parse_release(files.read_text(path if path.exists() else root / "usr/lib/os-release"), str(path))
+
+
+def commit(names: Sequence[str], images: Mapping[str, Path], root: Path = Path("/")) -> dict[str, str]:
+    """Merge extensions that were looked through; return those that were not merged, with the reason.
+
+    Several that fail together are tried one by one, so that one bad image costs itself alone. What was merged before
+    stays merged.
+    """
+    refused: dict[str, str] = {}
+    for kind in Kind:
+        mine = [name for name in names if kind_of(name) is kind]
+        problem = _merge(kind, mine, images, root) if mine else ""
+        if problem and len(mine) > 1:
+            for name in mine:
+                problem = _merge(kind, [name], images, root)
+                refused.update({name: problem} if problem else {})
+        elif problem:
+            refused[mine[0]] = problem
+        left = [name for name in mine if name not in refused]
+        refused.update(_left_out(kind, left, root))
+    return refused
+
+
+def take_out(names: Sequence[str], root: Path = Path("/")) -> None:
+    """Unmerge extensions with one refresh; their units are the caller's affair. Raises ToolFailed."""
+    for kind in Kind:
+        mine = [name for name in names if kind_of(name) is kind]
+        for name in mine:
+            files.remove(link_of(name, root))
+        if mine:
+            host.refresh(kind)
+
+
+def _merge(kind: Kind, names: Sequence[str], images: Mapping[str, Path], root: Path) -> str:
+    """Try it; return why it failed, with nothing of it left, or ""."""
+    try:
+        for name in names:
+            files.make_dir(link_of(name, root).parent)
+            files.link(link_of(name, root), images[name])
+        host.refresh(kind)
+    except (MkError, OSError) as error:
+        for name in names:
+            files.remove(link_of(name, root))
+        return f"{', '.join(names[:4])}: {error}"
+    return ""
+
+
+def _left_out(kind: Kind, names: Sequence[str], root: Path) -> dict[str, str]:
+    """Take out again what systemd left out without a word."""
+    if not names:
+        return {}
+    try:
+        merged = host.merged(kind)
+        missing = [name for name in names if plain_name(name) not in merged]
+        reason = "systemd did not merge it; see journalctl"
+    except MkError as error:  # then nobody knows
+        missing, reason = list(names), str(error)
+    for name in missing:
+        files.remove(link_of(name, root))
+    return {name: f"{name}: {reason}" for name in missing}
+
+
+def bring_up(contents: Mapping[str, Content]) -> dict[str, str]:
+    """Do what merged extensions need to work, and start their units; return what failed by extension, one line each.
+
+    What fails here costs the extension nothing else: it stays merged.
+    """
+    failed: dict[str, str] = {}
+    units = [unit for content in contents.values() for unit in content.units if "@" not in unit]
+    try:
+        if any(state["LoadState"] == "not-found" for state in host.unit_states(units).values()):
+            host.reload_manager()
+    except ToolFailed as error:
+        failed.update(dict.fromkeys(contents, f"units: {error}"))
+    for name, content in contents.items():
+        problems = [each.describe() for each in map(_run, _setup(content)) if not each.ok]
+        try:
+            host.start_units(content.start)
+        except ToolFailed as error:
+            problems.append(f"{', '.join(content.start)}: {error}")
+        if problems:
+            failed[name] = f"{name}: {'; '.join(problems)}"
+    if any(content.libraries for content in contents.values()):
+        finished = _run(["ldconfig"])
+        failed.update({} if finished.ok else dict.fromkeys(contents, finished.describe()))
+    return failed
+
+
+def stop(units: Iterable[str]) -> tuple[str, ...]:
+    """Stop an extension's units for good; return those that `release` has to let go once it is unmerged.
+
+    Raises ToolFailed.
+    """
+    known = [unit for unit, state in host.unit_states(sorted(set(units))).items() if state["LoadState"] != "not-found"]
+    if known:
+        host.stop_units(known)  # as they want to be stopped
+        host.mask_units(known)  # as whatever upholds them starts them again
+    return tuple(known)
+
+
+def release(units: Sequence[str]) -> None:
+    """Let units be what they are after their extension is gone. Raises ToolFailed."""
+    if units:
+        host.unmask_units(units)
+        host.reload_manager()
+
+
+def _setup(content: Content) -> list[list[str]]:
+    """What a package's installation would have run, unless the extension has a unit that does."""
+    steps: list[list[str]] = []
+    if not content.setup:
+        steps += [["systemd-sysusers", *content.sysusers]] if content.sysusers else []
+        steps += [["systemd-tmpfiles", "--create", *content.tmpfiles]] if content.tmpfiles else []
+        steps += [["udevadm", "control", "--reload"]] if content.udev else []
+    return steps + ([["systemctl", "reload", "dbus.service"]] if content.bus else [])
+
+
+def _run(argv: Sequence[str]) -> proc.Finished:
+    return host.run_as_pid1(argv, timeout_s=SETUP_TIMEOUT_S)
+
+
+def _require_supported(name: str) -> None:
+    if kind_of(name) is Kind.CONFEXT and host.systemd_version() < MUTABLE_SINCE:
+        raise BadInput(f"needs systemd {MUTABLE_SINCE}, without which /etc would be read-only", name)
+
+
+def _sort(entry: os.DirEntry[str]) -> Sort:
+    if entry.is_symlink():
+        return Sort.LINK
+    if entry.is_dir(follow_symlinks=False):
+        return Sort.FOLDER
+    return Sort.FILE if entry.is_file(follow_symlinks=False) else Sort.ODD
+
+
+def _line(name: str, error: Exception) -> str:
+    text = str(error) if isinstance(error, MkError) else f"cannot be read: {error}"
+    return text if name in text else f"{name}: {text}"
