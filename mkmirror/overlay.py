@@ -1,0 +1,178 @@
+"""/usr/local and /opt made of many layers: what extensions bring, above what the system has there.
+
+Extensions of Tiny Core are mounted, never copied. One overlay joins them all, with a layer in memory on top, because
+their start scripts write beside their programs. Each change makes a new overlay beside the one in use and then puts it
+in its place, so one that cannot be mounted changes nothing. An overlay never becomes a layer of the next: the kernel
+stacks two, and /usr may be one already (merged extensions). What was written meanwhile stays, as a layer of the next.
+
+For a moment between two of them the system's own folder is seen, as with systemd-sysext.
+
+Source: the kernel's Documentation/filesystems/overlayfs.rst; mount(8), "mount options for overlay"; proc(5), mountinfo;
+mount_namespaces(7) for why the bind mount of the original is a private one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mkcore import files, proc
+from mkmirror import host
+
+MOUNT_TIMEOUT_S = 60.0
+OPTION_LIMIT_BYTES = 3500
+"""Beyond it mount(2), which takes one page, cannot be used, and layers are added one by one (Linux 6.8)."""
+SOURCE = "mk-extensions"
+MARKS = "tce.installed"
+
+_ORIGINAL = "original"
+_LAYERS = "layers"
+_SWITCH = 'if [ "$3" = 1 ]; then umount --lazy -- "$2" || exit; fi; exec mount --bind -- "$1" "$2"'
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+class Hierarchy(NamedTuple):
+    """One folder that extensions reach: `/usr/local`, in an image `usr/local`; `state` is our folder for it."""
+
+    target: Path
+    inside: str
+    state: Path
+
+
+def hierarchies(run: Path, root: Path = Path("/")) -> tuple[Hierarchy, ...]:
+    """Return the folders that extensions reach. run: `/run/mk-extensions`."""
+    return (
+        Hierarchy(root / "usr/local", "usr/local", run / "local"),
+        Hierarchy(root / "opt", "opt", run / "opt"),
+    )
+
+
+def parse_mountinfo(text: str) -> tuple[Path, ...]:
+    """Parse a mountinfo file: the mount points in the order of the file, the covered ones too."""
+    points: list[Path] = []
+    for line in text.splitlines():
+        words = line.split(" ")
+        if len(words) > 4:
+            points.append(Path(_OCTAL.sub(lambda match: chr(int(match[1], 8)), words[4])))
+    return tuple(points)
+
+
+def mount_points() -> frozenset[Path]:
+    """Return what is mounted, as this process sees it; the host's mounts reach its namespace."""
+    return frozenset(parse_mountinfo(files.read_text("/proc/self/mountinfo", 16 << 20)))
+
+
+def build_options(lower: Sequence[str], upper: Path, work: Path) -> tuple[str, ...]:
+    """Return mount(8)'s options for an overlay. lower: the folders below, the topmost first.
+
+    Links inside the layers to other folders of the overlay are neither made nor followed, so that one generation's
+    written files can be a layer of the next.
+    """
+    plain = ("nodev", "nosuid", "index=off", "metacopy=off", "redirect_dir=nofollow")
+    ends = (f"upperdir={upper}", f"workdir={work}", *plain)
+    joined = "lowerdir=" + ":".join(lower)
+    if len(",".join((joined, *ends))) <= OPTION_LIMIT_BYTES:
+        return (joined, *ends)
+    return (*(f"lowerdir+={each}" for each in lower), *ends)
+
+
+def keep_original(hierarchy: Hierarchy) -> None:
+    """Make what the system itself has in the folder reachable, below whatever is mounted over it later.
+
+    To be done before extensions are merged into /usr. The mount is private: else the overlay that is mounted over the
+    folder would be mounted over this one, too. Raises ToolFailed, OSError.
+    """
+    place = hierarchy.state / _ORIGINAL
+    files.make_dir(place)
+    if hierarchy.target.is_dir() and place not in mount_points():
+        host.mount(host.Mount(str(hierarchy.target), place, "none", ("bind", "private")))
+
+
+def apply(hierarchy: Hierarchy, layers: Sequence[Path], marks: Sequence[str] = ()) -> None:
+    """Have the folder show these layers, the first one on top, above the system's own; without any, that alone.
+
+    marks: names that are to be found as empty files in its folder tce.installed, where no layer has them. Nothing is
+    done where it shows them already. Raises ToolFailed, OSError; what is in use then stays in use.
+    """
+    keep_original(hierarchy)
+    numbers = _generations(hierarchy.state)
+    current = hierarchy.state / str(numbers[-1]) if numbers else None
+    written = [upper for upper in (hierarchy.state / str(n) / "upper" for n in reversed(numbers)) if _has_any(upper)]
+    bound = hierarchy.target in mount_points()
+    wanted = "".join(f"{each}\n" for each in (*layers, "", *sorted(marks)))
+    if current is not None and bound and files.read_text_if_any(current / _LAYERS) == wanted:
+        return
+    if not layers and not marks and not written:
+        if current is not None and bound:
+            host.unmount(hierarchy.target)
+        _forget(hierarchy, numbers, frozenset())
+        return
+    new = hierarchy.state / str((numbers[-1] if numbers else 0) + 1)
+    try:
+        _mount(hierarchy, new, [*written, *layers], marks)
+        _switch(new / "merged", hierarchy.target, bound and current is not None)
+    except BaseException:
+        _forget(hierarchy, [int(new.name)], frozenset())
+        raise
+    files.write_atomic(new / _LAYERS, wanted.encode())
+    _forget(hierarchy, numbers, frozenset(written))
+
+
+def _mount(hierarchy: Hierarchy, new: Path, above: Sequence[Path], marks: Sequence[str]) -> None:
+    original = hierarchy.state / _ORIGINAL
+    files.make_dir(new / "upper", original.stat().st_mode & 0o7777)
+    for name in ("work", "merged", "l"):
+        files.make_dir(new / name)
+    lower = [*above]
+    if marks:
+        files.make_dir(new / "marks" / MARKS)
+        for name in marks:
+            files.write_atomic(new / "marks" / MARKS / name, b"")
+        lower.append(new / "marks")
+    names: list[str] = []
+    for number, layer in enumerate([*lower, original]):
+        link = new / "l" / str(number)
+        files.point(link, layer)
+        names.append(str(link))
+    options = build_options(names, new / "upper", new / "work")
+    command = ["mount", "-t", "overlay", "-o", ",".join(options), "--", SOURCE, str(new / "merged")]
+    if options[0].startswith("lowerdir="):  # the newer system call takes 256 bytes for one option
+        command = ["env", "LIBMOUNT_FORCE_MOUNT2=always", *command]
+    proc.require(host.run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S))
+
+
+def _switch(merged: Path, target: Path, bound: bool) -> None:
+    command = ["sh", "-c", _SWITCH, "sh", str(merged), str(target), "1" if bound else "0"]
+    proc.require(host.run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S))
+
+
+def _forget(hierarchy: Hierarchy, numbers: Sequence[int], written: frozenset[Path]) -> None:
+    """Unmount overlays that are no longer shown; remove all of them but what was written into them."""
+    folders = [hierarchy.state / str(number) for number in numbers]
+    mounted = mount_points()
+    host.unmount(*(folder / "merged" for folder in folders if folder / "merged" in mounted))
+    gone: list[Path] = []
+    for folder in folders:
+        kept = folder / "upper" in written
+        gone += [folder / name for name in ("work", "l", "marks", _LAYERS)] if kept else [folder]
+    remove_by_host(gone)
+
+
+def _generations(state: Path) -> list[int]:
+    return sorted(int(name) for name in files.list_names(state) if name.isascii() and name.isdecimal())
+
+
+def _has_any(folder: Path) -> bool:
+    return bool(files.list_names(folder))
+
+
+def remove_by_host(paths: Sequence[Path]) -> None:
+    """Remove files and folders with all that is in them, but nothing that is mounted there. Raises ToolFailed.
+
+    By the host, as the kernel makes folders for an overlay that only CAP_DAC_OVERRIDE can look into.
+    """
+    if paths:
+        command = ["rm", "-r", "-f", "--one-file-system", "--preserve-root=all", "--", *map(str, paths)]
+        proc.require(host.run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S))

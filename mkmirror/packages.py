@@ -1,0 +1,197 @@
+"""Installed Python packages: unpacked wheels, and the one folder of modules that is made of all of them.
+
+Installed without pip. Each wheel has a folder of its own; what programs see is a new folder of hard links to all of
+them, which takes the place of the one before in one step. So an installation that fails changes nothing, a removal
+leaves nothing behind, and both are the same thing. The folder is on nobody's path by itself: commands name it, and
+mk-facts gives it to the programs of facts.d; a package can therefore never stand between the suite and its modules.
+
+Source: protocol 5.5; binary distribution format (PEP 427); core metadata; rename(2), link(2).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import metadata as importlib_metadata
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from packaging.markers import default_environment
+from packaging.tags import Tag, sys_tags
+from packaging.version import InvalidVersion, Version
+
+from mkcore import files
+from mkcore.errors import BadInput
+from mkmirror.formats import wheel
+from mkmirror.image import make_folders
+from mkmirror.unpack import COMMANDS, LIBRARY, TEXT_LIMIT_BYTES, Content, read_wheel, unpack
+
+FOLDER = "python"
+PYTHON = "/usr/bin/python3"
+
+_GENERATIONS = "made"
+_UNPACKED = "packages"
+
+
+class Unpacked(NamedTuple):
+    """An unpacked wheel: canonical name and version of its package, and what that needs here."""
+
+    name: str
+    version: str
+    needs: tuple[wheel.Wanted, ...]
+
+
+def library_of(run: Path) -> Path:
+    """Return the folder of modules, for PYTHONPATH; it is not there while no package is installed."""
+    return run / FOLDER / LIBRARY
+
+
+def layer_of(run: Path) -> Optional[Path]:
+    """Return the folder of what the packages have for /usr/local, None without any."""
+    link = library_of(run)
+    layer = link.resolve().parent / COMMANDS
+    return layer if link.is_symlink() and layer.is_dir() else None
+
+
+def prepare(run: Path, file: str, path: Path, tags: Optional[Sequence[Tag]] = None) -> Unpacked:
+    """Unpack a verified wheel; nothing sees it yet. file: the name it was published under; tags: what runs here.
+
+    Raises BadInput naming the file and the reason (also for one that is not for this Python or machine); then nothing
+    is left of it. OSError.
+    """
+    target = _folder(run, file)
+    content = read_wheel(path, file)
+    _require_usable(content, sys_tags() if tags is None else tags)
+    if not target.is_dir():
+        partial = target.with_name(f".{target.name}")
+        files.remove_tree(partial)
+        make_folders(partial)
+        try:
+            unpack(path, content, partial)
+            _write_commands(content, partial, library_of(run))
+            files.place(partial, target, mode=0o755)
+        except BaseException:
+            files.remove_tree(partial)
+            raise
+    return _describe(content.metadata)
+
+
+def read_unpacked(run: Path, file: str) -> Unpacked:
+    """Return what `prepare` returned for an unpacked wheel. Raises OSError when there is none, BadInput."""
+    library = _folder(run, file) / LIBRARY
+    info = next((name for name in files.list_names(library) if name.endswith(".dist-info")), "")
+    return _describe(wheel.parse_metadata(files.read_text(library / info / "METADATA", TEXT_LIMIT_BYTES), file))
+
+
+def problem(run: Path, packages: Mapping[str, Unpacked], own: Callable[[str], str]) -> str:
+    """Return why these unpacked wheels cannot be installed together, in one line; "" when they can.
+
+    packages: file name -> what `prepare` returned, all that shall be installed afterwards. own: tells the version of a
+    package that the system itself has, "" for none (system_version).
+    """
+    versions: dict[str, str] = {}
+    for file, each in packages.items():
+        if versions.setdefault(each.name, each.version) != each.version:
+            return f"{file}: {each.name} {versions[each.name]} is installed"
+    for file, each in packages.items():
+        for need in each.needs:
+            have = versions.get(need.name) or own(need.name)
+            if not have:
+                return f"{file} needs {need}, which is missing"
+            if not need.versions.contains(have, prereleases=True):
+                return f"{file} needs {need}, there is {have}"
+    owners: dict[str, str] = {}
+    for file in packages:
+        for path in _content(_folder(run, file)):
+            if owners.setdefault(path, file) != file:
+                return f"{file} and {owners[path]} both have {path}"
+    return ""
+
+
+def commit(run: Path, names: Iterable[str]) -> None:
+    """Have programs see exactly these unpacked wheels, by file name, and forget all others.
+
+    What belongs to /usr/local is seen after the next merge (tce_install.merge). Raises OSError; what was seen before is
+    then seen still.
+    """
+    wanted = sorted(set(names))
+    made = run / FOLDER / _GENERATIONS
+    numbers = [int(name) for name in files.list_names(made) if name.isdecimal()]
+    if wanted:
+        new = made / str(max(numbers, default=0) + 1)
+        make_folders(new / LIBRARY)
+        try:
+            for file in wanted:
+                folder = _folder(run, file)
+                for path in _content(folder):
+                    make_folders((new / path).parent)
+                    files.share(folder / path, new / path)
+            files.point(library_of(run), new / LIBRARY)
+        except BaseException:
+            files.remove_tree(new)
+            raise
+    else:
+        files.remove(library_of(run))
+    keep = {_folder(run, file).name for file in wanted}
+    for name in files.list_names(run / FOLDER / _UNPACKED):
+        if name not in keep:
+            files.remove_tree(run / FOLDER / _UNPACKED / name)
+
+
+def forget_old(run: Path) -> None:
+    """Remove the folders of links that are seen no longer, once /usr/local does not show them, either."""
+    current = library_of(run).resolve().parent.name if library_of(run).is_symlink() else ""
+    for name in files.list_names(run / FOLDER / _GENERATIONS):
+        if name != current:
+            files.remove_tree(run / FOLDER / _GENERATIONS / name)
+
+
+def system_version(name: str) -> str:
+    """Return the version of a package that the system's Python has, "" for none."""
+    try:
+        return str(Version(importlib_metadata.version(name)))
+    except (importlib_metadata.PackageNotFoundError, InvalidVersion):
+        return ""
+
+
+def build_command(library: Path, module: str, attribute: str) -> bytes:
+    """Build the program of a console script: it sees the packages' modules before the system's, and nothing else."""
+    top, _, rest = attribute.partition(".")
+    call = f"{top}.{rest}" if rest else top
+    lines = (f"#!{PYTHON} -I", "import sys", f"sys.path.insert(0, {str(library)!r})", f"from {module} import {top}")
+    return "".join(f"{line}\n" for line in (*lines, f"sys.exit({call}())")).encode()
+
+
+def _write_commands(content: Content, folder: Path, library: Path) -> None:
+    for name, (module, attribute) in sorted(content.commands.items()):
+        make_folders(folder / COMMANDS / "bin")
+        place = folder / COMMANDS / "bin" / name
+        try:
+            files.write_new(place, [build_command(library, module, attribute)], mode=0o755)
+        except FileExistsError:
+            raise BadInput(f"has the command {name} twice", content.wheel.file) from None
+
+
+def _describe(metadata: wheel.Metadata) -> Unpacked:
+    needs = wheel.needs(metadata, {key: str(value) for key, value in default_environment().items()})
+    return Unpacked(metadata.name, str(metadata.version), needs)
+
+
+def _require_usable(content: Content, tags: Iterable[Tag]) -> None:
+    file = content.wheel.file
+    if not content.wheel.tags & frozenset(tags):
+        raise BadInput("is not for this Python and machine", file)
+    python = default_environment()["python_full_version"].rstrip("+")
+    if not content.metadata.python.contains(python, prereleases=True):
+        raise BadInput(f"is for Python {content.metadata.python}, not {python}", file)
+
+
+def _folder(run: Path, file: str) -> Path:
+    return run / FOLDER / _UNPACKED / file
+
+
+def _content(folder: Path) -> list[str]:
+    found: list[str] = []
+    for top, _, names in os.walk(folder):
+        found += [(Path(top) / name).relative_to(folder).as_posix() for name in names]
+    return sorted(found)
