@@ -223,14 +223,6 @@ def open_below(root: StrPath, *parts: str) -> BinaryIO:
         raise
 
 
-def link(path: StrPath, leads_to: StrPath) -> None:
-    """Make the symbolic link `path`, in one step in place of what is there. Raises OSError."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
-    temporary.symlink_to(leads_to)
-    temporary.replace(target)
-
-
 def remove_tree(path: StrPath) -> None:
     """Remove the directory `path` with all that is in it, if it is there; links are removed, not followed."""
     import shutil  # slow to import, and mk-facts has no use for it

@@ -69,7 +69,7 @@ def prepare(run: Path, images: Mapping[str, Path], root: Path = Path("/")) -> tu
             found[name] = look_through(place, name, root)
         except (MkError, OSError) as error:
             refused[name] = _line(name, error)
-    host.unmount(*(place for name, place in places.items() if place not in failed and os.path.ismount(place)))
+    host.unmount(*(place for place in places.values() if place not in failed and os.path.ismount(place)))
     files.remove_tree(run / LOOK)
     return found, refused
 
@@ -166,7 +166,7 @@ def _merge(kind: Kind, names: Sequence[str], images: Mapping[str, Path], root: P
     try:
         for name in names:
             files.make_dir(link_of(name, root).parent)
-            files.link(link_of(name, root), images[name])
+            files.point(link_of(name, root), images[name])
         host.refresh(kind)
     except (MkError, OSError) as error:
         for name in names:
