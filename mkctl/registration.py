@@ -35,7 +35,7 @@ NIC_FACT = re.compile(
 
 
 INVENTORY = "mk_inventory"
-SETS_BY_PREFIX = (("mk_hw_", "hardware"), ("mk_ipmi_", "ipmi"), ("lldp_neighbor_", "lldp"))
+SETS_BY_PREFIX = (("mk_hw_", "hardware"), ("mk_ipmi_", "ipmi"), ("lldp_neighbor_", "lldp"), ("mk_extensions", "custom"))
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@
     *.txt        lines `name=value`
     executables  print either of these
 
-Folders are /usr/lib/mk/facts.d (packages, extensions) and /etc/mk/facts.d (the site); a file of the second replaces one
-of the same name in the first, and a link to /dev/null there removes it. Files that others than root can write are
-refused, as mk-facts is root. Each executable is a collector of its own, so that one that fails or hangs costs only its
-own facts; it runs without capabilities (`mkctl.probe.rights`), and without the network, which its unit denies to all.
+Folders are /usr/lib/mk/facts.d (packages, extensions), /usr/local/lib/mk/facts.d (extensions of Tiny Core's, which lie
+below /usr/local) and /etc/mk/facts.d (the site); a file of a later one replaces one of the same name in those before,
+and a link to /dev/null there removes it. Files that others than root can write are refused, as mk-facts is root. Each
+executable is a collector of its own, so that one that fails or hangs costs only its own facts; it runs without
+capabilities (`mkctl.probe.rights`), and without the network, which its unit denies to all.
 Names are lower-cased as Facter does; a custom fact replaces another fact of its name.
 Source: Facter's documentation on external facts; systemd.unit(5) for the masking by /dev/null.
 """
@@ -27,7 +28,7 @@ from mkctl.probe.model import CUSTOM, Status
 from mkctl.probe.names import clean_name
 from mkctl.probe.texts import clean_text
 
-FOLDERS = ("usr/lib/mk/facts.d", "etc/mk/facts.d")
+FOLDERS = ("usr/lib/mk/facts.d", "usr/local/lib/mk/facts.d", "etc/mk/facts.d")
 LIMIT_BYTES = 256 << 10
 TIMEOUT_S = 10.0
 EXECUTABLES_LIMIT = 32

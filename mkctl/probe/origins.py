@@ -65,6 +65,7 @@ FLAT: tuple[Origin, ...] = (
     _facter(r"selinux\w*", "/sys/fs/selinux, /etc/selinux", "facter_os"),
     _facter(r"partitions", "/sys/block, /run/udev/data", "facter_disks"),
     _facter(r"filesystems", "/proc/filesystems", "facter_mounts"),
+    Origin(r"mk_extensions(_refused)?", "/run/mk-extensions/installed.json", "extensions", "none: own"),
     Origin(r"mk_inventory", "all collectors; mkctl facts --explain SECTION tells each part's", "model", "none: own"),
 )  # fmt: skip
 STRUCTURED: tuple[Origin, ...] = (
@@ -100,9 +101,12 @@ INVENTORY: tuple[Origin, ...] = (
     Origin(r"tpm", "/sys/class/tpm", "tpm", "none: own"),
     Origin(r"virtualization", f"{KERNEL_IDS}, /sys/hypervisor, /proc/cpuinfo", "virtual", "none: own"),
     Origin(r"kernel", "uname(2), /proc/cmdline", "facter_system", "none: own"),
+    Origin(r"extensions", "/run/mk-extensions/installed.json", "extensions", "none: own"),
     Origin(r"schema_version", "the document's own version", "model", "none: own"),
 )
-CUSTOM = Origin(r".*", "a file or program in /etc/mk/facts.d or /usr/lib/mk/facts.d", "custom", "none: the site's own")
+CUSTOM = Origin(
+    r".*", "a file or program in facts.d of /etc/mk, /usr/lib/mk or /usr/local/lib/mk", "custom", "none: the site's own"
+)
 
 
 def find_origin(name: str, table: tuple[Origin, ...]) -> list[Origin]:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from mkcore import journal
 from mkcore.errors import MkError
@@ -25,30 +25,69 @@ TIMER = "mk-facts.timer"
 OVERDUE_S = 45.0
 """After boot: from here on the timer may have elapsed during a run. Its start request then merged into that run and is
 gone, and the next one comes a quarter of an hour later."""
+AGAIN = 3
+"""Collections for extensions that came or went during one run; the next start follows soon after."""
+
+
+class Wish(NamedTuple):
+    """What a run is asked for: the tree ("" for the machine), whether it writes no file, whether it listens."""
+
+    root: str = ""
+    only_print: bool = False
+    listen: bool = False
 
 
 def run(arguments: Sequence[str], ahead: Ahead) -> int:
     """Collect, and return the exit status: 0 even where collectors failed, as their status stands in the file."""
     root, only_print, listen = _parse(arguments) if arguments else ("", False, by_timer(os.environ))
     journal.setup("INFO", component="mk-facts")
-    paths = paths_under(root)
-    collectors = build_collectors(root, ahead=ahead, before=lambda name: store.content.collectors[name].inventory)
-    save = save_nothing if only_print else save_facts
-    store = FactsStore(paths.facts, [collector.name for collector in collectors], save)
+    wish = Wish(root, only_print, listen)
     try:
-        if not only_print:
-            store.load(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
-        pace = Pace(rounds=1, first_quiet_s=0.0) if only_print else Pace()
-        kernel = watch_kernel(Path(root or "/"), paths.sys)
-        chosen = [collector for collector in collectors if collector.awaited or listen or not only_print]
-        overdue = None if listen else is_overdue
-        collect_until_stable(chosen, store, kernel, _status(os.environ), pace, ahead.seqnum, overdue)
+        store = collect(wish, ahead)
     except (MkError, OSError) as error:
         log.error("%s; the facts of the last good run stay in use", error)
         return error.exit_status if isinstance(error, MkError) else 74
     if only_print:
         _print(store)
     return 0
+
+
+def collect(wish: Wish, ahead: Ahead) -> FactsStore:
+    """Collect, and once more where extensions came or went meanwhile: they bring collectors, and the start request that
+    told of them merged into this run. Raises MkError, OSError when the file cannot be written."""
+    before = mark_of(paths_under(wish.root).installed)
+    store = _collect(wish, ahead)
+    for _ in range(0 if wish.only_print else AGAIN):
+        now = mark_of(paths_under(wish.root).installed)
+        if now == before:
+            break
+        before = now
+        store = _collect(wish._replace(listen=False), Ahead())
+    return store
+
+
+def mark_of(path: Path) -> tuple[int, int]:
+    """Return what changes whenever a file is replaced; (0, 0) where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_ino, status.st_mtime_ns
+
+
+def _collect(wish: Wish, ahead: Ahead) -> FactsStore:
+    paths = paths_under(wish.root)
+    collectors = build_collectors(wish.root, ahead=ahead, before=lambda name: store.content.collectors[name].inventory)
+    save = save_nothing if wish.only_print else save_facts
+    store = FactsStore(paths.facts, [collector.name for collector in collectors], save)
+    if not wish.only_print:
+        store.load(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
+    pace = Pace(rounds=1, first_quiet_s=0.0) if wish.only_print else Pace()
+    kernel = watch_kernel(Path(wish.root or "/"), paths.sys)
+    chosen = [collector for collector in collectors if collector.awaited or wish.listen or not wish.only_print]
+    overdue = None if wish.listen else is_overdue
+    collect_until_stable(chosen, store, kernel, _status(os.environ), pace, ahead.seqnum, overdue)
+    return store
 
 
 def _status(environment: Mapping[str, str]) -> Callable[[str], None]:

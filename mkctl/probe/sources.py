@@ -23,6 +23,7 @@ from mkctl.probe.collect import Collected, Collector
 from mkctl.probe.custom import build_custom
 from mkctl.probe.devices import build_health, collect_block, collect_pci, collect_usb
 from mkctl.probe.dmi import board_fields, read_dmi
+from mkctl.probe.extensions import collect_extensions
 from mkctl.probe.facter import (
     collect_dmi,
     collect_memory,
@@ -93,6 +94,7 @@ def build_collectors(
         Collector("lshw", 2 * limits.lshw_s + margin_s, partial(collect_lshw, paths, limits.lshw_s, tool)),
         *build_ipmi(root, paths),
         *build_health(root, paths.sys, before),
+        Collector("extensions", limits.kernel_s, partial(collect_extensions, paths.installed)),
         *build_custom(top),
         *([] if root else [_listener(top, paths, before)]),
     ]

@@ -122,6 +122,17 @@ def pairs(function: Any) -> Call:
     return lines(call)
 
 
+def tables(function: Any) -> Call:
+    """What is installed, its facts and its inventory."""
+    from mkctl.probe.extensions import build_section, extension_facts
+
+    def call(body: object) -> object:
+        found = function(body, "installed.json")
+        return extension_facts(found), build_section(found)
+
+    return document(call)
+
+
 def frame(function: Any) -> Call:
     """A neighbour's frame, its facts and its inventory."""
     return neighbors(lambda data: {"eth0": [function(data)]})
@@ -222,6 +233,7 @@ PARSERS = (
     Parser("facter_memory.parse_meminfo", text, (seeds.MEMINFO, *seeds.captures("proc", "meminfo"))),
     Parser("facter_mounts.parse_filesystems", text, (b"nodev\tsysfs\n\text4\n\tsquashfs\n",)),
     Parser("facter_mounts.parse_mounts", plain, (seeds.MOUNTS,)),
+    Parser("extensions.parse_tables", tables, (seeds.INSTALLED,), True),
     Parser("facter_names.parse_hosts", text, (b"127.0.0.1 localhost\n::1 a.b a # c\n",)),
     Parser("facter_names.parse_resolv_domain", text, (b"domain a.b.\nsearch c d\nnameserver ::1\n",)),
     Parser("facter_os.parse_os_release", text, (seeds.OS_RELEASE,)),

@@ -169,6 +169,11 @@ FACTS_FILE = (
     b'}},"status":"ok","structured":{}},"dmi":{"status":"failed"}},"complete":true,"facts":{"a":"1","b":{"c":[1]}},'
     b'"generation":3,"uevent_seqnum":7,"version":1}'
 )
+INSTALLED = (
+    b'{"extensions":{"a.raw":{"by":"push","kind":"sysext","mirror":"http://m","needs":["b.raw"],"size_bytes":1}},'
+    b'"modules":{"vmci":{"by":"push","reason":"","state":"loaded"}},"packages":{"foo":{"by":"site","version":"1.0"}},'
+    b'"refused":{"x.tcz":{"at_usec":1,"by":"push","reason":"not signed"}},"version":1}'
+)
 SITE_TEXT = b"# of the site\nrack = 12\nowner=ops\n\nname with blank=x\nempty=\n"
 SITE_JSON = b'{"rack": 12, "owner": {"team": "ops"}, "list": [1, null], "none": null}'
 PCI_IDS = (

@@ -93,7 +93,7 @@ def test_the_parser_of_an_origin_exists(origin: Origin) -> None:
 
 def test_nothing_that_is_no_fact_has_an_origin() -> None:
     assert find_origin("no_such_fact", FLAT) == []
-    assert len(FOLDERS) == 2
+    assert len(FOLDERS) == 3
 
 
 def test_each_part_of_the_inventory_that_is_explained_is_one() -> None:
