@@ -70,14 +70,17 @@ class Server:
         prefix: Sequence[str] = (),
         where: Where[Any] = call_here,
         keep: bool = False,
+        mirror: Optional[Path] = None,
     ) -> None:
         """Prepare a server with its data in ``data`` (made anew unless ``keep``), reachable at ``address``; `start`
         starts it.
 
-        ``prefix`` is a command that runs it, ``where`` reaches it: both for a network namespace.
+        ``mirror`` is a folder that it hands out below /mirror. ``prefix`` is a command that runs it, ``where`` reaches
+        it: both for a network namespace.
         """
         self.data, self.address, self._cmdline, self._password = data, address, cmdline, password
         self._prefix, self._where = list(prefix), where
+        self._options = ["--mirror", str(mirror)] if mirror else []
         self._python = find_python()
         self.process: Optional[subprocess.Popen[bytes]] = None
         if not keep:
@@ -104,7 +107,7 @@ class Server:
         """Start it and return when it answers. Raises ServerError with its own words when it does not."""
         command = [*self._prefix, self._python, "-m", "mkserver", "run", "--data", str(self.data)]
         command += ["--listen", f"{self.address}:{PORT}", "--cmdline", self._cmdline]
-        command += ["--kernel", str(IMAGE / "vmlinuz"), "--initrd", str(IMAGE / "initrd")]
+        command += ["--kernel", str(IMAGE / "vmlinuz"), "--initrd", str(IMAGE / "initrd"), *self._options]
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         with (self.data / "log").open("ab") as log:
             self.process = subprocess.Popen(

@@ -1,0 +1,168 @@
+"""Mirrors that test machines install from: real images and packages, made and signed by the tools that people use.
+
+Three trees. `local` is what a site puts into the image beside ours, `remote` is signed and whole, `hostile` is what a
+stranger offers in its place. Any web server can hand them out.
+
+Source: protocol 5.2 (files of an extension); mkmirror(8); gpg(1).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.unit.mirror_trees import make_squashfs, run_mkmirror, write_tree
+from tests.unit.pgp_keys import Gpg
+
+SYSEXT = "tinycorelinux/sysext/x86_64"
+TCZ = "tinycorelinux/15.x/x86_64/tcz"
+WHEELS = "gem-mirror/wheels"
+CHAIN = ("top.tcz", "middle.tcz", "bottom.tcz", "drivers-{kernel}.tcz")
+"""Each needs the next one; the last is named with -KERNEL."""
+SINGLES = tuple(f"tool{number:02}.tcz" for number in range(1, 17))
+"""With the chain they are twenty."""
+MODULE = "dummy"
+"""A kernel module that is in the image and that nothing loads by itself."""
+
+
+@dataclass(frozen=True)
+class Mirrors:
+    """The trees, and the public key that `remote` is signed with."""
+
+    local: Path
+    remote: Path
+    hostile: Path
+    key: bytes
+
+
+def make_mirrors(folder: Path, kernel: str) -> Mirrors:
+    """Make all trees anew; ``kernel`` is the release of the machine's kernel."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    gpg = Gpg(folder)
+    try:
+        gpg.make_key("lab")
+        gpg.make_key("stranger")
+        local, remote, hostile = (folder / name for name in ("local", "remote", "hostile"))
+        _make_local(local)
+        _make_remote(remote, kernel)
+        _index(remote, gpg, "lab", ["remote.raw", "top.tcz", *SINGLES], modules=[f"drivers/net/{MODULE}.ko"])
+        (remote / "tinycorelinux/second-list").write_text('["second.raw"]\n', encoding="utf-8")
+        shutil.copytree(remote, hostile)
+        _make_hostile(hostile, gpg)
+        return Mirrors(local, remote, hostile, gpg.export("lab"))
+    finally:
+        gpg.close()
+
+
+def make_sysext(out: Path, name: str, content: Mapping[str, str], *units: str, needs: Sequence[str] = ()) -> None:
+    """Make NAME.raw of some files in the folder ``out``; a path that ends in * is executable."""
+    tree = write_tree(out / f".{name}.tree", dict(content))
+    options = [word for unit in units for word in ("--unit", unit)]
+    options += [word for need in needs for word in ("--dep", need)]
+    run_mkmirror("build", name, "--format", "sysext", "--from", tree, "--out", out, "--quiet", *options)
+    shutil.rmtree(tree)
+
+
+def build_unit(name: str) -> str:
+    """Build a unit that stays until it is stopped."""
+    return f"[Unit]\nDescription={name}\n[Service]\nExecStart=/usr/bin/sleep infinity\n"
+
+
+def program(text: str) -> str:
+    """Build a program that prints a text."""
+    return f"#!/bin/sh\necho {text}\n"
+
+
+def _make_local(root: Path) -> None:
+    content = {
+        "usr/lib/systemd/system/lab-local.service": build_unit("lab-local"),
+        "usr/lib/mk/facts.d/lab-local*": program("lab_place=rack12"),
+        "usr/bin/lab-local*": program("local"),
+    }
+    make_sysext(root / SYSEXT, "lab-local", content, "lab-local.service")
+    make_sysext(root / SYSEXT, "lab-xen", {"usr/bin/lab-xen*": program("xen")})
+    (root / SYSEXT / "lab-xen.raw.when").write_text("virtualization xen\n", encoding="utf-8")
+    names = ["open-vm-tools.raw", "lab-local.raw", "lab-xen.raw"]
+    run_mkmirror("index", root, "--install", *names, "--quiet")
+
+
+def _make_remote(root: Path, kernel: str) -> None:
+    for name in ("remote", "second", "by-hand"):
+        make_sysext(root / SYSEXT, name, {f"usr/bin/lab-{name}*": program(name)})
+    chain = [name.format(kernel=kernel) for name in CHAIN]
+    for name in [*chain, *SINGLES]:
+        make_tcz(root / TCZ, name)
+    for name, need in zip(chain, [*chain[1:-1], "drivers-KERNEL.tcz"]):
+        (root / TCZ / f"{name}.dep").write_text(f"{need}\n", encoding="utf-8")
+    make_command(root / WHEELS, "labtool", "1.0")
+    make_command(root / WHEELS, "labtool", "2.0")
+    (root / "gem-mirror/gems").mkdir(parents=True)
+    (root / "gem-mirror/gems/gem.list").write_text("# the lab's own\n\nlabtool >= 1.0\n", encoding="ascii")
+
+
+def make_tcz(folder: Path, name: str) -> None:
+    """Make a Tiny Core extension with a program of its name, and a start script that writes beside it."""
+    plain = name[: -len(".tcz")]
+    share = f"usr/local/share/{plain}"
+    content = {
+        f"usr/local/bin/{plain}*": program(plain),
+        f"{share}/{plain}.conf.sample": "a=1\n",
+        f"usr/local/tce.installed/{plain}*": f"#!/bin/sh\ncp /{share}/{plain}.conf.sample /{share}/{plain}.conf\n",
+    }
+    make_squashfs(folder / name, dict(content))
+
+
+def make_command(folder: Path, name: str, version: str) -> Path:
+    """Make a wheel with a module and a command of the same name, which prints its version; sums of all in RECORD."""
+    folder.mkdir(parents=True, exist_ok=True)
+    info = f"{name}-{version}.dist-info"
+    content = {
+        f"{name}.py": f"def main():\n    print({f'{name} {version}'!r})\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
+    }
+    lines = []
+    for path, text in content.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+        lines.append(f"{path},sha256={digest},{len(text.encode())}\n")
+    content[f"{info}/RECORD"] = "".join([*lines, f"{info}/RECORD,,\n"])
+    made = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(made, "w") as archive:
+        for path, text in content.items():
+            archive.writestr(zipfile.ZipInfo(path, (2020, 1, 1, 0, 0, 0)), text)
+    return made
+
+
+def _index(root: Path, gpg: Gpg, signer: str, names: Sequence[str], *, modules: Sequence[str] = ()) -> None:
+    lists = ["--install", *names, *(["--modules", *modules] if modules else [])]
+    sign = ["--sign", f"{signer}@mk.example", "--homedir", str(gpg.home)]
+    run_mkmirror("index", root, *lists, *sign, "--quiet")
+
+
+def _make_hostile(root: Path, gpg: Gpg) -> None:
+    """A whole mirror with a trojan in it, signed by a key that nobody trusts; names that lead elsewhere in its list."""
+    make_sysext(root / SYSEXT, "trojan", {"usr/bin/lab-trojan*": program("trojan")}, needs=())
+    _index(root, gpg, "stranger", ["trojan.raw"])
+    with (root / SYSEXT / "second.raw").open("ab") as image:
+        image.write(b"more")
+
+
+def append_mirror(initrd: Path, root: Path, place: str, target: Path) -> None:
+    """Write an initrd with a mirror's tree added at ``place``, as a site does: a second archive after the first."""
+    tree = target.with_name(target.name + ".tree")
+    shutil.rmtree(tree, ignore_errors=True)
+    shutil.copytree(root, tree / place)
+    shutil.copyfile(initrd, target)
+    command = "find . | cpio --create --quiet --format=newc --owner=+0:+0 | zstd --quiet"
+    packed = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], cwd=tree, stdout=subprocess.PIPE, check=True)
+    with target.open("ab") as out:
+        out.write(packed.stdout)
+    shutil.rmtree(tree)
