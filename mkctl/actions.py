@@ -145,9 +145,9 @@ async def _fetch_extensions(node: Node) -> None:
         if before.load != "loaded":
             log.info("%s is %s: no extensions are fetched here", FETCH_UNIT, before.load)
             return
-        runs = 2 if before.active == "activating" and before.sub != "auto-restart" else 1
-        for _ in range(runs):
-            result = await start_unit(bus, FETCH_UNIT, FETCH_TIMEOUT_S)
+        if before.active == "activating" and before.sub != "auto-restart":
+            await start_unit(bus, FETCH_UNIT, FETCH_TIMEOUT_S)
+        result = await start_unit(bus, FETCH_UNIT, FETCH_TIMEOUT_S)
         log.info("%s ended as %s", FETCH_UNIT, result.value)
     except MkError as error:
         node.outcomes.append(plan.FetchFailed(error))
