@@ -82,14 +82,15 @@ def _socket(socket: Socket) -> dict[str, Json]:
         "cores": socket.cores,
         "cores_enabled": socket.cores_enabled,
         "threads": socket.threads,
+        "disabled_by": socket.disabled_by,
     }
     return {**without_junk(names), **(without_junk(values) if socket.populated else {}), "populated": socket.populated}
 
 
 def build_memory(smbios: Smbios) -> dict[str, Json]:
-    """Make the inventory's memory: slots, arrays and installed_bytes, the sum of the slots.
+    """Make the inventory's memory: slots, arrays, installed_bytes and persistent_bytes, the sums of the slots.
 
-    Chips of the firmware, of a graphics unit or of a cache stand in the same list of the table; they are no slots.
+    Persistent memory counts apart: who looks for a machine with much memory must not get one with much of that. Chips of the firmware, of a graphics unit or of a cache stand in the same list of the table; they are no slots.
     """
     arrays = [parse_array(structure) for structure in smbios.of(ARRAY)]
     foreign = {array.handle for array in arrays if array.use in FOREIGN_USES}
@@ -97,7 +98,10 @@ def build_memory(smbios: Smbios) -> dict[str, Json]:
     slots = [slot for slot in slots if slot.array_handle not in foreign and slot.type != "Flash"]
     memory: dict[str, Json] = {}
     if slots:
-        memory["installed_bytes"] = sum(slot.size_bytes for slot in slots)
+        persistent_bytes = sum(min(slot.nonvolatile_bytes, slot.size_bytes) for slot in slots)
+        memory["installed_bytes"] = sum(slot.size_bytes for slot in slots) - persistent_bytes
+        if persistent_bytes:
+            memory["persistent_bytes"] = persistent_bytes
         memory["slots"] = [_slot(slot) for slot in slots]
     if arrays:
         memory["arrays"] = [_array(array) for array in arrays]

@@ -1,7 +1,7 @@
 """SMBIOS types 16 and 17: memory arrays and the slots in them, empty ones too.
 
 Sizes and speeds outgrew their fields twice; the wider field counts where the narrow one points to it. "" and 0 mean
-that the table does not say. Source: SMBIOS 3.7 (DSP0134) sections 7.17 and 7.18.
+that the table does not say. Source: SMBIOS 3.8 (DSP0134) sections 7.17 and 7.18.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ _SIZE_IN_NEXT_FIELD = 0x7FFF
 _SIZE_IN_KIB = 0x8000
 _CAPACITY_IN_NEXT_FIELD = 0x8000_0000
 _LOW_31_BITS = 0x7FFF_FFFF
+_UNKNOWN_SIZE = 0xFFFF_FFFF_FFFF_FFFF
 
 # "" stands for the standard's "Other" and "Unknown", which tell nothing.
 _FORM_FACTORS = (
     "", "", "SIMM", "SIP", "Chip", "DIP", "ZIP", "Proprietary Card", "DIMM", "TSOP", "Row Of Chips", "RIMM", "SODIMM",
-    "SRIMM", "FB-DIMM", "Die", "CAMM",
+    "SRIMM", "FB-DIMM", "Die", "CAMM", "CUDIMM", "CSODIMM",
 )  # fmt: skip
 _TYPES = (
     "", "", "DRAM", "EDRAM", "VRAM", "SRAM", "RAM", "ROM", "Flash", "EEPROM", "FEPROM", "EPROM", "CDRAM", "3DRAM",
     "SDRAM", "SGRAM", "RDRAM", "DDR", "DDR2", "DDR2 FB-DIMM", "", "", "", "DDR3", "FBD2", "DDR4", "LPDDR", "LPDDR2",
-    "LPDDR3", "LPDDR4", "Logical non-volatile device", "HBM", "HBM2", "DDR5", "LPDDR5", "HBM3",
+    "LPDDR3", "LPDDR4", "Logical non-volatile device", "HBM", "HBM2", "DDR5", "LPDDR5", "HBM3", "MRDIMM",
 )  # fmt: skip
+_TECHNOLOGIES = ("", "", "DRAM", "NVDIMM-N", "NVDIMM-F", "NVDIMM-P", "Intel Optane persistent memory", "")
 _LOCATIONS = (
     "", "", "System Board Or Motherboard", "ISA Add-on Card", "EISA Add-on Card", "PCI Add-on Card", "MCA Add-on Card",
     "PCMCIA Add-on Card", "Proprietary Add-on Card", "NuBus",
@@ -57,6 +59,8 @@ class MemoryArray(NamedTuple):
 class Slot(NamedTuple):
     """Type 17. size_bytes: 0 for an empty slot and for a module of unknown size, which `populated` tells apart.
 
+    technology: "DRAM" or a kind of persistent memory; nonvolatile_bytes: how much of the size keeps its content, which is
+    no memory to run programs in: all of a module of persistent memory, or none where it is set up to serve as memory.
     speed_mts: what the module bears, configured_speed_mts: what was set, both in megatransfers a second.
     """
 
@@ -67,6 +71,8 @@ class Slot(NamedTuple):
     size_bytes: int
     form_factor: str
     type: str
+    technology: str
+    nonvolatile_bytes: int
     speed_mts: int
     configured_speed_mts: int
     manufacturer: str
@@ -106,6 +112,8 @@ def parse_slot(structure: Structure) -> Slot:
         size_bytes=size_bytes,
         form_factor=_name(_FORM_FACTORS, structure.number(0x0E, 1)),
         type=_name(_TYPES, structure.number(0x12, 1)),
+        technology=_name(_TECHNOLOGIES, structure.number(0x28, 1)),
+        nonvolatile_bytes=_known_size(structure.number(0x34, 8)),
         speed_mts=_speed(structure, 0x15, 0x54),
         configured_speed_mts=_speed(structure, 0x20, 0x58),
         manufacturer=structure.string(0x17),
@@ -140,6 +148,10 @@ def _speed(structure: Structure, offset: int, wide_offset: int) -> int:
 
 def _known(number: int) -> int:
     return 0 if number == _UNKNOWN_WORD else number
+
+
+def _known_size(size_bytes: int) -> int:
+    return 0 if size_bytes == _UNKNOWN_SIZE else size_bytes
 
 
 def _name(names: tuple[str, ...], number: int) -> str:

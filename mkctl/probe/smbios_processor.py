@@ -16,6 +16,8 @@ from mkctl.probe.smbios import Structure, read_smbios
 PROCESSOR = 4
 _CENTRAL_PROCESSOR = 3
 _POPULATED = 0x40
+_STATUS = 0x07
+_DISABLED_BY = {2: "user", 3: "firmware"}
 _IN_NEXT_FIELD = 0xFF
 _UNKNOWN_WORD = 0xFFFF
 
@@ -24,7 +26,8 @@ class Socket(NamedTuple):
     """Type 4. product: what the standard calls version, "Intel(R) Xeon(R) ..."; counts and speeds: 0 for unknown.
 
     cores, cores_enabled, threads: of the whole package; max_speed_mhz: what the socket bears, current_speed_mhz: what
-    was set at boot.
+    was set at boot. disabled_by: "user" for one that was turned off in the setup, "firmware" for one that failed its
+    test at power-on, else "".
     """
 
     designation: str
@@ -40,6 +43,7 @@ class Socket(NamedTuple):
     cores: int
     cores_enabled: int
     threads: int
+    disabled_by: str
 
 
 def parse_socket(structure: Structure) -> Socket:
@@ -58,6 +62,7 @@ def parse_socket(structure: Structure) -> Socket:
         cores=_count(structure, 0x23, 0x2A),
         cores_enabled=_count(structure, 0x24, 0x2C),
         threads=_count(structure, 0x25, 0x2E),
+        disabled_by=_DISABLED_BY.get(structure.number(0x18, 1) & _STATUS, ""),
     )
 
 

@@ -19,7 +19,7 @@ from mkctl.probe.smbios_memory import parse_array, parse_slot
 from mkctl.probe.smbios_processor import parse_socket
 from mkctl.probe.smbios_tpm import parse_tpm_device
 
-UNITS = {"bytes": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+UNITS = {"bytes": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40, "PB": 1 << 50, "EB": 1 << 60}
 SAYS_NOTHING = {
     "Not Specified", "<BAD INDEX>", "Unknown", "Other", "<OUT OF SPEC>", "Unspecified", "Not Provided", "None", "0.0",
     "Not Settable", "Not Present", "",
@@ -160,6 +160,8 @@ def _slot(structure: Structure) -> dict[str, Value]:
         "Locator": found.locator,
         "Bank Locator": found.bank_locator,
         "Type": found.type,
+        "Memory Technology": found.technology,
+        "Non-Volatile Size": found.nonvolatile_bytes,
         "Speed": found.speed_mts,
         "Manufacturer": found.manufacturer,
         "Serial Number": found.serial,

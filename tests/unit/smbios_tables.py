@@ -114,15 +114,17 @@ def make_chassis(
     return make_structure(3, 0x300, 0x16 + len(elements), fields)
 
 
-def make_socket(number: int, cores: int = 8, length: int = 0x32, *, populated: bool = True, kind: int = 3) -> bytes:
-    """Make a type 4 with twice as many threads as cores."""
+def make_socket(
+    number: int, cores: int = 8, length: int = 0x32, *, populated: bool = True, kind: int = 3, status: int = 1
+) -> bytes:
+    """Make a type 4 with twice as many threads as cores. status: 1 for enabled."""
 
     def narrow(count: int) -> int:
         return min(count, 0xFF)
 
     fields: dict[int, Field] = {
         0x04: f"CPU{number}", 0x05: kind, 0x07: "Intel", 0x10: "Xeon", 0x14: 4000, 0x16: 2600,
-        0x18: 0x41 if populated else 0,
+        0x18: 0x40 | status if populated else 0,
     }  # fmt: skip
     if length >= 0x26:
         fields.update({0x20: f"SN{number}", 0x21: f"TAG{number}", 0x22: "CM806", 0x23: narrow(cores)})
@@ -141,7 +143,9 @@ def make_array(
 
 
 def make_slot(number: int, size_mib: int = 16384, array: int = 0x1000, length: int = 0x5C, **more: Field) -> bytes:
-    """Make a type 17; 0 MiB is an empty slot. more: speed (MT/s), size (the raw field), serial, part, maker, kind."""
+    """Make a type 17; 0 MiB is an empty slot. more: speed (MT/s), size (the raw field), serial, part, maker, kind,
+    technology, nonvolatile (bytes).
+    """
     speed = int(more.get("speed", 3200))
     size = more.get("size", size_mib if size_mib < 0x7FFF else 0x7FFF)
     fields: dict[int, Field] = {
@@ -157,8 +161,9 @@ def make_slot(number: int, size_mib: int = 16384, array: int = 0x1000, length: i
         fields.update({0x1B: 2, 0x1C: size_mib if size == 0x7FFF else 0, 0x20: min(speed, 0xFFFF)})
     if length >= 0x5C:
         fields.update({0x54: speed if speed >= 0xFFFF else 0, 0x58: speed if speed >= 0xFFFF else 0})
+        fields.update({0x28: more.get("technology", 0), 0x34: more.get("nonvolatile", 0)})
     wide = (0x04, 0x06, 0x08, 0x0A, 0x0C, 0x15, 0x20)
-    sizes = {**dict.fromkeys(wide, 2), 0x1C: 4, 0x54: 4, 0x58: 4}
+    sizes = {**dict.fromkeys(wide, 2), 0x1C: 4, 0x34: 8, 0x54: 4, 0x58: 4}
     return make_structure(17, 0x1100 + number, length, fields, sizes)
 
 

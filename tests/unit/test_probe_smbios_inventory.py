@@ -145,6 +145,8 @@ def test_sockets() -> None:
         (make_slot(0, speed=70000), {"speed_mts": 70000, "configured_speed_mts": 70000}),
         (make_slot(0, kind=34), {"type": "DDR5"}),
         (make_slot(0, kind=36), {"type": "HBM3"}),
+        (make_slot(0, kind=37), {"type": "MRDIMM"}),
+        (make_slot(0, technology=3), {"technology": "DRAM"}),
         (make_slot(0, 512, length=0x15), {"size_bytes": 512 << 20, "populated": True}),
     ],
 )
@@ -159,6 +161,29 @@ def test_a_module_of_unknown_size_or_kind() -> None:
     assert memory["slots"][0]["populated"]
     assert not {"size_bytes", "type"} & memory["slots"][0].keys()
     assert "type" not in memory["slots"][1]
+
+
+def test_persistent_memory_is_no_memory_to_run_programs_in() -> None:
+    """Of two modules of 128 GiB one is set up to serve as memory, one to keep its content; a size may be unknown."""
+    kept, used, unknown = 128 * GIB, 0, 0xFFFF_FFFF_FFFF_FFFF
+    slots = (
+        make_slot(0),
+        make_slot(1, 128 << 10, kind=31, technology=7, nonvolatile=kept),
+        make_slot(2, 128 << 10, kind=31, technology=7, nonvolatile=used),
+        make_slot(3, technology=2, nonvolatile=unknown),
+    )
+    memory = inventory_of(make_table(*slots))["memory"]
+    assert (memory["installed_bytes"], memory["persistent_bytes"]) == ((16 + 128 + 16) * GIB, 128 * GIB)
+    assert [slot.get("nonvolatile_bytes") for slot in memory["slots"]] == [None, 128 * GIB, None, None]
+    assert memory["slots"][1]["technology"] == "Intel Optane persistent memory"
+    assert not {"technology", "nonvolatile_bytes"} & {*memory["slots"][0], *memory["slots"][3]}
+
+
+@pytest.mark.parametrize(("status", "by"), [(0, None), (1, None), (2, "user"), (3, "firmware"), (4, None), (7, None)])
+def test_a_processor_that_was_turned_off(status: int, by: object) -> None:
+    """One that failed its test at power-on is there, and does not work; one that idles is the second of two."""
+    socket = inventory_of(make_table(make_socket(0, status=status)))["processors"]["sockets"][0]
+    assert (socket["populated"], socket.get("disabled_by")) == (True, by)
 
 
 def test_chips_of_the_firmware_are_no_slots() -> None:
