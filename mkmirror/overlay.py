@@ -19,16 +19,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mkcore import files, proc
+from mkcore.errors import BadInput
 from mkmirror import host
 
 MOUNT_TIMEOUT_S = 60.0
-OPTION_LIMIT_BYTES = 3500
-"""Beyond it mount(2), which takes one page, cannot be used, and layers are added one by one (Linux 6.8)."""
+MAX_LAYERS = 480
+"""The kernel takes 500; some are left for what was written into earlier overlays."""
 SOURCE = "mk-extensions"
 MARKS = "tce.installed"
 
 _ORIGINAL = "original"
 _LAYERS = "layers"
+_MOUNT = 'cd -- "$1" && LIBMOUNT_FORCE_MOUNT2=always exec mount -t overlay -o "$2" -- "$3" "$4"'
 _SWITCH = 'if [ "$3" = 1 ]; then umount --lazy -- "$2" || exit; fi; exec mount --bind -- "$1" "$2"'
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -64,18 +66,18 @@ def mount_points() -> frozenset[Path]:
     return frozenset(parse_mountinfo(files.read_text("/proc/self/mountinfo", 16 << 20)))
 
 
-def build_options(lower: Sequence[str], upper: Path, work: Path) -> tuple[str, ...]:
-    """Return mount(8)'s options for an overlay. lower: the folders below, the topmost first.
+def build_options(layers: int, upper: Path, work: Path) -> str:
+    """Return mount(8)'s options for an overlay whose layers are the links 0, 1, 2 … in the current folder, 0 topmost.
 
-    Links inside the layers to other folders of the overlay are neither made nor followed, so that one generation's
-    written files can be a layer of the next.
+    Relative names, since mount(2) takes a page of options and the newer system call 256 bytes for each of them. Links
+    inside the layers to other folders of the overlay are neither made nor followed, so that one generation's written
+    files can be a layer of the next. Raises BadInput for more layers than an overlay has.
     """
-    plain = ("nodev", "nosuid", "index=off", "metacopy=off", "redirect_dir=nofollow")
-    ends = (f"upperdir={upper}", f"workdir={work}", *plain)
-    joined = "lowerdir=" + ":".join(lower)
-    if len(",".join((joined, *ends))) <= OPTION_LIMIT_BYTES:
-        return (joined, *ends)
-    return (*(f"lowerdir+={each}" for each in lower), *ends)
+    if layers > MAX_LAYERS:
+        raise BadInput(f"{layers} layers are more than an overlay can have ({MAX_LAYERS})", "extensions")
+    lower = ":".join(map(str, range(layers)))
+    plain = "nodev,nosuid,index=off,metacopy=off,redirect_dir=nofollow"
+    return f"lowerdir={lower},upperdir={upper},workdir={work},{plain}"
 
 
 def keep_original(hierarchy: Hierarchy) -> None:
@@ -94,7 +96,7 @@ def apply(hierarchy: Hierarchy, layers: Sequence[Path], marks: Sequence[str] = (
     """Have the folder show these layers, the first one on top, above the system's own; without any, that alone.
 
     marks: names that are to be found as empty files in its folder tce.installed, where no layer has them. Nothing is
-    done where it shows them already. Raises ToolFailed, OSError; what is in use then stays in use.
+    done where it shows them already. Raises ToolFailed, BadInput, OSError; what is in use then stays in use.
     """
     keep_original(hierarchy)
     numbers = _generations(hierarchy.state)
@@ -131,15 +133,11 @@ def _mount(hierarchy: Hierarchy, new: Path, above: Sequence[Path], marks: Sequen
         for name in marks:
             files.write_atomic(new / "marks" / MARKS / name, b"")
         lower.append(new / "marks")
-    names: list[str] = []
-    for number, layer in enumerate([*lower, original]):
-        link = new / "l" / str(number)
-        files.point(link, layer)
-        names.append(str(link))
-    options = build_options(names, new / "upper", new / "work")
-    command = ["mount", "-t", "overlay", "-o", ",".join(options), "--", SOURCE, str(new / "merged")]
-    if options[0].startswith("lowerdir="):  # the newer system call takes 256 bytes for one option
-        command = ["env", "LIBMOUNT_FORCE_MOUNT2=always", *command]
+    lower.append(original)
+    for number, layer in enumerate(lower):
+        files.point(new / "l" / str(number), layer)
+    options = build_options(len(lower), new / "upper", new / "work")
+    command = ["sh", "-c", _MOUNT, "sh", str(new / "l"), options, SOURCE, str(new / "merged")]
     proc.require(host.run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S))
 
 

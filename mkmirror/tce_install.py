@@ -133,7 +133,7 @@ def discard(run: Path, names: Iterable[str]) -> None:
 def merge(run: Path, names: Sequence[str], root: Path = Path("/")) -> None:
     """Show exactly these mounted extensions, the newest one first, and the commands of the Python packages.
 
-    Raises ToolFailed and OSError; what was shown before is then shown still, in those folders that were not reached.
+    Raises ToolFailed, BadInput, OSError; what was shown before is then shown still, where it was not replaced yet.
     """
     places = {name: place_of(run, name) for name in names}
     packages = layer_of(run)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import http.server
 import os
 import subprocess
@@ -10,7 +12,7 @@ import sys
 import threading
 import zipfile
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 REPO = Path(__file__).resolve().parent.parent.parent
 
@@ -52,22 +54,39 @@ def unsquash(image: Path, target: Path) -> Path:
     return target
 
 
-def make_wheel(folder: Path, name: str, version: str, *requires: str) -> Path:
-    """Make a wheel with one module of the package's name, whose `version` is its version."""
-    folder.mkdir(parents=True, exist_ok=True)
+def make_wheel(
+    folder: Path, name: str, version: str, *requires: str, commands: Optional[dict[str, str]] = None
+) -> Path:
+    """Make a wheel with one module of the package's name, whose `version` is its version and whose `main` tells it.
+
+    commands: console scripts, name -> `module:object`.
+    """
     info = f"{name}-{version}.dist-info"
     needs = "".join(f"Requires-Dist: {each}\n" for each in requires)
     content = {
-        f"{name}.py": f"version = {version!r}\n",
+        f"{name}.py": f"version = {version!r}\n\n\ndef main():\n    print(__name__, version)\n",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    content[f"{info}/RECORD"] = "".join(f"{each},,\n" for each in [*content, f"{info}/RECORD"])
-    path = folder / f"{name}-{version}-py3-none-any.whl"
+    if commands:
+        points = "".join(f"{each} = {target}\n" for each, target in commands.items())
+        content[f"{info}/entry_points.txt"] = f"[console_scripts]\n{points}"
+    return write_wheel(folder / f"{name}-{version}-py3-none-any.whl", info, content)
+
+
+def write_wheel(path: Path, info: str, content: dict[str, str]) -> Path:
+    """Make a wheel of these files and the RECORD of them in the folder `info`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"{each},{digest_of(text)},{len(text.encode())}\n" for each, text in content.items()]
     with zipfile.ZipFile(path, "w") as archive:
-        for each, text in content.items():
+        for each, text in {**content, f"{info}/RECORD": "".join([*rows, f"{info}/RECORD,,\n"])}.items():
             archive.writestr(zipfile.ZipInfo(each, (2020, 1, 1, 0, 0, 0)), text)
     return path
+
+
+def digest_of(text: str) -> str:
+    """A file's digest as RECORD has it."""
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
 def make_deb(
