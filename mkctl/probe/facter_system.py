@@ -26,7 +26,10 @@ from mkcore.errors import BadInput
 from mkcore.files import read_attribute
 from mkcore.jsonfields import Json
 
-_SECRETS = ("passw", "passphrase", "secret", "token", "credential", "community")
+# A name with one of these in it has a secret for its value; "key" alone is too often a keyboard's map.
+_SECRET = r"passw|passphrase|secret|token|credential|community|psk|signature"
+_SECRET_END = r"pass|pwd|(?:api|access|auth|private|license|account|shared)[._-]?key"
+_QUERY = rf"([?&;](?:[^=?&;#]*(?:{_SECRET})[^=?&;#]*|[^=?&;#]*(?:{_SECRET_END})|sig|auth)=)[^&;#\"]*"
 
 
 def kernel_facts(release: str) -> dict[str, Json]:
@@ -52,7 +55,8 @@ def kernel_inventory(system: os.uname_result, command_line: str) -> dict[str, Js
 def hide_secrets(command_line: str) -> str:
     """Replace the values of secrets on a kernel command line: "rd.iscsi.password=x" -> "rd.iscsi.password=...".
 
-    A value in double quotes may have blanks. Names with passwords in addresses go too: "http://u:p@h" -> "http://...@h".
+    A value in double quotes may have blanks. Names with passwords in addresses go too, "http://u:p@h" -> "http://...@h",
+    and parameters of addresses: "ks=http://h/a?token=x&os=el9" -> "ks=http://h/a?token=...&os=el9".
     """
     words = re.findall(r'(?:[^\s"]|"[^"]*"?)+', command_line) if '"' in command_line else command_line.split()
     return " ".join(map(_hide, words))
@@ -60,10 +64,12 @@ def hide_secrets(command_line: str) -> str:
 
 def _hide(word: str) -> str:
     name, equals, value = word.partition("=")
-    known = name.strip('"').lower()
-    if equals and (known.endswith("pass") or any(part in known for part in _SECRETS)):
+    known = name.strip('"')
+    if equals and re.search(rf"{_SECRET}|(?:{_SECRET_END})$", known, re.IGNORECASE):
         return f"{name}=..."
-    return re.sub(r"(//)[^/@]*@|(iscsi:)[^@]*@", r"\1\2...@", word) if "@" in value else word
+    if "@" in value:
+        word = re.sub(r"(//)[^/@]*@|(iscsi:)[^@]*@", r"\1\2...@", word)
+    return re.sub(_QUERY, r"\1...", word, flags=re.IGNORECASE) if "?" in value else word
 
 
 def parse_uptime(text: str) -> int:

@@ -200,6 +200,13 @@ def test_the_inventory_tells_no_secret_of_the_command_line() -> None:
     line = "ks=http://user:pw@192.0.2.7/a netroot=iscsi:me:p/w@192.0.2.7::::iqn rootflags=subvol=@ a@b"
     hidden = "ks=http://...@192.0.2.7/a netroot=iscsi:...@192.0.2.7::::iqn rootflags=subvol=@ a@b"
     assert system.hide_secrets(line) == hidden
+    line = (
+        "ks=https://h/a?os=el9&Token=abc;api_key=x#f token=1 ts.authkey=k wifi.psk=s url=http://h/?sig=a%2B&keymap=de"
+    )
+    hidden = "ks=https://h/a?os=el9&Token=...;api_key=...#f token=... ts.authkey=... wifi.psk=... url=http://h/?sig=...&keymap=de"
+    assert system.hide_secrets(line) == hidden
+    line = "rd.vconsole.keymap=us rd.luks.key=/k console=ttyS0 ip=dhcp root=live:http://h/squash?version=1&arch=x"
+    assert system.hide_secrets(line) == line
     kernel = system.kernel_inventory(os.uname(), "")
     assert kernel == {"release": os.uname().release, "version": os.uname().version, "machine": os.uname().machine}
 
