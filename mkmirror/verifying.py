@@ -29,6 +29,9 @@ _CHUNK_BYTES = 1 << 20
 _SMALL_BYTES = 1 << 20
 MAP = ".map"
 
+_ALIASES = {"packages": "gem-mirror"}
+"""What the built-in mirror serves under another name than it has on disk."""
+
 
 @dataclass(frozen=True)
 class Ground:
@@ -128,9 +131,8 @@ class Verifier:
 
     def _require_builtin(self, folder: Folder, name: str, sha256: str) -> None:
         """Compare with the mirror on disk: its sums where it has some, else the file itself."""
-        parts = require_name_or_path(
-            unquote(urlsplit(folder.mirror).path).strip("/") + "/" + folder.path, "mirror", "a folder of the mirror"
-        )
+        base = unquote(urlsplit(folder.mirror).path).strip("/")
+        parts = require_name_or_path(f"{_ALIASES.get(base, base)}/{folder.path}", "mirror", "a folder of the mirror")
         known = [_sum_on_disk(tree / parts, name) for tree in self._ground.trees]
         if sha256 not in known:
             reason = "is not what the machine's own mirror has" if any(known) else "is not in the machine's own mirror"

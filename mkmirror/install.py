@@ -1,0 +1,322 @@
+"""mk-extensions: verify again what mk-fetch staged, install it, and take away what the administrator removed.
+
+The only part of the suite that changes the running system, and one without a network: it reads files, and asks PID 1
+for what reaches beyond its own folder. Each request is installed as a whole or not at all, and costs itself alone.
+Afterwards /run/mk-extensions/installed.json says what is installed and what was refused. See mk-extensions(8).
+
+Source: protocol 5.3, 5.4, 5.5; B27 to B32 of the originals' defects.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mkcore import events, files, journal
+from mkcore.config import effective
+from mkcore.errors import BadInput, MkError
+from mkcore.journal import log_event
+from mkcore.lifecycle import Notifier
+from mkcore.paths import Paths, paths_under
+from mkcore.site import read_site
+from mkmirror import host, modules, tce_install, trust
+from mkmirror.claims import Claims, read_claims
+from mkmirror.installed import Extension, Installed, Package, Refusal, read_installed, write_installed
+from mkmirror.layers import MAP, Layers, Shown
+from mkmirror.native import is_confext
+from mkmirror.removal import plan_removal
+from mkmirror.requests import Requests, read_requests
+from mkmirror.staged import FOLDER, LIMIT_BYTES, Item, Kind, Modules, Request, Staged, parse_staged
+from mkmirror.transaction import Candidate, Transaction, is_wheel, take_in
+from mkmirror.verifying import Ground, Verifier
+
+COMPONENT = "mk-extensions"
+_WORK = "work"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """One run. installed: what is installed, which changes; failures: how much could not be done."""
+
+    paths: Paths
+    layers: Layers
+    claims: Claims
+    ground: Ground
+    requests: Requests
+    installed: Installed
+    say: Notifier
+    failures: int = 0
+
+    def save(self) -> None:
+        """Write what is installed. Raises OSError."""
+        write_installed(self.paths.installed, self.installed)
+
+    def refuse(self, name: str, by: str, reason: str, *, told: bool = False) -> None:
+        """Remember why something is not installed; `told`: mk-fetch wrote the event already."""
+        before = self.installed.refused.get(name)
+        if not told and (before is None or before.reason != reason):
+            log_event(log, events.EXTENSION_REFUSED, f"{reason}; it is not installed", extension=name, by=by)
+        self.installed = self.installed.refusing(name, Refusal(by, reason, now_usec()))
+
+
+def now_usec() -> int:
+    """Return microseconds since boot, as the journal counts them."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+def take_staged(paths: Paths) -> Staged:
+    """Return what mk-fetch staged and take the document away, so that it is dealt with once; nothing for none.
+
+    Raises BadInput for a document that mk-fetch would not have written, OSError.
+    """
+    try:
+        with files.open_below(paths.run_fetch, paths.staged.name) as stream:
+            data = stream.read(LIMIT_BYTES + 1)
+    except FileNotFoundError:
+        return Staged()
+    files.remove(paths.staged)
+    if len(data) > LIMIT_BYTES:
+        raise BadInput(f"larger than {LIMIT_BYTES} bytes", str(paths.staged))
+    return parse_staged(data, str(paths.staged))
+
+
+def shown_by(installed: Installed) -> Shown:
+    """Return what the installed things are as layers; Tiny Core's newest first."""
+    by_age = sorted(installed.extensions.items(), key=lambda item: item[1].installed_usec)
+    return Shown().plus((*(name for name, _ in by_age), *(each.file for each in installed.packages.values())))
+
+
+def remove(run: Run) -> None:
+    """Take away what the administrator removed. Raises ToolFailed, OSError; it is then tried again in the next run."""
+    plan = plan_removal(run.installed, run.requests)
+    for name, reason in plan.kept.items():
+        run.refuse(name, "admin", f"{reason}, so it is not removed")
+    if not plan.files:
+        return
+    run.say.status(f"Removing {', '.join(plan.files[:8])}")
+    old = shown_by(run.installed)
+    units = {name: run.installed.extensions[name].units for name in plan.extensions}
+    run.layers.change(old, old.minus(plan.files), units)
+    for name in (*plan.extensions, *plan.packages):
+        run.installed = run.installed.without(name)
+        log_event(log, events.EXTENSION_REMOVED, f"{name} is removed, and its units are stopped", extension=name)
+    run.save()
+
+
+def verify(run: Run, staged: Staged) -> list[Candidate]:
+    """Return the requests that may be installed, their files in their place; the others are refused."""
+    verifier = Verifier(run.paths.run_fetch, run.ground, staged.folders, run.installed.signed)
+    taken = {name: each.sha256 for name, each in run.installed.extensions.items()}
+    found: list[Candidate] = []
+    for request in staged.requests:
+        candidate = Candidate(request.name, request.by, ())
+        try:
+            candidate = _verify(run, verifier, request)
+            problem = take_in(run.layers, candidate, taken)
+        except MkError as error:
+            problem = str(error)
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror or error}"
+        if problem:
+            run.refuse(request.name, request.by.value, _named(request.name, problem))
+        elif candidate.items:
+            found.append(candidate)
+    run.installed = replace(run.installed, signed=verifier.signed)
+    for item in (item for request in staged.requests for item in request.items):
+        _forget(run.paths.run_fetch, item)
+    return found
+
+
+def _verify(run: Run, verifier: Verifier, request: Request) -> Candidate:
+    by = run.claims.require(request.by, request.name)
+    there = {*run.installed.extensions, *(each.file for each in run.installed.packages.values())}
+    return Candidate(request.name, by, tuple(verifier.check(item) for item in request.items if item.name not in there))
+
+
+def _forget(run_fetch: Path, item: Item) -> None:
+    """Give back the memory of a staged file; if it went away meanwhile, so much the better."""
+    folder = run_fetch / FOLDER / item.folder
+    if not folder.is_symlink() and not folder.parent.is_symlink() and folder.is_dir():
+        files.remove(folder / item.name)
+
+
+def install(run: Run, candidates: Sequence[Candidate]) -> None:
+    """Install verified requests. Raises ToolFailed and OSError when the system cannot be put back."""
+    if not candidates:
+        return
+    names = list(dict.fromkeys(name for each in candidates for name in each.names))
+    run.say.status(f"Installing {', '.join(names[:8])}{' …' if len(names) > 8 else ''}")
+    transaction = Transaction(run.layers, shown_by(run.installed))
+    transaction.install(candidates)
+    by = {each.name: each.by.value for each in candidates}
+    for name, reason in transaction.refused.items():
+        run.refuse(name, by[name], reason)
+    for each in transaction.installed:
+        run.installed = _record(run.installed, each, transaction)
+    run.save()  # before anything is started that may take long
+    for each in transaction.installed:
+        _tell(each)
+    for name, problem in transaction.bring_up().items():
+        log_event(log, events.EXTENSION_TROUBLE, problem, extension=name)
+
+
+def _record(installed: Installed, candidate: Candidate, transaction: Transaction) -> Installed:
+    by, now = candidate.by.value, now_usec()
+    for number, each in enumerate(candidate.items):
+        item = each.item
+        if item.name in installed.extensions:
+            continue
+        if is_wheel(item.name):
+            found = transaction.unpacked[item.name]
+            package = Package(found.version, item.name, by, each.sha256, each.mirror, now)
+            installed = installed.with_packages({found.name: package})
+            continue
+        content = transaction.contents.get(item.name)
+        extension = Extension(
+            kind="confext" if is_confext(item.name) else item.kind.value,
+            by=by,
+            mirror=each.mirror,
+            sha256=each.sha256,
+            size_bytes=each.size_bytes,
+            needs=item.needs,
+            units=content.units if content else (),
+            signed_by=each.signed_by,
+            installed_usec=now + number,  # in the order in which they were installed
+        )
+        installed = installed.with_extensions({item.name: extension})
+    return installed
+
+
+def _tell(candidate: Candidate) -> None:
+    last, others = candidate.items[-1], candidate.names[:-1]
+    beside = f" with {', '.join(others[:20])}" if others else ""
+    signed = f", signed by {last.signed_by}" if last.signed_by else ""
+    message = f"{candidate.name} is installed{beside}: from {last.mirror}{signed}, asked for by {candidate.by.value}"
+    log_event(log, events.EXTENSION_INSTALLED, message, extension=candidate.name, by=candidate.by.value)
+
+
+def load_modules(run: Run, wanted: Sequence[Modules]) -> None:
+    """Load the kernel modules of lists. Raises OSError when the kernel does not say which ones are loaded."""
+    allowed = [replace(each, entries=tuple(e for e in each.entries if _may_load(run, each, e))) for each in wanted]
+    if not any(each.entries for each in allowed):
+        return
+    try:
+        virtual = host.virtualization()
+    except MkError as error:
+        log.warning("what this machine runs on is not known: %s", error)
+        virtual = ""
+    run_dir = run.paths.run_extensions
+    brought = [
+        modules.Brought(tce_install.place_of(run_dir, name), run.layers.image(name + MAP))
+        for name, each in run.installed.extensions.items()
+        if each.kind == Kind.TCZ.value and run.layers.image(name + MAP).is_file()
+    ]
+    done = modules.apply(modules.places(), allowed, brought, run.installed.modules, virtual)
+    run.installed = replace(run.installed, modules={**run.installed.modules, **done})
+
+
+def _may_load(run: Run, wanted: Modules, entry: str) -> bool:
+    try:
+        run.claims.require(wanted.by, entry)
+    except BadInput as error:
+        run.refuse(entry, wanted.by.value, str(error))
+        return False
+    return True
+
+
+def perform(run: Run) -> None:
+    """Do all of it, one step's failure costing that step alone."""
+    staged = Staged()
+    try:
+        staged = take_staged(run.paths)
+    except (MkError, OSError) as error:
+        run.failures += 1
+        log_event(log, events.EXTENSION_REFUSED, f"what was fetched is not used: {error}; nothing is installed of it")
+    for each in staged.refused:
+        run.refuse(each.name, each.by.value, each.reason, told=True)
+    _step(run, "removing", lambda: remove(run))
+    _step(run, "installing", lambda: install(run, verify(run, staged)))
+    _step(run, "loading modules", lambda: load_modules(run, staged.modules))
+    _step(run, "tidying up", lambda: _tidy(run))
+    run.save()
+
+
+def _step(run: Run, what: str, step: Callable[[], None]) -> None:
+    try:
+        step()
+    except (MkError, OSError) as error:
+        run.failures += 1
+        log_event(log, events.EXTENSION_TROUBLE, f"{what} failed: {error}; the rest goes on")
+
+
+def _tidy(run: Run) -> None:
+    files.remove_tree(run.ground.work)
+    run.layers.sweep(shown_by(run.installed))
+
+
+def prepare(paths: Paths, root: Path, say: Notifier) -> Run:
+    """Read all that a run needs to know. Raises BadInput, OSError."""
+    site = read_site(paths)
+    config = effective(site, {}, {}).config
+    journal.set_level(config.log_level)
+    files.make_dir(paths.run_extensions)
+    work = paths.run_extensions / _WORK
+    files.remove_tree(work)  # of a run that was killed
+    files.make_dir(work, 0o700)
+    try:
+        requests = read_requests(paths.requests)
+    except BadInput as error:
+        log.warning("%s; the administrator's requests are not known", error)
+        requests = Requests()
+    try:
+        installed = read_installed(paths.installed)
+    except BadInput as error:
+        log_event(
+            log, events.STATE_RECOVERED, f"{error}; what is installed is found out anew", path=str(paths.installed)
+        )
+        installed = Installed()
+    trees = (paths.mirror_admin, paths.mirror)
+    folders = [root / each.lstrip("/") for each in trust.KEY_FOLDERS]
+    keys = trust.key_files(folders, paths.credentials)
+    ground = Ground(trust.Verify(config.extensions_verify), keys, trees, work)
+    claims = read_claims(site, config, requests, trees)
+    return Run(paths, Layers(paths.run_extensions, root), claims, ground, requests, installed, say)
+
+
+def _named(name: str, problem: str) -> str:
+    return problem if name in problem else f"{name}: {problem}"
+
+
+def main(argv: Sequence[str] = ()) -> int:
+    """Run mk-extensions; return its exit status. argv: `--root DIR` for a system below a folder."""
+    root = argv[1] if len(argv) == 2 and argv[0] == "--root" else ""
+    journal.setup("INFO", component=COMPONENT)
+    say = Notifier()
+    try:
+        run = prepare(paths_under(root), Path(root or "/"), say)
+        perform(run)
+    except (MkError, OSError) as error:
+        log.error("%s; nothing more is installed", error)
+        say.status(f"Failed: {error}")
+        return error.exit_status if isinstance(error, MkError) else 74
+    say.status(_summary(run.installed))
+    return 1 if run.failures else 0
+
+
+def _summary(installed: Installed) -> str:
+    counts: Mapping[str, int] = {
+        "extensions": len(installed.extensions),
+        "packages": len(installed.packages),
+        "refused": len(installed.refused),
+    }
+    return "Installed: " + ", ".join(f"{count} {what}" for what, count in counts.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,115 @@
+"""From what is shown now to what shall be shown: native extensions, Tiny Core's, Python packages, as one change.
+
+Installing, removing and undoing an installation that failed half-way are the same thing: the difference between two
+states. Whatever comes is prepared before; whatever goes is stopped before.
+
+Source: protocol 5.3; systemd-sysext(8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mkcore import files
+from mkcore.errors import MkError
+from mkmirror import merge, overlay, packages, tce_install
+from mkmirror.formats import tce, wheel
+
+MAP = ".map"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """File names of what is shown: native extensions, Tiny Core's (the newest first), wheels."""
+
+    native: tuple[str, ...] = ()
+    tcz: tuple[str, ...] = ()
+    wheels: tuple[str, ...] = ()
+
+    def plus(self, names: Iterable[str]) -> Shown:
+        """Return it with these, the newest last in `names`."""
+        found = self
+        for name in names:
+            if name in self.all:
+                continue
+            if name.endswith(tce.SUFFIX):
+                found = replace(found, tcz=(name, *found.tcz))
+            elif name.endswith(wheel.SUFFIX):
+                found = replace(found, wheels=(*found.wheels, name))
+            else:
+                found = replace(found, native=(*found.native, name))
+        return found
+
+    def minus(self, names: Iterable[str]) -> Shown:
+        """Return it without these."""
+        gone = frozenset(names)
+        return Shown(
+            *(tuple(name for name in each if name not in gone) for each in (self.native, self.tcz, self.wheels))
+        )
+
+    @property
+    def all(self) -> frozenset[str]:
+        """All names."""
+        return frozenset((*self.native, *self.tcz, *self.wheels))
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The system's folders. run: `/run/mk-extensions`; root: `/`."""
+
+    run: Path
+    root: Path = Path("/")
+
+    def image(self, name: str) -> Path:
+        """Return where the image of an installed extension lies."""
+        return self.run / merge.IMAGES / name
+
+    def sweep(self, shown: Shown) -> None:
+        """Remove the files that nothing shown needs; unpacked wheels are of use without theirs. Raises OSError."""
+        folder = self.run / merge.IMAGES
+        needed = {*shown.native, *shown.tcz, *(f"{name}{MAP}" for name in shown.tcz)}
+        for file in files.list_names(folder):
+            if file not in needed:
+                files.remove(folder / file)
+
+    def change(self, old: Shown, new: Shown, units: Mapping[str, Sequence[str]]) -> dict[str, str]:
+        """Show `new` instead of `old`; return which of the new names cannot be shown, with the reason.
+
+        units: of native extensions that may have to go. Those that cannot be shown are left out; when it is one of
+        several and nobody knows which, all of them are named, and none is shown. Raises ToolFailed and OSError when
+        something cannot be taken away.
+        """
+        failed: dict[str, str] = {}
+        self._take_out([name for name in old.native if name not in new.native], units)
+        native = [name for name in new.native if name not in old.native]
+        if native:
+            for hierarchy in overlay.hierarchies(self.run, self.root):
+                overlay.keep_original(hierarchy)
+            failed.update(merge.commit(native, {name: self.image(name) for name in native}, self.root))
+        if (old.tcz, old.wheels) != (new.tcz, new.wheels):
+            failed.update(self._overlay(old, new))
+        return failed
+
+    def _take_out(self, names: Sequence[str], units: Mapping[str, Sequence[str]]) -> None:
+        if names:
+            stopped = merge.stop(unit for name in names for unit in units.get(name, ()))
+            merge.take_out(names, self.root)
+            merge.release(stopped)
+
+    def _overlay(self, old: Shown, new: Shown) -> dict[str, str]:
+        leaving = [name for name in old.tcz if name not in new.tcz]
+        coming = [name for name in (*new.tcz, *new.wheels) if name not in old.all]
+        tce_install.stop(leaving)
+        try:
+            packages.commit(self.run, new.wheels)
+            tce_install.merge(self.run, new.tcz, self.root)
+        except (MkError, OSError) as error:
+            if not coming:
+                raise
+            packages.commit(self.run, [name for name in old.wheels if name in new.wheels])
+            return {name: f"{name}: {error}" for name in coming}
+        tce_install.discard(self.run, leaving)
+        packages.forget_old(self.run)
+        return {}
