@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from mkcore.config import ORIGIN_DEFAULT, ORIGIN_DIALECT, ORIGIN_PUSH, Effective
+from mkcore.config import ORIGIN_DEFAULT, ORIGIN_DIALECT, ORIGIN_PUSH, Config, Effective
 from mkcore.loopback import is_loopback
 from mkmirror.catalogue import LISTS
 from mkmirror.formats import wheel
@@ -76,18 +76,18 @@ def find_sources(used: Effective, own: Own) -> Sources:
     )
 
 
-def own_sources(own: Own) -> Sources:
-    """Return the sources of a machine that nobody has said anything to: its own mirror alone."""
+def own_sources(own: Own, config: Config) -> Sources:
+    """Return the machine's own mirror with its lists, but those in whose place the configuration wants none ("")."""
 
-    def at(uri: str) -> Address:
-        return Address(uri, By.BUILTIN, True, usual=True)
+    def at(uri: str, said: str = "/") -> Address:
+        return Address(uri if said else "", By.BUILTIN, True, usual=True)
 
     return Sources(
         at(own.extensions),
         at(own.packages),
-        at(f"{own.extensions}/{LISTS['extensions']}"),
-        at(f"{own.extensions}/{LISTS['modules']}"),
-        at(f"{own.packages}/{wheel.LIST}"),
+        at(f"{own.extensions}/{LISTS['extensions']}", config.mirror_tce_install_list_uri),
+        at(f"{own.extensions}/{LISTS['modules']}", config.mirror_kmod_install_list_uri),
+        at(f"{own.packages}/{wheel.LIST}", config.mirror_gemlist_uri),
     )
 
 

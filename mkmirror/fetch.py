@@ -1,0 +1,193 @@
+"""The program mk-fetch: what it is told, one run, and how that ended. See mk-fetch(8).
+
+It has the network and no rights at all; what it stages is checked again by mk-extensions, which has rights and no
+network. Until mkctl has checked in, only the machine's own mirror is asked, since until then a server may still say
+that another one is to be used.
+
+Source: protocol 5.3 to 5.5; sysexits.h for the exit status 75.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from mkcore import config, events, files, journal, systemd1
+from mkcore.config import Effective
+from mkcore.errors import BadInput, BusFailed, MkError, NotReady
+from mkcore.jsonfields import Json
+from mkcore.lifecycle import Notifier
+from mkcore.paths import Paths, paths_under
+from mkmirror import trust
+from mkmirror.bringing import Teller
+from mkmirror.fetching import Machine, Result, Run, Said
+from mkmirror.installed import Installed, read_installed
+from mkmirror.remote import Fetching
+from mkmirror.requests import Requests, read_requests
+from mkmirror.sources import Own
+from mkmirror.when import detect_virtualization
+
+PUSHED_LIMIT_BYTES = 8 << 20
+CONTROLLER = "org.mksuite.Controller1"
+CONTROLLER_PATH = "/org/mksuite/Controller1"
+CONTROLLER_UNIT = "mkctl.service"
+OS_ERROR = 74  # EX_IOERR
+
+log = logging.getLogger("mk-fetch")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run once; return 0, or 75 when a mirror did not answer and a later run can do better."""
+    options = _parse(arguments)
+    journal.setup("INFO", component="mk-fetch")
+    notifier = Notifier()
+    try:
+        paths = paths_under(options.root)
+        own = Own(options.own_extensions or Own.extensions, options.own_packages or Own.packages)
+        said = _listen(paths, own, remote=options.remote)
+        run = Run(
+            said, _machine(), paths.run_fetch, _keys(paths), Fetching(retrying=_retrying), Teller(notifier.status)
+        )
+        try:
+            _make_work(paths.run_fetch)
+            result = run.perform()
+        finally:
+            files.remove_tree(paths.run_fetch / "work")
+    except MkError as error:
+        log.error("%s; nothing more is fetched", error)
+        return error.exit_status
+    except OSError as error:
+        log.error("%s: %s; nothing more is fetched", error.filename or "staging", error.strerror)
+        return OS_ERROR
+    notifier.status(report(result))
+    return NotReady.exit_status if result.unreachable else 0
+
+
+def report(result: Result) -> str:
+    """Write what a run came to into the journal, a line for each refusal; return it in one sentence."""
+    for problem in result.problems:
+        log.warning("%s", problem)
+    silent = set(result.unreachable)
+    for each in result.refused:
+        if each.reason not in silent:
+            message = each.reason if each.name in each.reason else f"{each.name}: {each.reason}"
+            text = f"{message}; it is left out ({each.by.value})"
+            journal.log_event(log, events.EXTENSION_REFUSED, text, extension=each.name, by=each.by.value)
+    for reason in result.unreachable:
+        journal.log_event(log, events.MIRROR_UNREACHABLE, f"{reason}; tried again later")
+    names = [each.name for each in result.staged.requests]
+    modules = sum(len(each.entries) for each in result.staged.modules)
+    parts = [
+        f"Staged {', '.join(names[:8])}{' …' if len(names) > 8 else ''}" if names else "Nothing new is wanted",
+        f"{modules} kernel modules to load" if modules else "",
+        f"{len(result.refused)} refused" if result.refused else "",
+        "a mirror did not answer" if result.unreachable else "",
+    ]
+    sentence = ", ".join(filter(None, parts))
+    log.info("%s", sentence)
+    return sentence
+
+
+def read_used(paths: Paths) -> Effective:
+    """Return the configuration in use: the site's, and on top the pushed one, or the one before where that is damaged.
+
+    Problems are logged; nothing is raised. The dialect does not matter here: no dialect's defaults lead elsewhere.
+    """
+    used = config.effective(config.read_site(paths), _read_pushed(paths), {})
+    for problem in used.problems:
+        log.warning("%s", problem)
+    return used
+
+
+def _read_pushed(paths: Paths) -> dict[str, Json]:
+    try:
+        return _read_map(paths.pushed)
+    except (BadInput, OSError) as error:
+        log.warning("%s; the configuration pushed before it is used", error)
+    try:
+        return _read_map(paths.pushed_previous)
+    except (BadInput, OSError) as error:
+        log.warning("%s; the site's configuration alone is used", error)
+    return {}
+
+
+def _read_map(path: Path) -> dict[str, Json]:
+    try:
+        return files.read_object(path, PUSHED_LIMIT_BYTES)
+    except FileNotFoundError:
+        return {}
+
+
+def _listen(paths: Paths, own: Own, *, remote: bool) -> Said:
+    requests, installed = Requests(), Installed()
+    try:
+        requests = read_requests(paths.requests)
+    except (BadInput, OSError) as error:
+        log.warning("%s; what an administrator asks for is left out", error)
+    try:
+        installed = read_installed(paths.installed)
+    except (BadInput, OSError) as error:
+        log.warning("%s; all that is wanted is fetched again", error)
+    asked = bool(requests.install or requests.packages)
+    use_remote = remote or asked or may_use_remote()
+    return Said(read_used(paths), installed, requests, str(paths.requests), own, use_remote)
+
+
+def may_use_remote(address: str = "") -> bool:
+    """Tell whether mirrors elsewhere may be asked: mkctl has checked in, or there is none on this machine.
+
+    address: of the bus, "" for the system's. A bus that cannot be asked leaves the machine's own mirror alone.
+    """
+    try:
+        if systemd1.unit_state_blocking(CONTROLLER_UNIT, address).load == "not-found":
+            return True
+        found = systemd1.get_property_blocking(CONTROLLER, CONTROLLER_PATH, CONTROLLER, "LastCheckinUSec", address)
+    except BusFailed as error:
+        log.info("%s: only the machine's own mirror is asked until mkctl has checked in", error)
+        return False
+    return isinstance(found, int) and found > 0
+
+
+def _keys(paths: Paths) -> list[Path]:
+    folders = [paths.lib / "trust.d", paths.etc / "trust.d"]
+    return trust.key_files(folders, paths.credentials if paths.credentials.parts else None)
+
+
+def _make_work(run_fetch: Path) -> None:
+    files.make_dir(run_fetch)
+    files.remove_tree(run_fetch / "work")
+    files.make_dir(run_fetch / "work", 0o700)
+
+
+def _machine() -> Machine:
+    kernel = os.uname()
+    return Machine(kernel.release, kernel.machine, detect_virtualization, _provided)
+
+
+def _provided(name: str) -> str:
+    """Return the version of a Python package that this system has, "" for none."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _retrying(text: str) -> None:
+    log.warning("%s", text)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="mk-fetch", description="Fetch the extensions that this machine shall have.")
+    parser.add_argument("--remote", action="store_true", help="ask mirrors elsewhere whether or not mkctl checked in")
+    for name in ("--root", "--own-extensions", "--own-packages"):
+        parser.add_argument(name, default="", help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
