@@ -33,6 +33,10 @@ EXTENSIONS = "extensions"
 PACKAGES = "packages"
 MAX_PATH = 4096
 
+IMAGES = (".tcz", ".raw", ".whl")
+"""Endings of what is installed; each that is handed out is said in the journal."""
+SUMS, SIGNATURE = "SHA256SUMS", "SHA256SUMS.gpg"
+
 _LISTS = ("tce-install-list", "kmod-install-list")
 
 log = logging.getLogger(__name__)
@@ -83,18 +87,37 @@ class MirrorApp:
         if parts is None:
             return refuse(404, "this mirror has nothing of that name")
         try:
+            if parts[-1] in (SUMS, SIGNATURE):
+                from mkmirror.joined import read_sums  # with what reads sums, which serving files does without
+
+                sums = read_sums(self._trees, parts[:-1])
+                if sums is not None:
+                    return self._answer_sums(request, parts[-1], sums)
             served = open_file(self._trees, parts)
         except Absent as absent:
             if str(absent):
                 log.warning("not served: %s", absent)
             return refuse(404, "this mirror has nothing of that name")
+        except BadInput as error:
+            log.warning("not served: %s", error)
+            return refuse(500, str(error))
         except PermissionError as error:
             log.warning("%s cannot be read by mkmirror", error.filename)
             return refuse(403, "this file cannot be read by mkmirror")
         except OSError as error:
             log.error("%s cannot be read: %s", error.filename, error.strerror)
             return refuse(500, f"this file cannot be read: {error.strerror}")
+        if parts[-1].endswith(IMAGES):
+            log.info("%s %s", request.method, request.path)
         return answer_file(request.environ, served)
+
+    def _answer_sums(self, request: Request, name: str, sums: bytes) -> Response:
+        if name != SUMS:
+            return refuse(404, "these sums are of two trees, and signed by nobody")
+        response = Response(sums, mimetype="text/plain")
+        response.headers["Cache-Control"] = "no-cache"
+        response.add_etag()
+        return response.make_conditional(request.environ)
 
 
 def file_of(kind: str, parts: tuple[str, ...]) -> Optional[tuple[str, ...]]:
