@@ -8,6 +8,7 @@ Specification 2.0, figure 207 for the log; nvme-smart-log(1).
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mkcore.files import list_names, read_line
@@ -57,8 +58,10 @@ def read_namespace(path: str) -> Namespace:
     nsid = read_line(f"{path}/nsid")
     if nsid.isascii() and nsid.isdigit():
         entry["nsid"] = int(nsid)
-    transport = read_line(f"{path}/device/transport")
-    controllers = _read_controllers(f"{path}/device")
+    links = _list_controllers(f"{path}/device")
+    controllers = _read_controllers(f"{path}/device", links)
+    # a subsystem has no transport of its own; all paths to a namespace are of one kind
+    transport = read_line(f"{path}/device/{f'{links[0]}/' if links else ''}transport")
     if len(controllers) > 1:
         entry["paths"] = list(controllers)
     if transport and transport != "pcie":
@@ -66,9 +69,13 @@ def read_namespace(path: str) -> Namespace:
     return Namespace(controllers, entry)
 
 
-def _read_controllers(device: str) -> tuple[str, ...]:
-    """Return the PCI addresses of the controllers below a subsystem; none for a controller's own folder."""
-    links = (name for name in list_names(device) if name.startswith("nvme") and name[4:].isdecimal())
+def _list_controllers(device: str) -> list[str]:
+    """Return the names of the controllers below a subsystem; none for a controller's own folder."""
+    return [name for name in list_names(device) if name.startswith("nvme") and name[4:].isdecimal()]
+
+
+def _read_controllers(device: str, links: Iterable[str]) -> tuple[str, ...]:
+    """Return the PCI addresses of the controllers; one over a network has none."""
     addresses: list[str] = []
     for name in links:
         try:

@@ -41,8 +41,13 @@ def describe_disk_serials(disks: Mapping[str, Json]) -> str:
 
 
 def _unit(name: str, entry: Mapping[str, Json]) -> str:
-    """Return what disks have in common that are one thing: an NVMe controller, else a world-wide name, else nothing."""
+    """Return what disks have in common that are one thing: an NVMe subsystem, else a world-wide name, else nothing.
+
+    Without the kernel's multipath each of an NVMe disk's two ports shows its namespaces as disks of their own.
+    """
     if name.startswith("nvme"):
-        return name.rpartition("n")[0]
+        namespace = entry.get("namespace")
+        subsystem = namespace.get("subsystem_nqn") if isinstance(namespace, dict) else None
+        return subsystem if isinstance(subsystem, str) else name.rpartition("n")[0]
     wwn = entry.get("wwn")
     return wwn if isinstance(wwn, str) else name

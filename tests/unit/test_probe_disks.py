@@ -299,6 +299,22 @@ def test_nvme_over_a_network(tmp_path: Path) -> None:
     assert (found["transport"], found["namespace"]) == ("nvme", {"fabric": "tcp"})
 
 
+def test_nvme_over_a_network_with_two_paths(tmp_path: Path) -> None:
+    """The subsystem does not say what leads to it; its controllers do, and none of them is a PCI device."""
+    subsystem = "../devices/virtual/nvme-subsystem/nvme-subsys3"
+    folder = "sys/devices/virtual/nvme-subsystem/nvme-subsys3"
+    files = {
+        **disk(subsystem, "nvme3n1"),
+        f"{folder}/nvme3": "-> ../../nvme-fabrics/ctl/nvme3",
+        f"{folder}/nvme4": "-> ../../nvme-fabrics/ctl/nvme4",
+        "sys/devices/virtual/nvme-fabrics/ctl/nvme3/transport": "tcp\n",
+        "sys/devices/virtual/nvme-fabrics/ctl/nvme4/transport": "tcp\n",
+    }
+    root = make_tree(tmp_path, files)
+    found = check(collect_block(root / "sys", root))["disks"]["nvme3n1"]
+    assert (found["namespace"], "controller" in found) == ({"fabric": "tcp"}, False)
+
+
 def test_raid_volumes(tmp_path: Path) -> None:
     """What a RAID controller makes of its disks is told from a plain disk: by driver, by device, by class."""
     megaraid = f"{PCI}/0000:01:00.0/host0"
@@ -428,6 +444,9 @@ def test_serials_that_are_shared_by_right_are_no_twins() -> None:
     namespaces: dict[str, Json] = {"nvme0n1": entry("N", "eui.1"), "nvme0n2": entry("N", "eui.2")}
     areas: dict[str, Json] = {"mmcblk0": entry("M"), "mmcblk0boot0": entry("M", kind="boot_area")}
     assert describe_disk_serials({**paths, **namespaces, **areas}) == ""
+    port: dict[str, Json] = {"namespace": {"subsystem_nqn": "nqn.x"}}
+    ports: dict[str, Json] = {name: {**entry("P", "eui.4"), **port} for name in ("nvme5n1", "nvme6n1")}
+    assert describe_disk_serials(ports) == ""
     twins: dict[str, Json] = {"nvme1n1": entry("N", "eui.3"), "sdd": entry("S", "0x6")}
     found = describe_disk_serials({**paths, **namespaces, **twins})
     assert found == "sda and sdd have the same serial number, S; nvme0n1 and nvme1n1 have the same serial number, N"
