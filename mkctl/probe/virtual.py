@@ -31,6 +31,7 @@ _DMI = tuple(
         (r"Parallels", "parallels"),
         (r"^Microsoft Corporation\|Virtual Machine", "hyperv"),
         (r"BHYVE", "bhyve"),
+        (r"^Amazon EC2\|(?!\|)(?![^|]*\.metal)", "kvm"),  # ARM has no CPU flag to tell by; older instances are Xen
         (r"QEMU|KVM|Bochs|OpenStack|Apple Virtualization", "kvm"),
     )
 )

@@ -267,6 +267,7 @@ def dmi(**attributes: str) -> dict[str, str]:
         (dmi(sys_vendor="Microsoft Corporation", product_name="Surface Pro"), "physical"),
         (dmi(sys_vendor="Google", product_name="Caroline"), "physical"),
         (dmi(sys_vendor="Amazon EC2", product_name="c5.metal"), "physical"),
+        (dmi(sys_vendor="Amazon EC2", product_name="m7g.large"), "kvm"),
         (dmi(sys_vendor="QEMU", product_name="Standard PC (Q35 + ICH9, 2009)"), "kvm"),
         (dmi(sys_vendor="Red Hat", product_name="KVM"), "kvm"),
         (dmi(sys_vendor="Bochs", product_name="Bochs"), "kvm"),
