@@ -42,6 +42,9 @@ _DRIVERS = {
     "smartpqi": "raid",
     "aacraid": "raid",
     "arcmsr": "raid",
+    # by their class RAID: SATA ports in that mode of the setup, and a bridge to NVMe disks; the kernel sees plain disks
+    "ahci": "sata",
+    "vmd": "nvme",
 }
 _VIRTIO_VENDOR = "1af4"
 _VIRTIO_FILE_SYSTEM = "105a"  # a folder of the host, which says that it is mass storage

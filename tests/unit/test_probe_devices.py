@@ -195,15 +195,17 @@ def test_kinds_of_storage_controllers(tmp_path: Path, vendor: str, device: str, 
 
 
 def test_the_driver_knows_better(tmp_path: Path) -> None:
-    """A SAS adapter that says SCSI, a RAID controller that says SAS."""
+    """A SAS adapter that says SCSI, a RAID controller that says SAS, and what says RAID and shows plain disks."""
     functions = {
         f"{BUS}/0000:01:00.0/uevent": "PCI_CLASS=10000\nPCI_ID=1000:0054\nDRIVER=mptsas\n",
         f"{BUS}/0000:02:00.0/uevent": "PCI_CLASS=10700\nPCI_ID=9005:028F\nDRIVER=smartpqi\n",
         f"{BUS}/0000:03:00.0/uevent": "PCI_CLASS=10700\nPCI_ID=9005:028F\n",
+        f"{BUS}/0000:04:00.0/uevent": "PCI_CLASS=10400\nPCI_ID=8086:2826\nDRIVER=ahci\n",
+        f"{BUS}/0000:05:00.0/uevent": "PCI_CLASS=10400\nPCI_ID=8086:28C0\nDRIVER=vmd\n",
     }
     root = make_tree(tmp_path, functions)
     found = check(collect_pci(root / "sys", root))["storage_controllers"]
-    assert [entry["kind"] for entry in found.values()] == ["sas", "raid", "sas"]
+    assert [entry["kind"] for entry in found.values()] == ["sas", "raid", "sas", "sata", "nvme"]
 
 
 @pytest.mark.parametrize(
