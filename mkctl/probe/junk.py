@@ -26,11 +26,13 @@ assetnumber asset1234567890 serialnumber serialno partnumber skunumber manufactu
 assettagnum filledbyoem fillbyoem oemserialnumber inputserialnumber xxsysserialnum type1productconfigid
 type1sku0 type1family type2boardassettag 0x00000000 0xffffffff
 nullstring oemserial serialnumberxxxxxx systemserialnumb sys1234567890 sys9876543210 mb1234567890 sn12345 sn1234567890
+a123456789 111222333 01234567890123456789ab fedcba9876543211fedcba9876543211 asusnotebooksku
 12345 123456789000 9876543210 unkonwn tbd xx sku family other chassismanufacture noenclosure
 """
 _WORDS = frozenset(_LIST.split())
-_BEGINNINGS = ("tobefilled", "tobedefined", "pleasechange", "reservedfor", "notsupportedby", "tbdby")
+_BEGINNINGS = ("tobefilled", "tobedefined", "pleasechange", "reservedfor", "notsupportedby", "tbdby", "oemdefine")
 _COUNTED = "0123456789" * 7
+_COUNTED_AFTER = ("bsn", "atn", "csn", "msn", "psn")  # a board's, an asset's, a chassis' and so on, of one maker
 _UUID_LENGTH = 36
 
 
@@ -44,7 +46,8 @@ def is_junk(text: str) -> bool:
         return True
     if len(set(word)) == 1 and (word[0] == "0" or len(word) > (3 if word[0] in "fx" else 5)):
         return True
-    if word.startswith(("012345", "123456")) and (word in _COUNTED or word == "0123456789abcdef"):
+    digits = word[3:] if word.startswith(_COUNTED_AFTER) else word
+    if digits.startswith(("012345", "123456")) and (digits in _COUNTED or digits == "0123456789abcdef"):
         return True
     if len(text) == _UUID_LENGTH and is_junk_uuid(text.upper()):
         return True
@@ -52,8 +55,10 @@ def is_junk(text: str) -> bool:
 
 
 def _is_numbered(word: str) -> bool:
-    """Recognize the templates of some firmware: "SerNum0", "DIMM_A1_PartNum", "Manufacturer01"."""
+    """Recognize templates of some firmware: "SerNum0", "DIMM_A1_PartNum", "Manufacturer01", "Array1_PartNumber2"."""
     stem = word.rstrip("0123456789")
+    if stem.startswith("array") and stem.endswith("partnumber"):
+        return True
     if stem.endswith(("sernum", "partnum", "assettagnum", "assettag")):
         return True
     return stem.endswith(("manufacturer", "modulepartnumber")) and (stem != word or "dimm" in word)

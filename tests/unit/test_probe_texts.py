@@ -41,6 +41,8 @@ def test_clean_text(value: Union[bytes, str], text: str) -> None:
         "SerNum0", "DIMM_A1_SerNum", "A1_AssetTagNum0", "Manufacturer00", "ModulePartNumber02", "NO DIMM", "[Empty]",
         "Not Supported by CPU", "Manufacturer not set", "ChannelA_Dimm2_Manufacturer", "A1_Manufacturer1", "TBD By OEM",
         "Reserved for System Vendor", "(null)", "EEEEEEEE-EEEE-EEEE-EEEE-EEEEEEEEEEEE", "9876543210",
+        "BSN12345678901234567", "ATN12345678901234567", "#A123456789", "OEM Define 3", "Array1_PartNumber0",
+        "01234567890123456789AB", "FEDCBA9876543211FEDCBA9876543211", "111222-333",
         "NOT AVAILABLE", "MB Serial Number", "12345678-1234-5678-90AB-CDDEEFAABBCC",
     ],
 )  # fmt: skip
@@ -54,6 +56,7 @@ def test_junk(text: str) -> None:
         "1", "F4", "FF", "A00", "CZJ1234567", "Samsung", "OEM", "Dell Inc.", "M393A4K40CB2-CTD", "1234598765",
         "VMware",
         "4C4C4544-0042-3510-8056-B4C04F4D3032", "PowerEdge R630", "0987654321", "HP", "X", "100000",
+        "PSN12345", "ATN0987", "Array Networks",
         "Empty Systems Ltd",        "Part 99", "Numanufacturer",
     ],
 )  # fmt: skip
