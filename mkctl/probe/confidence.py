@@ -15,6 +15,7 @@ from mkctl.probe.junk import is_junk
 
 _ETHERNET = "1"
 _PERMANENT = "0"
+_BOND_KEEPS = "bonding_slave/perm_hwaddr"  # a bond gives all of its NICs one address, and theirs back when it ends
 
 
 def build_identity(uuid: str, serial: str, board_serial: str, has_address: bool) -> dict[str, Json]:
@@ -50,6 +51,6 @@ def _has_address(folder: Path) -> bool:
     return (
         (folder / "device").exists()
         and read_line(folder / "type") == _ETHERNET
-        and read_line(folder / "addr_assign_type") in (_PERMANENT, "")
+        and (read_line(folder / "addr_assign_type") in (_PERMANENT, "") or (folder / _BOND_KEEPS).exists())
         and not is_junk(read_line(folder / "address"))
     )

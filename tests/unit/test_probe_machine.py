@@ -159,6 +159,8 @@ def test_a_node_known_by_its_addresses(tmp_path: Path) -> None:
         ({"address": "00:00:00:00:00:00"}, False),
         ({"addr_assign_type": "1"}, False),
         ({"addr_assign_type": "0"}, True),
+        ({"addr_assign_type": "3"}, False),
+        ({"addr_assign_type": "3", "bonding_slave/perm_hwaddr": "0c:c4:7a:13:38:79"}, True),
     ],
 )
 def test_burnt_in_addresses(tmp_path: Path, changed: dict[str, str], has_address: bool) -> None:
