@@ -106,7 +106,10 @@ def _keep_last(health: dict[str, dict[str, Json]], name: str, said: dict[str, Js
 
 
 def _choose(sys_root: Path, top: Path, *, nvme_only: bool) -> dict[str, dict[str, Json]]:
-    """Return the disks to ask: with hardware of their own behind them, so not the volumes of RAID controllers."""
+    """Return the disks to ask: with hardware of their own behind them, so not the volumes of RAID controllers.
+
+    A drive without medium, such as a virtual one of the BMC, has nothing to say and would be a problem each time.
+    """
     found = read_disks(sys_root, f"{top}/dev", read_block_devices(sys_root))
     volumes = [item.get("disk") for items in found.volumes.values() for item in items if isinstance(item, dict)]
     wanted = frozenset({"nvme"}) if nvme_only else _TRANSPORTS
@@ -116,6 +119,7 @@ def _choose(sys_root: Path, top: Path, *, nvme_only: bool) -> dict[str, dict[str
         if isinstance(entry, dict)
         and name not in volumes
         and entry.get("kind") == "disk"
+        and "size_bytes" in entry
         and entry.get("transport") in wanted
     }
 

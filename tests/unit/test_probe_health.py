@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probe_tree import make_tool, make_tree
 from test_probe_devices import check
-from test_probe_disks import PCI, SAS, SATA, disk
+from test_probe_disks import PCI, SAS, SATA, USB, disk
 
 from mkcore.errors import BadInput
 from mkctl.probe.devices import build_health, collect_block, find_tool
@@ -254,6 +254,7 @@ DISKS = {
     **disk(VOLUME, "sdv"),
     "sys/bus/pci/devices/0000:01:00.0/driver": "-> ../../drivers/megaraid_sas",
     **disk(f"{PCI}/0000:00:02.0/virtio1", "vda"),
+    **disk(USB, "sdu", size="0\n"),
     "sys/block/loop0/size": "8\n",
 }
 ANSWER = """
@@ -286,7 +287,7 @@ def test_no_tool_no_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_each_disk_is_asked_and_a_bad_one_costs_itself(tmp_path: Path, tools: Path) -> None:
-    """Volumes of RAID controllers, virtio disks and loop devices have no health of their own."""
+    """Volumes of RAID controllers, virtio disks, loop devices and drives without medium have no health of their own."""
     root = make_tree(tmp_path / "root", DISKS)
     script = (
         f"{ANSWER}/dev/sda) echo 'a warning'; echo '{json.dumps(ATA)}';;\n"
