@@ -1,8 +1,9 @@
 """PCI functions from /sys/bus/pci/devices, and which of them no driver has taken.
 
 One `uevent` file holds numbers, class and driver of a function, so that two thousand of them (a host with SR-IOV) take
-a tenth of a second; nothing is read from configuration space, which would wake sleeping devices. A function that went
-away meanwhile, or whose files cannot be read, is left out; the others do not notice. Sources:
+a tenth of a second. The kernel keeps all of that but the state of the link, for which it asks the function itself;
+bridges and virtual functions are not asked. A function that went away meanwhile, or whose files cannot be read, is left
+out; the others do not notice. Sources:
 Documentation/ABI/testing/sysfs-bus-pci of the kernel; PCI Code and ID Assignment Specification for the classes.
 """
 
