@@ -1,10 +1,13 @@
 """A connection of the WSGI server: counts what its peer takes, and sends files without reading them.
 
 waitress would read as much of a file as the socket's buffer could hold, send what of it fits now, and read the rest
-again. A file that says where its bytes lie (`Placed`) goes from the page cache into the socket instead, some at a time,
-so that one fast reader keeps nobody waiting.
+again. A file with a method `place() -> (descriptor, offset)`, which says where its bytes lie, goes from the page cache
+into the socket instead, some at a time, so that one fast reader keeps nobody waiting.
 
-Source: sendfile(2); waitress' HTTPChannel, whose `send` and `_flush_some` are replaced.
+`Inline` and `InlineChannel` stand in for waitress' pool of threads where the application never waits for anything: a
+request that takes a fifth of a millisecond costs as much again to be handed to a thread and back.
+
+Source: sendfile(2); waitress' HTTPChannel and ThreadedTaskDispatcher, whose methods are replaced here.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
@@ -22,15 +25,6 @@ TURN_BYTES = 4 << 20
 """What one connection is sent at most before the others have their turn."""
 
 log = logging.getLogger(__name__)
-
-
-@runtime_checkable
-class Placed(Protocol):
-    """A body that lies in a file."""
-
-    def place(self) -> tuple[int, int]:
-        """Return the file's descriptor, and at which of the file's bytes the body goes on."""
-        ...
 
 
 class Channel(HTTPChannel):
@@ -71,11 +65,13 @@ class Channel(HTTPChannel):
 
     def _send_some(self, buffer: Any, left: int, do_close: bool) -> int:
         """Send from the beginning of `buffer`; return how many bytes. A file that became shorter ends it."""
-        if not isinstance(buffer, ReadOnlyFileBasedBuffer) or not isinstance(buffer.file, Placed):
+        place = getattr(buffer.file, "place", None) if isinstance(buffer, ReadOnlyFileBasedBuffer) else None
+        if place is None:
             return self.send(buffer.get(self.sendbuf_len), do_close)
         connection: Any = self.socket
+        descriptor, offset = place()
         try:
-            sent = os.sendfile(connection.fileno(), *buffer.file.place(), min(left, TURN_BYTES))
+            sent = os.sendfile(connection.fileno(), descriptor, offset, min(left, TURN_BYTES))
         except BlockingIOError:
             return 0
         except ConnectionError:
@@ -101,3 +97,43 @@ class Channel(HTTPChannel):
                 return True
             self.mark_time, self.mark_bytes = now, self.sent_bytes
         return False
+
+
+class InlineChannel(Channel):
+    """A connection whose requests are answered in the loop: nothing else can make room while it waits for room."""
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        """Wait for nothing: the next request waits in `Inline` until this one's answer has left."""
+
+
+class Inline:
+    """Runs requests in the server's loop, each connection's next one when the answer before it has left."""
+
+    def __init__(self) -> None:
+        self._tasks: list[Any] = []
+
+    def set_thread_count(self, count: int) -> None:
+        """There are none."""
+
+    def add_task(self, task: Any) -> None:
+        """Have `task` run by the next `run`."""
+        self._tasks.append(task)
+
+    def run(self) -> None:
+        """Run what can be run now."""
+        while True:
+            ready = [task for task in self._tasks if not getattr(task, "total_outbufs_len", 0)]
+            if not ready:
+                return
+            self._tasks = [task for task in self._tasks if task not in ready]
+            for task in ready:
+                task.service()
+                if isinstance(task, Channel):
+                    task.handle_write()  # sends what is left, and closes if that was asked for
+
+    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
+        """Drop what has not run."""
+        for task in self._tasks if cancel_pending else ():
+            task.cancel()
+        self._tasks = []
+        return True

@@ -35,6 +35,8 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """Replace the status that `systemctl status` shows; the same text again sends nothing."""
+        if text == self._status:
+            return
         line = one_line(text)
         if line != self._status:
             self._status = line

@@ -22,7 +22,7 @@ from waitress import wasyncore
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.server import BaseWSGIServer, create_server
 
-from mkcore.channel import Channel
+from mkcore.channel import Channel, Inline, InlineChannel
 from mkcore.lifecycle import Notifier
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def serve(
     A request must be complete within `slow_s` and an answer must be taken at 1 kB/s over each `slow_s`, or the
     connection is closed. No progress of any request for `hung_s`, or a worker pool that runs nothing, ends WATCHDOG=1.
     Bodies above `limit_bytes` get 413; more than `connections` peers at once wait in the socket. No idle exit while
-    `busy()`. `status()` is shown as the unit's status.
+    `busy()`. `status()` is shown as the unit's status. Without threads the loop itself runs `app`, which must then
+    never wait, and answer with little or with files.
     """
     return _Service(app, sockets, slow_s, limit_bytes, threads, connections).run(idle_s, hung_s, busy, status, stop)
 
@@ -148,6 +149,10 @@ class _Pulse:
         """Called by the dispatcher of some versions when it queues a task."""
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class _Service:
     """One run of the server."""
 
@@ -165,11 +170,14 @@ class _Service:
         self.channels: dict[int, Any] = {}
         self.notifier = Notifier()
         self.terminated = False
+        self.inline = None if threads else Inline()
+        dispatcher: Any = self.inline
         self.server: Any = create_server(
             self.progress,
             map=self.channels,
             sockets=list(sockets),
-            threads=threads,
+            _dispatcher=dispatcher,
+            threads=max(1, threads),
             max_request_body_size=limit_bytes,
             max_request_header_size=32 << 10,
             connection_limit=connections,
@@ -179,10 +187,12 @@ class _Service:
             ident="mksuite",
             clear_untrusted_proxy_headers=True,
         )
-        listeners = [each for each in self.channels.values() if isinstance(each, BaseWSGIServer)]
+        listeners: list[Any] = [each for each in self.channels.values() if isinstance(each, BaseWSGIServer)]
         self.trigger: Callable[[], None] = listeners[0].pull_trigger
         for listener in listeners:
-            listener.channel_class = Channel
+            listener.channel_class = Channel if threads else InlineChannel
+            if not threads:
+                listener.pull_trigger = _nothing  # for other threads to wake the loop
         self.pulse = _Pulse(self.trigger)
 
     def connections(self) -> list[Channel]:
@@ -227,7 +237,7 @@ class _Service:
         used = fed = time.monotonic()
         poll_s = min(_POLL_S, (self.notifier.watchdog_interval_s or math.inf) / 2)
         while not (self.terminated or (stop is not None and stop.is_set())):
-            wasyncore.loop(timeout=poll_s, use_poll=True, map=self.channels, count=1)
+            self._turn(poll_s)
             now = time.monotonic()
             self._close_overdue(now)
             self.notifier.status(status())
@@ -238,6 +248,12 @@ class _Service:
             if now - used >= idle_s:
                 return "No requests for a while, ending."
         return "Ending as ordered."
+
+    def _turn(self, timeout_s: float) -> None:
+        """Do what the sockets are ready for, waiting at most so long for any of it."""
+        wasyncore.loop(timeout=timeout_s, use_poll=True, map=self.channels, count=1)
+        if self.inline is not None:
+            self.inline.run()
 
     def _close_overdue(self, now: float) -> None:
         for channel in self.connections():
@@ -263,7 +279,7 @@ class _Service:
             each.accepting = False
         end = time.monotonic() + _DRAIN_S
         while time.monotonic() < end and self._unfinished():
-            wasyncore.loop(timeout=0.05, use_poll=True, map=self.channels, count=1)
+            self._turn(0.05)
 
     def _unfinished(self) -> bool:
         return any(each.requests or each.total_outbufs_len for each in self.connections())

@@ -116,7 +116,8 @@ def serve(options: argparse.Namespace) -> int:
     app = MirrorApp((paths.mirror_admin, paths.mirror), {str(each.getsockname()[1]): name for name, each in named})
     by_hand = bool(options.listen or options.listen_packages)
     idle_s = options.idle if options.idle is not None else math.inf if by_hand else IDLE_S
-    wsgi.serve(app, [each for _, each in named], idle_s=idle_s, hung_s=HUNG_S, slow_s=SLOW_S, limit_bytes=LIMIT_BYTES)
+    sockets = [each for _, each in named]
+    wsgi.serve(app, sockets, idle_s=idle_s, hung_s=HUNG_S, slow_s=SLOW_S, limit_bytes=LIMIT_BYTES, threads=0)
     return 0
 
 

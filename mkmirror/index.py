@@ -10,12 +10,13 @@ Source: protocol 5.1 and 5.5.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from mkcore.errors import BadInput
 from mkmirror.lists import parse_list
@@ -23,7 +24,6 @@ from mkmirror.lists import parse_list
 LIST_LIMIT_BYTES = 1 << 20
 MAX_PARTS = 16
 LIST_SUFFIXES = (".yaml", ".yml", ".json", "")
-
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def open_file(trees: Sequence[Path], parts: Sequence[str]) -> Served:
     if not 0 < len(parts) <= MAX_PARTS or not all(map(_proper, parts)):
         raise Absent
     for tree in trees:
-        path = tree.joinpath(*parts)
+        path = f"{tree}/{'/'.join(parts)}"
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -69,31 +69,37 @@ def _proper(part: str) -> bool:
     return bool(part) and not part.startswith(".") and "/" not in part and "\0" not in part and part.isprintable()
 
 
-def _open_inside(tree: Path, path: Path) -> Served:
-    """Open without ever opening what is not a regular file, then ask the kernel where the opened file really lies."""
+def _open_inside(tree: Path, path: str) -> Served:
+    """Find out what `path` is and where it really lies before it is opened for reading, and open that very file."""
     try:
-        real = os.path.realpath(path)
-        found = os.lstat(real)
-    except (FileNotFoundError, NotADirectoryError):
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
         raise Absent(f"{path} is a symbolic link to nothing") from None
-    if not stat.S_ISREG(found.st_mode):
-        raise Absent("" if stat.S_ISDIR(found.st_mode) else f"{path} is not a regular file")
-    _require_inside(tree, path, real)
-    descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        status = os.fstat(descriptor)
+        status = os.fstat(place)
         if not stat.S_ISREG(status.st_mode):
-            raise Absent(f"{path} is not a regular file")
-        _require_inside(tree, path, str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+            raise Absent("" if stat.S_ISDIR(status.st_mode) else f"{path} is not a regular file")
+        link = f"/proc/self/fd/{place}"
+        _require_inside(tree, path, str(Path(link).readlink()))
         tag = f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
-        return Served(open(descriptor, "rb"), path.name, status.st_size, status.st_mtime, tag)
-    except BaseException:
-        os.close(descriptor)
-        raise
+        try:
+            stream = cast("BinaryIO", io.FileIO(link))
+            return Served(stream, path.rpartition("/")[2], status.st_size, status.st_mtime, tag)
+        except OSError as error:
+            error.filename = path
+            raise
+    finally:
+        os.close(place)
 
 
-def _require_inside(tree: Path, path: Path, real: str) -> None:
-    top = os.path.realpath(tree)
+def _require_inside(tree: Path, path: str, real: str) -> None:
+    place = os.open(tree, os.O_PATH | os.O_CLOEXEC)
+    try:
+        top = str(Path(f"/proc/self/fd/{place}").readlink())
+    finally:
+        os.close(place)
     if not real.startswith(top.rstrip("/") + "/"):
         raise Absent(f"{path} leads out of {tree}")
 

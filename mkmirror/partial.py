@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 64 << 10
 TEXT_SUFFIXES = (".txt", ".dep", ".info", ".list", ".lst", ".map", ".md5", ".sha256", "SHA256SUMS", ".metadata")
+CONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE")
 
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
 _MAX_DIGITS = 18
@@ -112,7 +113,10 @@ def answer_file(environ: WSGIEnvironment, served: Served) -> Response:
     response.set_etag(served.tag)
     response.headers["Accept-Ranges"] = "bytes"
     response.headers["Cache-Control"] = "no-cache"
-    response.make_conditional({key: value for key, value in environ.items() if key != "HTTP_RANGE"})
+    if any(name in environ for name in CONDITIONS):
+        response.make_conditional({key: value for key, value in environ.items() if key != "HTTP_RANGE"})
+    else:
+        response.date = datetime.now(timezone.utc)
     if response.status_code != HTTPStatus.OK:
         served.stream.close()
         return _without_content(response)

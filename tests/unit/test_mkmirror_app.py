@@ -69,7 +69,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     ports = {kind: each.getsockname()[1] for kind, each in sockets.items()}
     app = MirrorApp((tmp_path / "admin", tmp_path / "image"), {str(port): kind for kind, port in ports.items()})
     stop = threading.Event()
-    thread = threading.Thread(target=lambda: wsgi.serve(app, list(sockets.values()), stop=stop))
+    thread = threading.Thread(target=lambda: wsgi.serve(app, list(sockets.values()), stop=stop, threads=0))
     thread.start()
     yield Site(tmp_path, ports)
     stop.set()
