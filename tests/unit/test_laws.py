@@ -38,7 +38,7 @@ DOORS = {
     "urllib3": {"mkcore/http.py"},
     "dbus_next": {"mkcore/systemd1.py", "mkctl/bus.py"},
     "subprocess": set(),  # too slow to import; mkcore/spawn.py starts programs, mkcore/proc.py bounds them
-    "waitress": {"mkcore/wsgi.py"},
+    "waitress": {"mkcore/wsgi.py", "mkcore/channel.py"},
 }
 # Starts programs without a bound; whoever uses it hands the program to mkcore.proc, which bounds it.
 STARTER = "mkcore/spawn.py"
