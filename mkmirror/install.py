@@ -96,7 +96,9 @@ def remove(run: Run) -> None:
     """Take away what the administrator removed. Raises ToolFailed, OSError; it is then tried again in the next run."""
     plan = plan_removal(run.installed, run.requests)
     for name, reason in plan.kept.items():
-        run.refuse(name, "admin", f"{reason}, so it is not removed")
+        kept = f"{reason}, so it is not removed"
+        log_event(log, events.EXTENSION_REFUSED, kept, extension=name, by="admin")
+        run.refuse(name, "admin", kept, told=True)
     if not plan.files:
         return
     run.say.status(f"Removing {', '.join(plan.files[:8])}")

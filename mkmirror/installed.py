@@ -101,11 +101,12 @@ class Installed:
         return replace(self, packages={**self.packages, **added}, refused=refused)
 
     def without(self, name: str) -> Installed:
-        """Return it without the extension or package of this name."""
+        """Return it without the extension or package of this name, and without what was refused of it."""
         return replace(
             self,
             extensions={each: found for each, found in self.extensions.items() if each != name},
             packages={each: found for each, found in self.packages.items() if each != name},
+            refused={each: found for each, found in self.refused.items() if each != name},
         )
 
     def refusing(self, name: str, refusal: Refusal) -> Installed:
