@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from mkcore.errors import BadInput
-from mkcore.files import read_bytes
+from mkcore.files import read_attribute, read_bytes
 from mkcore.jsonfields import Json, parse_object, show
 from mkctl.probe.collect import Collected, Collector
 from mkctl.probe.model import CUSTOM, Status
@@ -36,6 +36,8 @@ NAME_LIMIT = 128
 _MARGIN_S = 2.0
 _PLAIN = (".json", ".txt")
 _YAML = (".yaml", ".yml")
+_MARK = b"\xef\xbb\xbf"
+"""What some editors write before UTF-8."""
 
 
 class Found:
@@ -149,21 +151,37 @@ def collect_executable(path: str, timeout_s: float) -> Collected:
     finished = run((path,), timeout_s=timeout_s, limit_bytes=LIMIT_BYTES)
     if not finished.ok:
         status = Status.TIMED_OUT if finished.outcome is Outcome.TIMED_OUT else Status.FAILED
-        return Collected({}, status, finished.describe())
-    facts, remarks = parse_facts(finished.stdout, path, finished.stdout.lstrip().startswith(b"{"))
+        hint = _start_hint(path) if finished.outcome is Outcome.MISSING else ""
+        return Collected({}, status, finished.describe() + hint)
+    output = finished.stdout.removeprefix(_MARK)
+    facts, remarks = parse_facts(output, path, output.lstrip().startswith(b"{"))
     return Collected(facts, Status.OK, "; ".join(remarks))
+
+
+def _start_hint(path: str) -> str:
+    """Say what the kernel's error leaves out: of a script, "No such file" means the interpreter that it names."""
+    start, _, rest = read_attribute(path).partition(b"\n")
+    if start.startswith(b"#!"):
+        return f"; its first line wants {show(start[2:].decode('utf-8', 'replace').strip(' '))}"
+    return "" if b"\0" in start + rest else "; a script's first line names its interpreter: #!/bin/sh"
 
 
 def parse_facts(data: bytes, where: str, as_json: bool) -> tuple[dict[str, Json], list[str]]:
     """Parse a JSON object or lines `name=value`; return the facts and a remark for each line or name that is none.
 
-    Empty lines and those that start with # are skipped; values are stripped texts. JSON's null gives no fact. Raises
-    BadInput for broken JSON.
+    Empty lines and those that start with # are skipped; values are stripped texts, in which what is not UTF-8 becomes
+    U+FFFD. JSON's null gives no fact. Raises BadInput for broken JSON.
     """
     if as_json:
         return _named(parse_object(data, where), where)
     values: dict[str, Json] = {}
     wrong: list[str] = []
+    data = data.removeprefix(_MARK)
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        wrong.append(f"{where}: line {number} is not UTF-8; what cannot be read of it is sent as U+FFFD")
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
         text = line.strip()
         name, equals, value = text.partition("=")
@@ -181,7 +199,7 @@ def _named(values: dict[str, Json], where: str) -> tuple[dict[str, Json], list[s
     remarks: list[str] = []
     for raw, value in values.items():
         name = clean_name(raw).lower()
-        if not name or len(name) > NAME_LIMIT or not name.isprintable() or " " in name:
+        if not name or len(name) > NAME_LIMIT or not name.isprintable() or " " in name or "\ufffd" in name:
             remarks.append(f"{where}: {show(raw)} cannot be the name of a fact")
         elif value is not None:
             facts[name] = value

@@ -126,6 +126,51 @@ def test_a_broken_one_costs_only_itself_and_is_named(tmp_path: Path) -> None:
     assert {result.status for name, result in results.items() if ":" in name} == {Status.FAILED}
 
 
+def test_what_the_kernel_does_not_say_of_a_script_that_cannot_be_started(tmp_path: Path) -> None:
+    """ENOENT for a file that is plainly there costs a night: it is the interpreter that is missing."""
+    make_tree(tmp_path, {
+        f"{ETC}/elsewhere": "#! /opt/none/python3 -I\nprint(1)\n",
+        f"{ETC}/windows": "#!/bin/sh\r\necho a=1\r\n",
+        f"{ETC}/bare": "echo a=1\n",
+        f"{ETC}/binary": b"\x7fELF\0\0",
+    })  # fmt: skip
+    for path in (tmp_path / ETC).iterdir():
+        path.chmod(0o755)
+    errors = {name: result.error for name, result in collect(tmp_path).items()}
+    absent, unknown = "cannot be started: No such file or directory", "cannot be started: Exec format error"
+    folder = tmp_path / ETC
+    assert errors["custom:elsewhere"] == f'{folder}/elsewhere {absent}; its first line wants "/opt/none/python3 -I"'
+    assert errors["custom:windows"] == f'{folder}/windows {absent}; its first line wants "/bin/sh\\r"'
+    assert errors["custom:bare"] == f"{folder}/bare {unknown}; a script's first line names its interpreter: #!/bin/sh"
+    assert errors["custom:binary"] == f"{folder}/binary {unknown}"
+
+
+def test_texts_that_other_systems_wrote(tmp_path: Path) -> None:
+    """A byte order mark belongs to nothing; what is not UTF-8 is said, and is never part of a name."""
+    mark = b"\xef\xbb\xbf"
+    make_tree(tmp_path, {
+        f"{ETC}/mark.txt": mark + b"first=1\r\nsecond=2\r\n",
+        f"{ETC}/mark.json": mark + b'{"third": 3}',
+        f"{ETC}/latin.txt": b"fine=1\nowner=M\xfcller\ncl\xe9=1\n",
+        f"{ETC}/utf8.txt": "street=Stra\u00dfe \ufffd\n",
+    })  # fmt: skip
+    make_tool(tmp_path / ETC, "tool", """printf '\\357\\273\\277{"fourth": 4}'""")
+    assert facts_of(tmp_path) == {
+        "first": "1",
+        "second": "2",
+        "third": 3,
+        "fourth": 4,
+        "fine": "1",
+        "owner": "M\ufffdller",
+        "street": "Stra\u00dfe \ufffd",
+    }
+    latin = tmp_path / ETC / "latin.txt"
+    assert collect(tmp_path)["custom"].error == (
+        f"{latin}: line 2 is not UTF-8; what cannot be read of it is sent as U+FFFD; "
+        f'{latin}: "cl\\ufffd" cannot be the name of a fact'
+    )
+
+
 def test_one_that_hangs_ends_at_its_own_limit_beside_the_others(tmp_path: Path) -> None:
     make_tool(tmp_path / ETC, "hangs", "echo a=1; sleep 100")
     make_tool(tmp_path / ETC, "hangs_too", "sleep 100 & echo b=1; wait")
