@@ -7,20 +7,28 @@ empty. The page shows the tables above the facts.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
-from mkcore.errors import BadInput, one_line
+from mkcore.errors import BadInput
 from mkcore.jsonfields import Json, parse_object
 
-from .inventory import size_text
+from .cells import (
+    ROWS,
+    Object,
+    either,
+    keyed,
+    labelled,
+    lines,
+    section,
+    sections,
+    size_of,
+    text_of,
+    texts,
+    with_unit,
+)
 
 FACT = "mk_inventory"
-_ROWS = 256
-_CHARS = 200
-
-Object = dict[str, Json]
 
 
 def read_document(facts: Mapping[str, Json]) -> Optional[Object]:
@@ -63,9 +71,11 @@ def build_tables(document: Object) -> list[dict[str, Any]]:
     """
     made = (
         _table("system", "System", pairs=_system(document)),
-        _table("cpus", "CPUs", columns=_CPU_COLUMNS, rows=_cpus(document)),
+        _table("cpus", "CPUs", note=_socket_note(document), columns=_CPU_COLUMNS, rows=_cpus(document)),
         _table("dimms", "Memory modules", note=_memory_note(document), columns=_DIMM_COLUMNS, rows=_dimms(document)),
         _table("disks", "Disks", columns=_DISK_COLUMNS, rows=_disks(document)),
+        _table("controllers", "Storage controllers", columns=_CONTROLLER_COLUMNS, rows=_controllers(document)),
+        _table("volumes", "Volumes", columns=_VOLUME_COLUMNS, rows=_volumes(document)),
         _table("nics", "NICs", columns=_NIC_COLUMNS, rows=_nics(document)),
         _table("driverless", "Devices without driver", columns=_PCI_COLUMNS, rows=_driverless(document)),
         _table("bmc", "Management controller (BMC)", pairs=_bmc(document)),
@@ -76,6 +86,8 @@ def build_tables(document: Object) -> list[dict[str, Any]]:
 _CPU_COLUMNS = ["Package", "Model", "Cores", "Threads", "Maximum", "NUMA nodes", "Caches"]
 _DIMM_COLUMNS = ["Slot", "Size", "Type", "Speed", "Vendor", "Part", "Serial"]
 _DISK_COLUMNS = ["Name", "Size", "Model", "Serial", "Kind", "Firmware", "Health"]
+_CONTROLLER_COLUMNS = ["Address", "Kind", "Device", "Driver", "NUMA", "Volumes"]
+_VOLUME_COLUMNS = ["Name", "Size", "Level", "State", "Members"]
 _NIC_COLUMNS = ["Name", "MAC", "Link", "Device", "Driver", "NUMA", "Neighbour"]
 _PCI_COLUMNS = ["Address", "Class", "Device", "Ids"]
 
@@ -89,7 +101,7 @@ def _table(
     rows: Iterable[list[str]] = (),
 ) -> dict[str, Any]:
     every = list(rows)
-    more = f"{len(every) - _ROWS} more are not shown" if len(every) > _ROWS else ""
+    more = f"{len(every) - ROWS} more are not shown" if len(every) > ROWS else ""
     return {
         "id": f"hw-{key}",
         "title": title,
@@ -97,139 +109,94 @@ def _table(
         "note": "; ".join(filter(None, (note, more))),
         "pairs": [(label, text) for label, text in pairs if text],
         "columns": list(columns),
-        "rows": every[:_ROWS],
+        "rows": every[:ROWS],
     }
 
 
-def _object(holder: Json, key: str) -> Object:
-    value = holder.get(key) if isinstance(holder, dict) else None
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(holder: Json, key: str) -> list[Object]:
-    value = holder.get(key) if isinstance(holder, dict) else None
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _keyed(document: Object, key: str) -> list[tuple[str, Object]]:
-    """Members of a section that are objects, in the order in which people count."""
-    found = [(name, each) for name, each in _object(document, key).items() if isinstance(each, dict)]
-    return sorted(found, key=lambda item: natural(item[0]))
-
-
-def natural(name: str) -> list[Any]:
-    """Sort key under which nic2 comes before nic10."""
-    return [(0, int(part), "") if part.isdecimal() and len(part) < 9 else (1, 0, part) for part in _PARTS.split(name)]
-
-
-_PARTS = re.compile(r"([0-9]+)")
-
-
-def _text(holder: Object, *keys: str) -> str:
-    """The values of the keys in one text; what is no plain value is left out."""
-    return " ".join(filter(None, (_plain(holder.get(key)) for key in keys)))
-
-
-def _plain(value: Json) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (int, float)):
-        return str(value)[:_CHARS]
-    return one_line(value[: 4 * _CHARS])[:_CHARS] if isinstance(value, str) else ""
-
-
-def _either(value: Json, yes: str, no: str) -> str:
-    """One of two words for true and false, "" for everything else."""
-    return (yes if value else no) if isinstance(value, bool) else ""
-
-
-def _with(text: str, unit: str) -> str:
-    return f"{text} {unit}" if text else ""
-
-
-def _labelled(label: str, text: str) -> str:
-    return f"{label} {text}" if text else ""
-
-
-def _lines(*parts: str) -> str:
-    return "\n".join(filter(None, parts))
-
-
-def _list(value: Json) -> list[str]:
-    return [text for text in map(_plain, value[:_ROWS]) if text] if isinstance(value, list) else []
-
-
-def _size(holder: Object, key: str) -> str:
-    value = holder.get(key)
-    return size_text(str(value)) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else ""
-
-
 def _system(document: Object) -> list[tuple[str, str]]:
-    system, board, chassis = (_object(document, key) for key in ("system", "board", "chassis"))
-    firmware, identity, kernel = (_object(document, key) for key in ("firmware", "identity", "kernel"))
-    tpm, virtualization = _object(document, "tpm"), _object(document, "virtualization")
-    secure = _either(firmware.get("secure_boot"), "Secure Boot on", "Secure Boot off")
-    mode = {"uefi": "UEFI", "bios": "BIOS"}.get(_text(firmware, "boot_mode"), "")
-    weak = _text(identity, "confidence")
+    system, board, chassis = (section(document, key) for key in ("system", "board", "chassis"))
+    firmware, identity, kernel = (section(document, key) for key in ("firmware", "identity", "kernel"))
+    tpm, virtualization = section(document, "tpm"), section(document, "virtualization")
+    secure = either(firmware.get("secure_boot"), "Secure Boot on", "Secure Boot off")
+    mode = {"uefi": "UEFI", "bios": "BIOS"}.get(text_of(firmware, "boot_mode"), "")
+    weak = text_of(identity, "confidence")
     return [
-        ("Machine", _text(system, "manufacturer", "product", "version")),
-        ("Serial", _text(system, "serial")),
-        ("UUID", _text(system, "uuid")),
-        ("Identity", _lines(weak, *_list(identity.get("problems"))) if weak != "strong" else weak),
-        ("Board", _lines(_text(board, "manufacturer", "product", "version"),
-                         _labelled("Serial", _text(board, "serial")))),
-        ("Chassis", _lines(_text(chassis, "manufacturer", "type"), _labelled("Serial", _text(chassis, "serial")),
-                           _labelled("Asset tag", _text(chassis, "asset_tag")))),
-        ("Firmware", _lines(_text(firmware, "vendor", "version", "date"), ", ".join(filter(None, (mode, secure))))),
-        ("TPM", _text(tpm, "version", "vendor", "firmware_version") or ("present" if tpm else "")),
-        ("Virtualization", _text(virtualization, "kind")),
-        ("Graphics", _lines(*(_text(gpu, "vendor", "model") for _, gpu in _keyed(document, "gpus")[:_ROWS]))),
-        ("Kernel", _text(kernel, "release", "machine")),
+        ("Machine", text_of(system, "manufacturer", "product", "version")),
+        ("Serial", text_of(system, "serial")),
+        ("UUID", text_of(system, "uuid")),
+        ("Identity", lines(weak, *texts(identity.get("problems"))) if weak != "strong" else weak),
+        ("Board", lines(text_of(board, "manufacturer", "product", "version"),
+                         labelled("Serial", text_of(board, "serial")))),
+        ("Chassis", lines(text_of(chassis, "manufacturer", "type"), labelled("Serial", text_of(chassis, "serial")),
+                           labelled("Asset tag", text_of(chassis, "asset_tag")))),
+        ("Firmware", lines(text_of(firmware, "vendor", "version", "date"), ", ".join(filter(None, (mode, secure))))),
+        ("TPM", text_of(tpm, "version", "vendor", "firmware_version") or ("present" if tpm else "")),
+        ("Virtualization", text_of(virtualization, "kind")),
+        ("Graphics", lines(*_graphics(document))),
+        ("Kernel", text_of(kernel, "release", "machine")),
     ]  # fmt: skip
 
 
+def _graphics(document: Object) -> list[str]:
+    cards = keyed(document, "gpus")[:ROWS]
+    return [text_of(card, "vendor", "model") or f"{text_of(card, 'kind')} {address}" for address, card in cards]
+
+
 def _cpus(document: Object) -> list[list[str]]:
-    processors = _object(document, "processors")
+    processors = section(document, "processors")
     return [
         [
             name,
-            _text(each, "model_name"),
-            _text(each, "cores"),
-            _text(each, "threads"),
-            _with(_text(each, "max_mhz"), "MHz"),
-            ", ".join(_list(each.get("numa_nodes"))),
-            _lines(*(_cache(cache) for cache in _objects(each, "caches")[:16])),
+            text_of(each, "model_name"),
+            text_of(each, "cores"),
+            text_of(each, "threads"),
+            with_unit(text_of(each, "max_mhz"), "MHz"),
+            ", ".join(texts(each.get("numa_nodes"))),
+            lines(*(_cache(cache) for cache in sections(each, "caches")[:16])),
         ]
-        for name, each in _keyed(processors, "packages")
+        for name, each in keyed(processors, "packages")
     ]
 
 
 def _cache(cache: Object) -> str:
-    kind = {"Data": "d", "Instruction": "i"}.get(_text(cache, "type").capitalize(), "")
-    text = f"L{_text(cache, 'level')}{kind} {_text(cache, 'count') or '1'} x {_size(cache, 'size_bytes')}"
+    kind = {"Data": "d", "Instruction": "i"}.get(text_of(cache, "type").capitalize(), "")
+    text = f"L{text_of(cache, 'level')}{kind} {text_of(cache, 'count') or '1'} x {size_of(cache, 'size_bytes')}"
     return text.replace(" ", "\u00a0")
 
 
+def _socket_note(document: Object) -> str:
+    """What the firmware says of sockets whose processors the kernel does not see."""
+    sockets = sections(section(document, "processors"), "sockets")
+    empty = sum(1 for socket in sockets if socket.get("populated") is False)
+    off = [
+        f"{text_of(socket, 'designation') or 'one'} turned off by the {text_of(socket, 'disabled_by')}"
+        for socket in sockets[:ROWS]
+        if text_of(socket, "disabled_by")
+    ]
+    return ", ".join(filter(None, [f"{empty} of {len(sockets)} sockets empty" if empty else "", *off]))
+
+
 def _memory_note(document: Object) -> str:
-    memory = _object(document, "memory")
-    slots = _objects(memory, "slots")
+    memory = section(document, "memory")
+    slots = sections(memory, "slots")
     empty = sum(1 for slot in slots if slot.get("populated") is False)
-    parts = [_with(_size(memory, "installed_bytes"), "installed"), _with(_size(memory, "total_bytes"), "usable")]
+    kinds = (("installed_bytes", "installed"), ("persistent_bytes", "persistent"), ("total_bytes", "usable"))
+    parts = [with_unit(size_of(memory, key), words) for key, words in kinds]
     return ", ".join(filter(None, [*parts, f"{empty} of {len(slots)} slots empty" if empty else ""]))
 
 
 def _dimms(document: Object) -> list[list[str]]:
     return [
         [
-            _text(slot, "locator", "bank_locator"),
-            "empty" if slot.get("populated") is False else _size(slot, "size_bytes"),
-            _text(slot, "type", "form_factor"),
-            _with(_text(slot, "configured_speed_mts") or _text(slot, "speed_mts"), "MT/s"),
-            _text(slot, "manufacturer"),
-            _text(slot, "part_number"),
-            _text(slot, "serial"),
+            text_of(slot, "locator", "bank_locator"),
+            "empty" if slot.get("populated") is False else size_of(slot, "size_bytes"),
+            text_of(slot, "type", "form_factor"),
+            with_unit(text_of(slot, "configured_speed_mts") or text_of(slot, "speed_mts"), "MT/s"),
+            text_of(slot, "manufacturer"),
+            text_of(slot, "part_number"),
+            text_of(slot, "serial"),
         ]
-        for slot in _objects(_object(document, "memory"), "slots")
+        for slot in sections(section(document, "memory"), "slots")
     ]
 
 
@@ -237,85 +204,137 @@ def _disks(document: Object) -> list[list[str]]:
     return [
         [
             name,
-            _size(disk, "size_bytes"),
-            _text(disk, "vendor", "model"),
-            _lines(_text(disk, "serial"), _text(disk, "wwn")),
-            f"{_text(disk, 'transport', 'kind')} {_turning(disk)}".strip(),
-            _text(disk, "firmware_version"),
-            _health(_object(disk, "health")),
+            size_of(disk, "size_bytes"),
+            text_of(disk, "vendor", "model"),
+            lines(text_of(disk, "serial"), text_of(disk, "wwn")),
+            f"{text_of(disk, 'transport', 'kind')} {_turning(disk)}".strip(),
+            text_of(disk, "firmware_version"),
+            _health(section(disk, "health")),
         ]
-        for name, disk in _keyed(document, "disks")
+        for name, disk in keyed(document, "disks")
     ]
 
 
 def _turning(disk: Object) -> str:
-    return _either(disk.get("rotational"), "rotational", "solid state")
+    return either(disk.get("rotational"), "rotational", "solid state")
 
 
 def _health(health: Object) -> str:
-    return _lines(
-        _either(health.get("passed"), "passed", "failed"),
-        _with(_text(health, "temperature_c"), "°C"),
-        _with(_text(health, "percentage_used"), "% used"),
-        _with(_text(health, "power_on_hours"), "h on"),
-        *_list(health.get("problems")),
+    return lines(
+        either(health.get("passed"), "passed", "failed"),
+        with_unit(text_of(health, "temperature_c"), "°C"),
+        with_unit(text_of(health, "percentage_used"), "% used"),
+        with_unit(text_of(health, "power_on_hours"), "h on"),
+        *texts(health.get("problems")),
     )
 
 
-def _nics(document: Object) -> list[list[str]]:
-    neighbours = _object(document, "lldp_neighbors")
+def _controllers(document: Object) -> list[list[str]]:
     return [
         [
-            f"{name} (boot)" if nic.get("boot") is True else name,
-            _text(nic, "permanent_mac") or _text(nic, "mac"),
-            _link(nic),
-            _lines(_text(nic, "vendor", "model"), _text(nic, "pci_address")),
-            _lines(_text(nic, "driver"), _labelled("firmware", _text(nic, "firmware_version"))),
-            _text(nic, "numa_node"),
-            _lines(*(_neighbour(each) for each in _objects(neighbours, name)[:8])),
+            address,
+            text_of(each, "kind"),
+            _card(each, document, address),
+            text_of(each, "driver"),
+            text_of(each, "numa_node"),
+            lines(*(text_of(volume, "disk", "level", "state") for volume in sections(each, "volumes")[:ROWS])),
         ]
-        for name, nic in _keyed(document, "nics")
-        if _text(nic, "type") != "loopback"
+        for address, each in keyed(document, "storage_controllers")
     ]
 
 
+def _volumes(document: Object) -> list[list[str]]:
+    return [
+        [
+            name,
+            size_of(each, "size_bytes"),
+            text_of(each, "level"),
+            lines(text_of(each, "state"), _missing(each.get("degraded"))),
+            ", ".join(texts(each.get("members"))),
+        ]
+        for name, each in keyed(document, "volumes")
+    ]
+
+
+def _missing(degraded: Json) -> str:
+    is_count = isinstance(degraded, int) and not isinstance(degraded, bool) and 0 < degraded < ROWS
+    return f"{degraded} missing" if is_count else ""
+
+
+def _nics(document: Object) -> list[list[str]]:
+    neighbours = section(document, "lldp_neighbors")
+    return [
+        [
+            f"{name} (boot)" if nic.get("boot") is True else name,
+            text_of(nic, "permanent_mac") or text_of(nic, "mac"),
+            lines(_link(nic), *_membership(nic)),
+            lines(_card(nic, document, text_of(nic, "pci_address")), text_of(nic, "pci_address")),
+            lines(text_of(nic, "driver"), labelled("firmware", text_of(nic, "firmware_version"))),
+            text_of(nic, "numa_node"),
+            lines(*(_neighbour(each) for each in sections(neighbours, name)[:8])),
+        ]
+        for name, nic in keyed(document, "nics")
+        if text_of(nic, "type") != "loopback"
+    ]
+
+
+def _card(each: Object, document: Object, address: str) -> str:
+    """Vendor and model of a card: its own section's, else those of the PCI function that it is."""
+    function = section(section(document, "pci"), address)
+    return text_of(each, "vendor", "model") or text_of(function, "vendor", "device")
+
+
 def _link(nic: Object) -> str:
-    state = _either(nic.get("carrier"), "link", "no link")
-    return state if state == "no link" else _with(_text(nic, "speed_mbps"), "Mbit/s") or state
+    state = either(nic.get("carrier"), "link", "no link")
+    return state if state == "no link" else with_unit(text_of(nic, "speed_mbps"), "Mbit/s") or state
+
+
+def _membership(nic: Object) -> list[str]:
+    """What an interface belongs to or is made of: "in bond0", "802.3ad of eno1, eno2", "VLAN 5 on eno1"."""
+    bond, bridge, vlan, sriov = (section(nic, key) for key in ("bond", "bridge", "vlan", "sriov"))
+    slaves, ports = ", ".join(texts(bond.get("slaves"))), ", ".join(texts(bridge.get("ports")))
+    return [
+        labelled("in", text_of(bond, "master") or text_of(bridge, "master")),
+        with_unit(text_of(bond, "mode") or ("bond" if slaves else ""), f"of {slaves}" if slaves else ""),
+        labelled("bridge of", ports),
+        " ".join(filter(None, (labelled("VLAN", text_of(vlan, "id")), labelled("on", text_of(vlan, "parent"))))),
+        labelled("virtual function of", text_of(sriov, "physical_function")),
+    ]
 
 
 def _neighbour(each: Object) -> str:
-    who = _text(each, "system_name") or _text(each, "chassis_id")
-    where = _text(each, "port_id") or _text(each, "port_description")
-    vlan = _labelled("VLAN", _text(each, "vlan_id"))
+    who = text_of(each, "system_name") or text_of(each, "chassis_id")
+    where = text_of(each, "port_id") or text_of(each, "port_description")
+    vlan = labelled("VLAN", text_of(each, "vlan_id"))
     return ", ".join(filter(None, (f"{who} {where}".strip(), vlan)))
 
 
 def _driverless(document: Object) -> list[list[str]]:
-    pci = _object(document, "pci")
+    pci = section(document, "pci")
     rows: list[list[str]] = []
-    for address in _list(document.get("devices_without_driver")):
-        device = _object(pci, address)
-        name = _text(device, "class") or _text(device, "class_id")
-        ids = ":".join(filter(None, (_text(device, "vendor_id"), _text(device, "device_id"))))
-        rows.append([address, name, _text(device, "vendor", "device"), ids])
+    for address in texts(document.get("devices_without_driver")):
+        device = section(pci, address)
+        name = text_of(device, "class") or text_of(device, "class_id")
+        ids = ":".join(filter(None, (text_of(device, "vendor_id"), text_of(device, "device_id"))))
+        rows.append([address, name, text_of(device, "vendor", "device"), ids])
     return rows
 
 
 def _bmc(document: Object) -> list[tuple[str, str]]:
-    bmc = _object(document, "bmc")
+    bmc = section(document, "bmc")
     pairs = [
-        ("Controller", _text(bmc, "manufacturer", "product")),
-        ("Firmware", _text(bmc, "firmware_version")),
-        ("IPMI", _text(bmc, "ipmi_version")),
+        ("Controller", text_of(bmc, "manufacturer", "product")),
+        ("Firmware", text_of(bmc, "firmware_version")),
+        ("IPMI", text_of(bmc, "ipmi_version")),
     ]
-    for channel, lan in _keyed(bmc, "lan")[:16]:
-        gateway = _labelled("gateway", _text(lan, "gateway"))
-        vlan = _labelled("VLAN", _text(lan, "vlan_id"))
-        address = " ".join(filter(None, (_text(lan, "ipv4"), _text(lan, "netmask"), gateway)))
-        pairs.append((f"LAN {channel}"[:40], _lines(address, *_list(lan.get("ipv6")), _text(lan, "mac"), vlan)))
-    for fru in _objects(bmc, "fru")[:16]:
-        names = (_text(fru, "board_manufacturer", "board_product"), _text(fru, "product_manufacturer", "product_name"))
-        serials = [_labelled("Serial", _text(fru, key)) for key in ("board_serial", "product_serial", "chassis_serial")]
-        pairs.append((_text(fru, "description")[:40] or "FRU", _lines(*names, *serials)))
+    for channel, lan in keyed(bmc, "lan")[:16]:
+        gateway = labelled("gateway", text_of(lan, "gateway"))
+        vlan = labelled("VLAN", text_of(lan, "vlan_id"))
+        address = " ".join(filter(None, (text_of(lan, "ipv4"), text_of(lan, "netmask"), gateway)))
+        pairs.append((f"LAN {channel}"[:40], lines(address, *texts(lan.get("ipv6")), text_of(lan, "mac"), vlan)))
+    for fru in sections(bmc, "fru")[:16]:
+        makers = (("board_manufacturer", "board_product"), ("product_manufacturer", "product_name"))
+        names = [text_of(fru, *keys) for keys in makers]
+        serials = [labelled("Serial", text_of(fru, f"{part}_serial")) for part in ("board", "product", "chassis")]
+        pairs.append((text_of(fru, "description")[:40] or "FRU", lines(*names, *serials)))
     return pairs

@@ -12,7 +12,8 @@ from urllib.parse import quote
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json, parse_json
 
-from .hardware import FACT, build_tables, natural, read_document
+from .cells import natural
+from .hardware import FACT, build_tables, read_document
 from .nodes import Node
 from .policy import State
 from .pushed import check_value, parse_value
