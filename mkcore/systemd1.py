@@ -26,6 +26,7 @@ from mkcore.errors import BusFailed, NotAuthorized
 
 CALL_TIMEOUT_S = 10.0
 _LOSS_CHECK_S = 1.0
+_LOOK_S = 0.5
 _SYSTEMD = "org.freedesktop.systemd1"
 _SYSTEMD_PATH = "/org/freedesktop/systemd1"
 _MANAGER = "org.freedesktop.systemd1.Manager"
@@ -274,6 +275,27 @@ async def watch_network(bus: MessageBus, callback: Callable[[dict[str, Any]], No
 def restart_unit_blocking(unit: str, timeout_s: float, address: str = "") -> JobResult:
     """Restart a unit over a connection of its own; for threads without an event loop. Raises as restart_unit."""
     return _blocking(lambda bus: restart_unit(bus, unit, timeout_s), address)
+
+
+def run_oneshot_blocking(unit: str, timeout_s: float, say: Callable[[str], None], again: bool = False) -> JobResult:
+    """Start a oneshot, wait for its end and pass on each STATUS= of it; again: instead of a run that is under way.
+
+    Over a connection of its own. Raises as start_unit.
+    """
+
+    async def run(bus: MessageBus) -> JobResult:
+        said = (await unit_state(bus, unit)).status_text
+        job = asyncio.ensure_future((restart_unit if again else start_unit)(bus, unit, timeout_s))
+        while True:
+            await asyncio.wait([job], timeout=_LOOK_S)
+            text = (await unit_state(bus, unit)).status_text
+            if text not in (said, ""):
+                say(text)
+            said = text
+            if job.done():
+                return job.result()
+
+    return _blocking(run, "")
 
 
 def unit_state_blocking(unit: str, address: str = "") -> UnitState:

@@ -89,8 +89,12 @@ def run_index(options: argparse.Namespace) -> None:
 
 
 def run_verify(options: argparse.Namespace) -> None:
-    """`mkmirror verify`: sums, signatures and dependencies of a mirror's folder."""
-    from mkmirror import audit, trust
+    """`mkmirror verify`: sums, signatures and dependencies of a mirror's folder, or what is installed."""
+    from mkmirror import audit, cli_node, trust
+
+    if not options.folder.is_dir():
+        print("\n".join(cli_node.verify_installed(str(options.folder), paths_under(options.root))))
+        return
 
     with work_folder() as work:
         checks = audit.Checks(trust.Verify(options.verify), trusted_keys(options), work, options.partial)
@@ -165,6 +169,13 @@ def run_mirror(options: argparse.Namespace) -> None:
             print("\n".join(copy.extensions(names)))
 
 
+def run_on_node(options: argparse.Namespace) -> None:
+    """`mkmirror install`, `remove`, `list`: what is installed on this machine."""
+    from mkmirror import cli_node
+
+    cli_node.VERBS[options.verb](options)
+
+
 def _time(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or int(text) > 0xFFFFFFFF:
         raise argparse.ArgumentTypeError(f"{text!r} is not a Unix time of 0 to 4294967295")
@@ -208,10 +219,11 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 def _add_verify(verbs: Any) -> None:
     parser = verbs.add_parser(
         "verify",
-        help="check a mirror: sums, signatures, dependencies",
-        description="Check all that a mirror's folder holds. Each problem is one line of standard output.",
+        help="check a mirror (sums, signatures, dependencies), or what is installed here",
+        description="Check all that a mirror's folder holds; each problem is one line of standard output. Or check "
+        "that an installed extension or package still is what was installed.",
     )
-    parser.add_argument("folder", metavar="DIR", type=Path)
+    parser.add_argument("folder", metavar="DIR|NAME", type=Path)
     add_trust(parser)
     parser.add_argument("--partial", action="store_true", help="files that SHA256SUMS names may be missing")
     parser.set_defaults(run=run_verify)
@@ -270,6 +282,33 @@ def _add_mirror(verbs: Any) -> None:
     _quiet(parser)
 
 
+def _add_node(verbs: Any) -> None:
+    install = verbs.add_parser(
+        "install",
+        help="install on this machine, now",
+        description="Have extensions (NAME, NAME.raw, NAME.tcz) or Python packages fetched and installed on this "
+        "machine, with all that they need. As root.",
+    )
+    install.add_argument("--packages", action="store_true", help="the names are Python packages, 'NAME [requirement]'")
+    remove = verbs.add_parser(
+        "remove",
+        help="remove from this machine, now",
+        description="Take extensions or Python packages away from this machine. Lists do not install them again until "
+        "`mkmirror install` names them. As root.",
+    )
+    for parser in (install, remove):
+        parser.add_argument("names", nargs="+", metavar="NAME")
+        parser.set_defaults(run=run_on_node)
+        _quiet(parser)
+    listing = verbs.add_parser(
+        "list",
+        help="show what is installed on this machine, and what was refused",
+        description="Show what is installed on this machine, what was refused and why, and what is waited for.",
+    )
+    listing.add_argument("--json", action="store_true", help="as one JSON document")
+    listing.set_defaults(run=run_on_node)
+
+
 def _quiet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
 
@@ -277,5 +316,5 @@ def _quiet(parser: argparse.ArgumentParser) -> None:
 def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Add all verbs; without one the program serves."""
     verbs = parser.add_subparsers(metavar="VERB", dest="verb", parser_class=Parser)
-    for add in (_add_index, _add_verify, _add_build, _add_mirror):
+    for add in (_add_index, _add_verify, _add_build, _add_mirror, _add_node):
         add(verbs)

@@ -114,12 +114,13 @@ class PrivateBus:
 class FakeSystemd:
     """org.freedesktop.systemd1 on the private bus: takes StartUnit, tells of the job's end, lists the given jobs.
 
-    `units` has the active state and the sub-state of each unit that is loaded."""
+    `units` has the active state and the sub-state of each unit that is loaded, `status` what it says of itself."""
 
     def __init__(self, address: str) -> None:
         self.started: list[str] = []
         self.jobs: list[str] = []
         self.units: dict[str, tuple[str, str]] = {}
+        self.status: dict[str, str] = {}
         self.refuse = ""
         self.result = "done"
         self.on_start: Callable[[str], None] = lambda unit: None
@@ -170,7 +171,7 @@ class FakeSystemd:
             return Message.new_method_return(message, "o", [f"/unit/{message.body[0].encode().hex()}"])
         if message.member == "GetAll":
             return Message.new_method_return(message, "a{sv}", [self._properties(message.path)])
-        if message.member != "StartUnit":
+        if message.member not in ("StartUnit", "RestartUnit"):
             return None
         unit = message.body[0]
         if self.refuse:
@@ -189,7 +190,8 @@ class FakeSystemd:
         unit = bytes.fromhex(path.rpartition("/")[2]).decode()
         active, sub = self.units.get(unit, ("inactive", "dead"))
         load = "loaded" if unit in self.units else "not-found"
-        return {"LoadState": Variant("s", load), "ActiveState": Variant("s", active), "SubState": Variant("s", sub)}
+        texts = {"LoadState": load, "ActiveState": active, "SubState": sub, "StatusText": self.status.get(unit, "")}
+        return {name: Variant("s", text) for name, text in texts.items()}
 
 
 class Daemon:
