@@ -100,12 +100,22 @@ def problem(run: Path, packages: Mapping[str, Unpacked], own: Callable[[str], st
                 return f"{file} needs {need}, which is missing"
             if not need.versions.contains(have, prereleases=True):
                 return f"{file} needs {need}, there is {have}"
+    return _overlap(run, packages)
+
+
+def _overlap(run: Path, names: Iterable[str]) -> str:
+    """Say which two have the same file, or one a file where the other has a folder."""
     owners: dict[str, str] = {}
-    for file in packages:
+    folders: dict[str, str] = {}
+    for file in names:
         for path in _content(_folder(run, file)):
-            if owners.setdefault(path, file) != file:
-                return f"{file} and {owners[path]} both have {path}"
-    return ""
+            other = owners.setdefault(path, file)
+            for parent in Path(path).parents:
+                folders.setdefault(parent.as_posix(), file)
+            if other != file:
+                return f"{file} and {other} both have {path}"
+    both = sorted(set(owners) & set(folders))
+    return f"{owners[both[0]]} and {folders[both[0]]} both have {both[0]}" if both else ""
 
 
 def commit(run: Path, names: Iterable[str]) -> None:

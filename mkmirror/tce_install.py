@@ -6,7 +6,7 @@ was done once per boot, for files that were not yet there (defect B27); here wha
 
 An extension that has files elsewhere is refused: what lies over /etc or /lib of a running system would change it.
 
-Source: protocol 5.2, 5.3 (tce-load); mount(8); systemd-run(1); systemd.unit(5) for the names of units.
+Source: protocol 5.2, 5.3 (tce-load); mount(8); ldconfig(8); systemd-run(1); systemd.unit(5) for the names of units.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mkcore.errors import BadInput, MkError, ToolFailed
-from mkmirror import host, overlay
+from mkcore import proc
+from mkcore.errors import BadInput, MkError
+from mkmirror import host, overlay, reserved
 from mkmirror.formats import sysext, tce
 from mkmirror.image import make_folders
 from mkmirror.names import show
@@ -102,6 +103,7 @@ def look_through(place: Path, name: str) -> Found:
     Folders outside its hierarchies are allowed as long as they are empty. OSError for an image that cannot be read.
     """
     hierarchies = [each.inside for each in overlay.hierarchies(Path())]
+    system = reserved.system_folders()
     seen = 0
     todo = [""]
     while todo:
@@ -116,6 +118,8 @@ def look_through(place: Path, name: str) -> Found:
                 todo.append(path)
             elif not inside:
                 raise BadInput(f"has {show(path)}, which is neither below usr/local nor below opt", name)
+            elif reserved.reason(path, system):
+                raise BadInput(f"has {show(path)}, which {reserved.reason(path, system)}", name)
             elif not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
                 raise BadInput(f"has {show(path)}, which is a device, pipe or socket", name)
     reached = tuple(each for each in hierarchies if (place / each).is_dir())
@@ -146,11 +150,15 @@ def merge(run: Path, names: Sequence[str], root: Path = Path("/")) -> None:
         overlay.apply(hierarchy, layers, marks)
 
 
-def refresh_libraries() -> None:
-    """Make the libraries of what was merged known to the linker. Raises ToolFailed."""
-    finished = host.run_as_pid1(["ldconfig"], timeout_s=LDCONFIG_TIMEOUT_S)
-    if not finished.ok:
-        raise ToolFailed(finished.describe())
+def refresh_libraries(root: Path = Path("/")) -> None:
+    """Make the libraries of what was merged known to the linker, behind the system's own. Raises ToolFailed.
+
+    By its own order, /usr/local/lib would come first, and an extension's libz or libssl be loaded into every program of
+    the system. What an extension has under the same name as the system is therefore not used.
+    """
+    folders = [*sorted((root / "usr/lib").glob("*-linux-gnu*")), root / "usr/lib64", root / "usr/lib"]
+    command = ["ldconfig", *(str(each) for each in folders if each.is_dir())]
+    proc.require(host.run_as_pid1(command, timeout_s=LDCONFIG_TIMEOUT_S))
 
 
 def start(name: str) -> str:

@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ from packaging.version import InvalidVersion, Version
 
 from mkcore import files
 from mkcore.errors import BadInput
+from mkmirror import reserved
 from mkmirror.formats.wheel import Metadata, Wheel, parse_metadata, parse_wheel
 from mkmirror.image import make_folders
 from mkmirror.names import require_inside, show
@@ -40,6 +42,10 @@ LIBRARY, COMMANDS = "lib", "local"
 """Folders of an unpacked wheel: modules, and what goes below /usr/local."""
 
 _CHUNK_BYTES = 1 << 20
+_END = struct.Struct("<4sHHHHIIH")  # end of central directory record
+_LOCATOR_BYTES = 20  # of ZIP64, just before it
+_MAX_DIRECTORY_BYTES = MAX_FILES * 200
+_ENCRYPTED = 1
 _DATA = {"purelib": LIBRARY, "platlib": LIBRARY, "scripts": f"{COMMANDS}/bin", "data": COMMANDS}
 _DATA_TOPS = ("bin", "etc", "games", "include", "lib", "libexec", "sbin", "share", "src")
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
@@ -77,9 +83,11 @@ def read_wheel(path: Path, file: str) -> Content:
     what is wrong with it, OSError.
     """
     wheel = parse_wheel(file)
+    size_bytes = path.stat().st_size
+    _require_few(path, size_bytes, file)
     try:
         with zipfile.ZipFile(path) as archive:
-            _require_small(archive, path.stat().st_size, file)
+            _require_small(archive, size_bytes, file)
             info = _info_folder(archive, wheel, file)
             _require_format(_text(archive, f"{info}/WHEEL", file), file)
             metadata = parse_metadata(_text(archive, f"{info}/METADATA", file), f"{file}: METADATA")
@@ -92,7 +100,10 @@ def read_wheel(path: Path, file: str) -> Content:
             text = _text(archive, points, file) if points in archive.namelist() else ""
     except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise BadInput(f"is no wheel that can be read: {error}", file) from None
-    return Content(wheel, metadata, entries, parse_commands(text, f"{file}: entry_points.txt"))
+    commands = parse_commands(text, f"{file}: entry_points.txt")
+    for name in commands:
+        _require_free(f"{COMMANDS}/bin/{name}", name, file)
+    return Content(wheel, metadata, entries, commands)
 
 
 def unpack(path: Path, content: Content, target: Path) -> None:
@@ -168,6 +179,19 @@ def _digest(text: str, where: str) -> tuple[str, bytes]:
     return algorithm, digest
 
 
+def _require_few(path: Path, size_bytes: int, file: str) -> None:
+    """Raise BadInput for an archive whose directory is too large to be read, as zipfile reads whatever it is."""
+    with open(path, "rb") as stream:
+        stream.seek(max(0, size_bytes - _END.size - _LOCATOR_BYTES))
+        tail = stream.read()
+    end = tail[-_END.size :]
+    if len(end) < _END.size or not end.startswith(b"PK\5\6"):
+        raise BadInput("is no ZIP archive, or has something behind its end", file)
+    directory_bytes = _END.unpack(end)[5]
+    if tail[: -_END.size].startswith(b"PK\6\7") or directory_bytes > _MAX_DIRECTORY_BYTES:
+        raise BadInput(f"has more than {MAX_FILES} files", file)
+
+
 def _require_small(archive: zipfile.ZipFile, size_bytes: int, file: str) -> None:
     members = archive.infolist()
     unpacked = sum(member.file_size for member in members)
@@ -177,6 +201,11 @@ def _require_small(archive: zipfile.ZipFile, size_bytes: int, file: str) -> None
         raise BadInput(f"becomes {unpacked} bytes, more than {MAX_UNPACKED_BYTES}", file)
     if unpacked > MAX_RATIO * size_bytes:
         raise BadInput(f"becomes {unpacked} bytes, more than {MAX_RATIO} times its size", file)
+    for member in members:  # of others, zipfile unpacks without a bound
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & _ENCRYPTED:
+            raise BadInput(f"{show(member.filename)} is compressed or encrypted as no wheel is", file)
+        if not 0 <= member.header_offset < size_bytes:
+            raise BadInput("is damaged: a file lies outside the archive", file)
 
 
 def _info_folder(archive: zipfile.ZipFile, wheel: Wheel, file: str) -> str:
@@ -239,6 +268,7 @@ def _entries(
         if size_bytes not in (-1, member.file_size):
             raise BadInput(f"{show(name)} has {member.file_size} bytes, RECORD says {size_bytes}", file)
         target, executable = _target(name, data, file)
+        _require_free(target, name, file)
         executable = executable or bool(member.external_attr >> 16 & 0o100)
         yield Entry(name, target, member.file_size, algorithm, digest, executable)
     missing = sorted(set(record) - seen)
@@ -259,13 +289,22 @@ def _target(name: str, data: str, file: str) -> tuple[str, bool]:
     return f"{_DATA[scheme]}/{inside}", scheme == "scripts"
 
 
+def _require_free(target: str, shown: str, file: str) -> None:
+    """Raise BadInput for what would lie in /usr/local where nothing may."""
+    top, _, inside = target.partition("/")
+    said = reserved.reason(f"usr/local/{inside}", reserved.system_folders()) if top == COMMANDS else ""
+    if said:
+        raise BadInput(f"{show(shown)} {said}", file)
+
+
 def _require_distinct(entries: tuple[Entry, ...], file: str) -> None:
     """Two files may not become one, and none a folder of another."""
-    targets = [entry.target for entry in entries]
-    folders = {parent.as_posix() for target in targets for parent in Path(target).parents}
-    for target in targets:
-        if target in folders or targets.count(target) > 1:
-            raise BadInput(f"{show(target)} would be written twice", file)
+    folders = {parent.as_posix() for entry in entries for parent in Path(entry.target).parents}
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.target in folders or entry.target in seen:
+            raise BadInput(f"{show(entry.target)} would be written twice", file)
+        seen.add(entry.target)
 
 
 def _checked(archive: zipfile.ZipFile, entry: Entry, file: str) -> Iterator[bytes]:
