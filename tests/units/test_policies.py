@@ -154,6 +154,9 @@ def test_udev_rule_starts_nothing_by_itself() -> None:
     assert len(guards) == program
     assert any('TEST!="/run/mk-facts"' in line for line in guards)
     assert any("is-active mk.slice" in line for line in guards)
+    assert 'SUBSYSTEM!="block|net|pci|ipmi|cpu", GOTO="mk_facts_end"' in guards
+    manual = (UNITS.parent / "man/mk-facts.8").read_text(encoding="utf-8")
+    assert "a disk, a network interface, a PCI function, a processor or a management controller" in manual
     assert lines[program:] == [
         'RUN+="/usr/bin/systemctl --no-block start mk-facts-hotplug.timer"',
         'LABEL="mk_facts_end"',
