@@ -201,7 +201,8 @@ def _judge(
 def _report(summary: str, result: Mapping[str, Module]) -> None:
     """Write the one event: what changed, then what of the lists did not and why."""
     others = [f"{name}: {each.reason}" for name, each in sorted(result.items()) if each.reason]
-    message = f"kernel modules: {summary or 'nothing changed'}" + (f" ({'; '.join(others)})" if others else "")
+    summary = summary or "nothing changed"
+    message = f"kernel modules: {summary}" + (f" ({'; '.join(others)})" if others else "")
     log_event(log, events.MODULES_LOADED, message, modules=summary)
 
 
