@@ -1,4 +1,4 @@
-"""Every parser of mk-facts, how it is given bytes, and the shapes that are damaged for it.
+"""Every parser of mk-facts and of what is installed, how it is given bytes, and the shapes that are damaged for it.
 
 A parser whose results feed others is called together with them, since what a parser lets through is what its users must
 bear. A new parser is one line here; a test holds the table complete.
@@ -16,6 +16,7 @@ from mkcore.jsonfields import parse_object
 from tests.fuzz import seeds
 
 PROBE = Path(__file__).resolve().parents[2] / "mkctl/probe"
+MIRROR = Path(__file__).resolve().parents[2] / "mkmirror"
 Call = Callable[[bytes], object]
 
 
@@ -196,6 +197,11 @@ def names(function: Any) -> Call:
     return lambda data: function(data, wanted, ["0200", "0300"])
 
 
+def placed(function: Any) -> Call:
+    """Give a parser of texts that names the place of what is wrong one."""
+    return lambda data: function(data.decode("utf-8", "replace"), "place")
+
+
 def counter(function: Any) -> Call:
     """A counter, as whatever a JSON document may hold."""
     return document(lambda found: [function(value) for value in found.values()])
@@ -214,7 +220,9 @@ class Parser:
     def call(self) -> Call:
         """What takes the bytes. Raises AttributeError or ImportError when there is no such parser (any more)."""
         module, _, function = self.name.partition("-")[0].partition(".")
-        package = "mkctl.probe" if (PROBE / f"{module}.py").exists() else "mkcore"
+        package = "mkcore"
+        for folder, name in ((MIRROR, "mkmirror"), (PROBE, "mkctl.probe")):
+            package = name if (folder / f"{module}.py").exists() else package
         found = importlib.import_module(f"{package}.{module}")
         return self.adapt(getattr(found, function))
 
@@ -256,10 +264,16 @@ PARSERS = (
     Parser("lscpu.parse_lscpu-json", lscpu, (seeds.LSCPU_JSON, *seeds.own("qemu-vm-lscpu.json")), True),
     Parser("lshw.parse_lshw", lshw, (seeds.LSHW, *seeds.own("lshw-qemu-q35.json")), True),
     Parser("model.parse_facts_file", facts_file, (seeds.FACTS_FILE,), True),
+    Parser("modules.parse_modinfo", text, (b"filename: /a.ko\ndepends: b,c\n",)),
     Parser("network.parse_lease", text, (b"ADDRESS=192.0.2.2\nSERVER_ADDRESS=192.0.2.1\n",)),
     Parser("network.parse_vlans", text, (b"VLAN Dev name | VLAN ID\nName-Type: x\neth0.5 | 5  | eth0\n",)),
     Parser("nvme.parse_count", counter, (b'{"a": "1,234", "b": 7, "c": 1.5, "d": true}',), True),
     Parser("nvme.parse_smart_log", plain, (seeds.NVME_LOG,), True),
+    Parser(
+        "overlay.parse_mountinfo",
+        text,
+        (b"22 28 0:20 / /sys rw,nosuid shared:7 - sysfs sysfs rw\n30 28 0:1 / /a\\040b rw",),
+    ),
     Parser("pci.parse_uevent", plain, (seeds.UEVENT,)),
     Parser("pci_names.find_names", names, (seeds.PCI_IDS,)),
     Parser("smart.parse_smartctl", plain, (*seeds.SMARTCTL, *seeds.captures("smartctl-json")), True),
@@ -280,6 +294,10 @@ PARSERS = (
     Parser("tpm.parse_get_capability", plain, (seeds.TPM_ANSWER,)),
     Parser("tpm.parse_tpm_caps", text, (seeds.TPM_CAPS,)),
     Parser("udev.parse_udev", text, (b"S:disk/by-id/x\nE:ID_FS_TYPE=ext4\nE:ID_SERIAL=a\\x20b\n",)),
+    Parser("unpack.parse_commands", placed, (b"[console_scripts]\na = b.c:d.e [x]\n; y\n[z]\nw",)),
+    Parser(
+        "unpack.parse_record", placed, (b"a/b.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\na/RECORD,,\n",)
+    ),
     Parser("vpd.parse_ata_page", plain, (seeds.VPD_ATA,)),
     Parser("vpd.parse_names_page", plain, (seeds.VPD_NAMES,)),
     Parser("vpd.parse_serial_page", plain, (seeds.VPD_SERIAL,)),
