@@ -30,6 +30,7 @@ from mkmirror.installed import Installed, read_installed
 from mkmirror.remote import Fetching
 from mkmirror.requests import Requests, read_requests
 from mkmirror.sources import Own
+from mkmirror.staged import Refused
 from mkmirror.when import detect_virtualization
 
 PUSHED_LIMIT_BYTES = 8 << 20
@@ -72,12 +73,9 @@ def report(result: Result) -> str:
     """Write what a run came to into the journal, a line for each refusal; return it in one sentence."""
     for problem in result.problems:
         log.warning("%s", problem)
-    silent = set(result.unreachable)
     for each in result.refused:
-        if each.reason not in silent:
-            message = each.reason if each.name in each.reason else f"{each.name}: {each.reason}"
-            text = f"{message}; it is left out ({each.by.value})"
-            journal.log_event(log, events.EXTENSION_REFUSED, text, extension=each.name, by=each.by.value)
+        if each.reason not in result.unreachable:
+            _report_refusal(each, is_news=each in result.staged.refused)
     for reason in result.unreachable:
         journal.log_event(log, events.MIRROR_UNREACHABLE, f"{reason}; tried again later")
     names = [each.name for each in result.staged.requests]
@@ -91,6 +89,17 @@ def report(result: Result) -> str:
     sentence = ", ".join(filter(None, parts))
     log.info("%s", sentence)
     return sentence
+
+
+def _report_refusal(refused: Refused, *, is_news: bool) -> None:
+    """Write one refusal as an event; what mk-extensions knows already is only mentioned."""
+    message = refused.reason if refused.name in refused.reason else f"{refused.name}: {refused.reason}"
+    text = f"{message}; it is left out ({refused.by.value})"
+    if is_news:
+        fields = {"extension": refused.name, "by": refused.by.value}
+        journal.log_event(log, events.EXTENSION_REFUSED, text, **fields)
+    else:
+        log.info("%s", text)
 
 
 def read_used(paths: Paths) -> Effective:

@@ -30,10 +30,14 @@ class Own:
     packages: str = "http://localhost:2158/gem-mirror"
 
     def has(self, uri: str) -> bool:
-        """Tell whether an address is one of this machine's own mirror, by port, on whatever name of loopback."""
+        """Tell whether an address is one of this machine's own mirror, by port, on whatever name of loopback.
+
+        So are the addresses that stock servers push, whatever this instance has.
+        """
         port = _port(uri)
         host = urlsplit(uri).hostname or "" if port else ""
-        return (host == "localhost" or is_loopback(host)) and port in (_port(self.extensions), _port(self.packages))
+        own = {_port(each) for each in (self.extensions, self.packages, Own.extensions, Own.packages)}
+        return (host == "localhost" or is_loopback(host)) and port in own
 
 
 @dataclass(frozen=True)
