@@ -136,7 +136,7 @@ def test_server_stands_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mkctl.service", "mkweb.service", "mkmirror.service", "mk-facts.service", "mk-fetch.service"]
+    "name", ["mkctl.service", "mkweb.service", "mkmirror.service", "mk-facts.service", "mk-fetch.service", "mk-extensions.service"]
 )
 def test_systemd_never_gives_up(name: str) -> None:
     """No number of starts ends a service for good, and none of them orders itself after the network being online."""
@@ -170,6 +170,17 @@ def test_controller_waits_for_the_bus_alone() -> None:
     assert parsed.get("Unit", "After").split() == ["network.target", "dbus.socket"]
     assert not parsed.has_option("Unit", "Wants") and not parsed.has_option("Unit", "Requires")
     assert parsed.get("Service", "BusName") == "org.mksuite.Controller1"
+
+
+def test_what_was_fetched_is_installed_however_fetching_ended() -> None:
+    """A failed mk-fetch is tried again, which triggers no other unit: the file that it wrote does. Facts follow."""
+    fetch, install, watch = unit("mk-fetch.service"), unit("mk-extensions.service"), unit("mk-extensions.path")
+    assert (fetch.get("Service", "Type"), fetch.get("Service", "Restart")) == ("oneshot", "on-failure")
+    assert fetch.get("Unit", "OnSuccess") == "mk-extensions.service"
+    assert watch.options("Path") == ["PathChanged"]
+    assert watch.get("Path", "PathChanged") == "/run/mk-fetch/staged.json"
+    assert "mk-fetch.service" in install.get("Unit", "After").split()
+    assert install.get("Unit", "OnSuccess") == install.get("Unit", "OnFailure") == "mk-facts.service"
 
 
 def test_sockets_are_local_and_named() -> None:
