@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mkcore.files import list_names, read_line
+from mkcore.files import link_name, list_names, read_line
 from mkcore.jsonfields import Json
 from mkctl.probe.junk import is_junk
 
 _ETHERNET = "1"
 _PERMANENT = "0"
+_LOCAL = frozenset("2367abef")  # second digit of an address: locally administered, or of a group
 _BOND_KEEPS = "bonding_slave/perm_hwaddr"  # a bond gives all of its NICs one address, and theirs back when it ends
 
 
@@ -53,4 +54,12 @@ def _has_address(folder: Path) -> bool:
         and read_line(folder / "type") == _ETHERNET
         and (read_line(folder / "addr_assign_type") in (_PERMANENT, "") or (folder / _BOND_KEEPS).exists())
         and not is_junk(read_line(folder / "address"))
+        and not _is_shared(folder)
     )
+
+
+def _is_shared(folder: Path) -> bool:
+    """Tell whether a NIC is on USB with an address that nobody assigned to its maker: BMCs plug such a one into each of
+    their machines, some all with the same address."""
+    device = link_name(folder / "device")  # "1-3.1:2.0" on USB, "0000:01:00.0" on PCI
+    return ":" in device and "-" in device and read_line(folder / "address")[1:2].lower() in _LOCAL

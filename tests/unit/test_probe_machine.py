@@ -171,6 +171,28 @@ def test_burnt_in_addresses(tmp_path: Path, changed: dict[str, str], has_address
     assert read_has_address(tmp_path) is has_address
 
 
+@pytest.mark.parametrize(
+    ("address", "device", "has_address"),
+    [
+        ("0a:ca:fe:f0:0d:04", "usb1/1-3/1-3.1/1-3.1:2.0", False),
+        ("34:80:0d:01:02:03", "usb1/1-3/1-3.1/1-3.1:2.0", True),
+        ("52:54:00:12:34:56", "0000:00:03.0/virtio0", True),
+        ("52:54:00:12:34:56", "0000:00:03.0", True),
+    ],
+)
+def test_the_nic_that_a_bmc_plugs_in_is_no_identity(
+    tmp_path: Path, address: str, device: str, has_address: bool
+) -> None:
+    """One maker's have the same address in each of its machines."""
+    files: Files = {
+        "class/net/n0/type": "1",
+        "class/net/n0/address": address,
+        "class/net/n0/device": f"-> ../../../devices/{device}",
+        f"devices/{device}/": "",
+    }
+    assert read_has_address(make_tree(tmp_path, files)) is has_address
+
+
 def test_boot_mode(tmp_path: Path) -> None:
     assert read_boot_mode(tmp_path, has_smbios=False) == {}
     assert read_boot_mode(tmp_path, has_smbios=True) == {"boot_mode": "bios"}
