@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mkcore.errors import NotReady
 from mkcore.jsonfields import Json
 from mkctl.cli.lookup import find_values
@@ -15,7 +17,8 @@ Explanation = dict[str, Json]
 
 
 def explain(name: str, view: FactsView, content: FactsFile) -> list[Explanation]:
-    """Return an explanation for each thing that has the name: a fact, a structured fact, a part of the inventory.
+    """Return an explanation for each thing that has the name: a fact, a structured fact, a part of the inventory; of a
+    pattern, for each fact that it matches.
 
     `content` is the whole facts.json. Raises NotReady for a name that is neither collected nor known.
     """
@@ -23,20 +26,22 @@ def explain(name: str, view: FactsView, content: FactsFile) -> list[Explanation]
     flat = {**content.facts, **{key: value for key, value in sent.items() if key not in content.structured}}
     flat.pop(INVENTORY_FACT, None)
     found: list[Explanation] = []
-    if name in flat:
-        custom = name in content.custom_names
-        origin = [CUSTOM] if custom else find_origin(name, FLAT)
-        kind = "custom" if custom else set_of(name)
-        found.append(_explanation(name, flat[name], origin, kind) | _collector(content, name, "facts"))
+    for key, value in find_values(name, [flat]).items():
+        top = _top(key, flat)
+        custom = top in content.custom_names
+        origin = [CUSTOM] if custom else find_origin(top, FLAT)
+        kind = "custom" if custom else set_of(top)
+        found.append(_explanation(key, value, origin, kind) | _collector(content, top, "facts"))
     found += _inside(name, content, "structured", STRUCTURED)
     found += _inside(name.removeprefix(f"{INVENTORY_FACT}."), content, "inventory", INVENTORY)
     if name == INVENTORY_FACT:
-        found.append(_explanation(name, "", find_origin(name, FLAT), "inventory"))
+        found.append(_explanation(name, {**content.inventory} or None, find_origin(name, FLAT), "inventory"))
     if not found:
-        known = find_origin(name, FLAT)
+        known = [] if set(name) & set("*?[") else find_origin(name, FLAT)
         if not known:
             raise NotReady(f"no fact of the name {name}")
-        found.append(_explanation(name, "", known, set_of(name)) | {"collector": "none: this machine has no such fact"})
+        none: Explanation = {"collector": "none: this machine has no such fact"}
+        found.append(_explanation(name, None, known, set_of(name)) | none)
     return [each | _fate(each, view, sent) for each in found]
 
 
@@ -46,9 +51,14 @@ def _inside(name: str, content: FactsFile, kind: str, table: tuple[Origin, ...])
     values = find_values(name, [tree])
     if not values:
         return []
-    top = next((key for key in tree if name == key or name.startswith(f"{key}.")), name)
+    top = _top(name, tree)
     value: Json = next(iter(values.values())) if len(values) == 1 else f"{len(values)} values"
     return [_explanation(name, value, find_origin(top, table), kind) | _collector(content, top, kind)]
+
+
+def _top(name: str, tree: Mapping[str, Json]) -> str:
+    """The key of the tree in which the value of this name lies."""
+    return next((key for key in tree if name == key or name.startswith(f"{key}.")), name)
 
 
 def _explanation(name: str, value: Json, origin: list[Origin], kind: str) -> Explanation:
@@ -75,12 +85,11 @@ def _collector(content: FactsFile, name: str, part: str) -> Explanation:
 
 def _fate(each: Explanation, view: FactsView, sent: dict[str, Json]) -> Explanation:
     name, kind = str(each["name"]), str(each["set"])
-    top = name.split(".")[0] if kind == "structured" and name not in sent else name
-    top = INVENTORY_FACT if kind == "inventory" else top
+    top = INVENTORY_FACT if kind == "inventory" else _top(name, sent)
     if kind not in view.sets:
         return {"sent": f"no: the set {kind} is not in facts.sets"}
     if top not in sent:
-        excluded = view.is_excluded(top)
+        excluded = view.is_excluded(top) or view.is_excluded(top.split(".")[0])
         return {"sent": "no: facts.exclude matches its name" if excluded else "no: nothing was collected"}
     path = f"{INVENTORY_FACT}.{name}" if kind == "inventory" and name != INVENTORY_FACT else name
     volatile = not find_values(path, [view.steady(sent)])

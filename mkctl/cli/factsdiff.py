@@ -53,8 +53,8 @@ def find_changes(view: FactsView, before: dict[str, Json], after: dict[str, Json
     return found
 
 
-def show_changes(changes: list[Change], server: str, as_json: bool) -> None:
-    """Print the changes, one line each: - removed, + added, ~ changed."""
+def show_changes(changes: list[Change], server: str, as_json: bool, chosen: bool = False) -> None:
+    """Print the changes, one line each: - removed, + added, ~ changed. chosen: others were not asked for."""
     if as_json:
         document: dict[str, Json] = {"server": server}
         for kind in ("added", "removed", "changed"):
@@ -72,7 +72,7 @@ def show_changes(changes: list[Change], server: str, as_json: bool) -> None:
         }
         print(lines[each.kind] + remark)
     if not changes:
-        print(f"nothing changed since the registration with {server}")
+        print(f"nothing {'of that name ' if chosen else ''}changed since the registration with {server}")
 
 
 def _as_json(change: Change) -> Json:

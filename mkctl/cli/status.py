@@ -101,9 +101,10 @@ def _ago(then_usec: int, now_usec: int) -> str:
 
 
 def _last_checkin(status: Status, now_usec: int) -> str:
-    failed = f"; {status.failed_checkins} failed since" if status.failed_checkins else ""
+    failed = f"; {status.failed_checkins} failed" if status.failed_checkins else ""
     if not status.last_checkin_usec:
         return f"none yet{failed}"
+    failed += " since" if failed else ""
     said = f", the server said {status.last_command}" if status.last_command else ""
     return f"{_ago(status.last_checkin_usec, now_usec)}{said}{failed}"
 

@@ -106,7 +106,7 @@ def _take(found: Found, entry: os.DirEntry[str]) -> None:
     if not reason and not (name.isascii() and name.isprintable() and " " not in name):
         reason = "the name has blanks or letters beyond ASCII"
     if not reason and ending in _YAML:
-        reason = "YAML is not read; write JSON (.json) or lines of name=value (.txt)"
+        reason = "YAML is not read: write JSON (.json) or lines of name=value (.txt)"
     if reason:
         found.refuse(entry.path, reason)
     elif ending in _PLAIN:
@@ -181,7 +181,7 @@ def parse_facts(data: bytes, where: str, as_json: bool) -> tuple[dict[str, Json]
         data.decode()
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
-        wrong.append(f"{where}: line {number} is not UTF-8; what cannot be read of it is sent as U+FFFD")
+        wrong.append(f"{where}: line {number} is not UTF-8: what cannot be read of it is sent as U+FFFD")
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
         text = line.strip()
         name, equals, value = text.partition("=")

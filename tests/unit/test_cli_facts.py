@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,50 @@ def test_names_with_dots_reach_into_structures(node: Node, names: list[str], fou
     assert node.run(*names).splitlines() == found
 
 
+def test_what_is_not_sent_is_not_called_unknown(node: Node) -> None:
+    assert node.run("kernel", "rack", status=75) == "mkctl: not sent: kernel (mkctl facts --explain kernel)\n"
+    assert node.json("mk_inventory.disks.sda.serial") == {"mk_inventory.disks.sda.serial": "D1"}
+    assert node.json("mk_inventory") == {"mk_inventory": {"schema_version": 1, **INVENTORY}}
+
+
+def test_what_of_the_configuration_is_not_used_is_said_beside_the_facts(node: Node) -> None:
+    """Whoever mistypes a set sees facts as before, and must not have to guess why."""
+    node.write("etc/mk/mk.toml", '[facts]\nsets = ["hardwere"]\n')
+    assert main(["facts", "--root", str(node.path), "rack"]) == 0
+    captured = node.out.readouterr()
+    assert captured.out == "rack = 12\n"
+    assert captured.err.startswith(f"mkctl: not used: {node.path}/etc/mk/mk.toml: line 2: facts.sets: ")
+
+
+def test_no_facts_at_all_are_no_empty_screen(node: Node) -> None:
+    assert main(["facts", "--root", str(node.path), "--set", "json", "--json"]) == 0
+    captured = node.out.readouterr()
+    assert json.loads(captured.out) == {}
+    assert captured.err == "mkctl: no facts would be sent: see facts.sets and facts.exclude (mkctl config)\n"
+
+
+def test_who_may_not_read_the_facts_is_told_so(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = node.path / "run/mk-facts/facts.json"
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        message = node.run(status=77)
+    assert message == f"mkctl: {path}: permission denied; run as root or as a member of group mkctl\n"
+    path.unlink()
+    assert node.run(status=75) == f"mkctl: {path}: no facts yet (systemctl start mk-facts.service)\n"
+
+
+def test_a_reader_that_goes_is_no_failure(node: Node) -> None:
+    command = [sys.executable, "-m", "mkctl", "facts", "--root", str(node.path), "--schema"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
 def test_names_that_are_none(node: Node) -> None:
     for name in ("nothing", "networking.none", "disks.sdz.size_bytes", "disks.sda.size_bytes.x"):
         assert node.run(name, status=75) == f"mkctl: no fact of the name {name}\n"
@@ -126,7 +172,10 @@ def test_the_inventory_document(node: Node) -> None:
         "disks.sda.serial": "D1",
         "disks.nvme0n1.serial": "D2",
     }
-    assert node.run("--inventory", "bmc", status=75) == "mkctl: no fact of the name bmc\n"
+    assert node.run("--inventory", "bmc", status=75) == "mkctl: nothing in the inventory has the name bmc\n"
+    assert json.loads(node.run("--inventory", "mk_inventory.disks.sda.serial")) == {
+        "mk_inventory.disks.sda.serial": "D1"
+    }
 
 
 def test_the_schema_needs_no_facts(tmp_path: Path, capsys: Out) -> None:
@@ -134,14 +183,21 @@ def test_the_schema_needs_no_facts(tmp_path: Path, capsys: Out) -> None:
     schema = json.loads(capsys.readouterr().out)
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["properties"]["schema_version"]["const"] == 1
+    assert main(["facts", "--schema", "disks", "--root", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"disks": schema["properties"]["disks"]}
+    assert main(["facts", "--schema", "disk", "--root", str(tmp_path)]) == 75
+    assert capsys.readouterr().err == "mkctl: nothing in the schema has the name disk\n"
 
 
 def test_what_each_collector_cost(node: Node) -> None:
     lines = node.run("--timing").splitlines()
-    assert lines[0].split() == ["COLLECTOR", "STATUS", "MS", "FACTS"]
-    assert lines[1].split(maxsplit=4) == ["ipmi", "timed_out", "10000", "0", "did not end within 10 s"]
-    assert lines[2].split() == ["lshw", "ok", "912", "3"]
+    assert lines[0].split() == ["COLLECTOR", "STATUS", "MS", "FACTS", "STRUCTURED", "INVENTORY"]
+    assert lines[1].split() == ["ipmi", "timed_out", "10000", "0", "0", "0"]
+    assert lines[2] == "  did not end within 10 s"
+    assert lines[3].split() == ["lshw", "ok", "912", "3", "0", "0"]
+    assert lines[4].split() == ["pci", "ok", "20", "0", "0", "4"]
     assert lines[-1].startswith("collection 3 of this boot, ")
+    assert node.run("--timing", "lshv", status=75) == "mkctl: no collector of the name lshv\n"
     timing = node.json("--timing", "lshw")
     assert timing == {
         "lshw": {"status": "ok", "duration_ms": 912, "error": "", "facts": 3, "structured": 0, "inventory": 0}
@@ -174,6 +230,7 @@ def test_what_changed_since_the_registration(node: Node) -> None:
         "+ rack = 12",
     ]
     assert node.run("--diff", *sets, "mk_hw_nic*").splitlines() == ["~ mk_hw_nic_count = 1 -> 2"]
+    assert node.run("--diff", *sets, "mk_hw_mem*").startswith("nothing of that name changed since the registration")
     document = node.json("--diff", *sets)
     assert document["server"] == "http://192.0.2.1"
     assert document["added"] == {"rack": {"after": "12", "volatile": False}}
@@ -203,7 +260,7 @@ def test_what_changed_since_the_registration(node: Node) -> None:
 )  # fmt: skip
 def test_where_a_fact_comes_from(node: Node, name: str, lines: list[str]) -> None:
     shown = [" ".join(line.split()) for line in node.run("--explain", name).splitlines()]
-    assert shown[0].startswith(f"{name} =")
+    assert shown[0].startswith(name if "nothing was collected" in lines[-1] else f"{name} =")
     assert set(lines) <= set(shown), shown
 
 
@@ -213,7 +270,26 @@ def test_volatile_values_of_the_inventory_are_explained(node: Node) -> None:
     assert (speed["value"], speed["change"]) == (1000, "no reason to register again")
     assert (serial["value"], serial["change"]) == ("S1", "makes the node register again")
     assert node.json("--set", "inventory", "--explain", "mk_inventory")[0]["sent"] == "yes"
+    assert node.json("--explain", "mk_inventory")[0]["value"] == {"schema_version": 1, **INVENTORY}
     assert node.run("--explain", "no_such_fact", status=75) == "mkctl: no fact of the name no_such_fact\n"
+
+
+def test_patterns_and_values_in_the_site_s_facts_are_explained(node: Node) -> None:
+    collectors = {**COLLECTORS, "custom": {"status": "ok", "facts": ["place", "mk_hw_own"]}}
+    facts = {**FACTS, "place": {"row": 3, "unit": 17}, "mk_hw_own": "1"}
+    node.write("run/mk-facts/facts.json", {
+        "version": 1, "generation": 3, "complete": True, "boottime_usec": 1, "uevent_seqnum": 1,
+        "collectors": collectors, "facts": facts,
+    })  # fmt: skip
+    assert [(each["name"], each["set"]) for each in node.json("--explain", "mk_hw_*")] == [
+        ("mk_hw_nic_count", "hardware"), ("mk_hw_cpu0_size", "hardware"), ("mk_hw_x_json_str", "json"),
+        ("mk_hw_own", "custom"),
+    ]  # fmt: skip
+    (unit,) = node.json("--explain", "place.unit")
+    assert (unit["name"], unit["value"], unit["set"], unit["sent"]) == ("place.unit", 17, "custom", "yes")
+    node.write("etc/mk/mk.toml", '[facts]\nexclude = "^place$"\n')
+    assert node.json("--explain", "place.unit")[0]["sent"] == "no: facts.exclude matches its name"
+    assert node.run("--explain", "mk_ipmi*", status=75) == "mkctl: no fact of the name mk_ipmi*\n"
 
 
 def test_only_one_question_at_a_time(node: Node) -> None:

@@ -110,7 +110,7 @@ def test_a_broken_one_costs_only_itself_and_is_named(tmp_path: Path) -> None:
         f'{folder}/lines.txt: line 1 is not name=value: "a line"',
         f'{folder}/lines.txt: "bad name" cannot be the name of a fact',
         f"{folder}/big.txt: larger than {LIMIT_BYTES} bytes",
-        f"{folder}/facts.yaml: YAML is not read; write JSON (.json) or lines of name=value (.txt)",
+        f"{folder}/facts.yaml: YAML is not read: write JSON (.json) or lines of name=value (.txt)",
         f"{folder}/plain: neither .json nor .txt nor executable",
         f"{folder}/folder: is not a file",
         f"{folder}/link.txt: is a link; only links to /dev/null are allowed",
@@ -166,7 +166,7 @@ def test_texts_that_other_systems_wrote(tmp_path: Path) -> None:
     }
     latin = tmp_path / ETC / "latin.txt"
     assert collect(tmp_path)["custom"].error == (
-        f"{latin}: line 2 is not UTF-8; what cannot be read of it is sent as U+FFFD; "
+        f"{latin}: line 2 is not UTF-8: what cannot be read of it is sent as U+FFFD; "
         f'{latin}: "cl\\ufffd" cannot be the name of a fact'
     )
 
