@@ -114,7 +114,7 @@ def test_belongs_to_the_target(path: Path) -> None:
 
 
 def test_target_wants_what_starts_by_itself() -> None:
-    """Sockets, timer, controller, one collection and what is to be fetched; the servers behind the sockets start on demand."""
+    """Sockets, timer, controller, one collection, what is to be fetched; servers behind sockets start on demand."""
     wanted = unit("mk.target").get("Unit", "Wants").split()
     others = {
         "mk.target",
@@ -135,12 +135,10 @@ def test_server_stands_alone() -> None:
     assert not [line for line in directives if "mk.target" in line or "mk.slice" in line]
 
 
-@pytest.mark.parametrize(
-    "name", ["mkctl.service", "mkweb.service", "mkmirror.service", "mk-facts.service", "mk-fetch.service", "mk-extensions.service"]
-)
+@pytest.mark.parametrize("name", ["mkctl", "mkweb", "mkmirror", "mk-facts", "mk-fetch", "mk-extensions"])
 def test_systemd_never_gives_up(name: str) -> None:
     """No number of starts ends a service for good, and none of them orders itself after the network being online."""
-    parsed = unit(name)
+    parsed = unit(f"{name}.service")
     assert parsed.get("Unit", "StartLimitIntervalSec") == "0"
     assert "network-online.target" not in parsed.get("Unit", "After", fallback="")
 
@@ -173,12 +171,12 @@ def test_controller_waits_for_the_bus_alone() -> None:
 
 
 def test_what_was_fetched_is_installed_however_fetching_ended() -> None:
-    """A failed mk-fetch is tried again, which triggers no other unit: the file that it wrote does. Facts follow."""
-    fetch, install, watch = unit("mk-fetch.service"), unit("mk-extensions.service"), unit("mk-extensions.path")
+    """A failed mk-fetch is tried again, which triggers no other unit; one that was stopped installs nothing."""
+    fetch, install = unit("mk-fetch.service"), unit("mk-extensions.service")
     assert (fetch.get("Service", "Type"), fetch.get("Service", "Restart")) == ("oneshot", "on-failure")
-    assert fetch.get("Unit", "OnSuccess") == "mk-extensions.service"
-    assert watch.options("Path") == ["PathChanged"]
-    assert watch.get("Path", "PathChanged") == "/run/mk-fetch/staged.json"
+    started = fetch.get("Service", "ExecStopPost")
+    assert started.startswith("-+/bin/sh -c '[ \"$EXIT_CODE\" != exited ] || ")
+    assert started.endswith("systemctl --no-block start mk-extensions.service'")
     assert "mk-fetch.service" in install.get("Unit", "After").split()
     assert install.get("Unit", "OnSuccess") == install.get("Unit", "OnFailure") == "mk-facts.service"
 
