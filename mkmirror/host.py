@@ -41,6 +41,7 @@ def run_as_pid1(argv: Sequence[str], *, timeout_s: float, limit_bytes: int = 1 <
     Never raises for what it does; `argv` of the result is the program's own, so that `describe` names it.
     """
     command = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", "--service-type=exec", _SLICE]
+    command += ["--setenv=PATH"]  # ours, in which the system's programs come before those of extensions
     command += [f"--property=RuntimeMaxSec={timeout_s:g}", "--", *map(_literal, argv)]
     finished = proc.run(command, timeout_s=timeout_s + _ANSWER_S, limit_bytes=limit_bytes)
     return finished if finished.outcome is proc.Outcome.MISSING else finished._replace(argv=tuple(argv))

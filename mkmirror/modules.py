@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mkcore import events, files, proc
-from mkcore.errors import BadInput
+from mkcore.errors import BadInput, ToolFailed
 from mkcore.journal import log_event
+from mkmirror import host
 from mkmirror.formats import kmod, tce
 from mkmirror.installed import Module
 from mkmirror.staged import Modules
@@ -37,6 +38,10 @@ FILE_LIMIT_BYTES = 16 << 20
 
 _AT_ONCE = 100  # files that modinfo is asked for in one run
 _IFF_UP = 1
+_INTERFACES = (
+    'cd -- "$1" && for each in *; do [ ! -e "$each/device/driver/module" ] || '
+    'echo "$each $(cat "$each/flags") $(readlink "$each/device/driver/module")"; done'
+)
 _DRIVERS = "kernel/drivers/"
 _ENDING = re.compile(r"\.ko(?:\.(?:gz|xz|zst|bz2))?\Z")
 
@@ -142,15 +147,23 @@ def parse_modinfo(text: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def interfaces_of(name: str, sys: Path) -> list[str]:
-    """Return the network interfaces that are up and driven by the module `name`, e.g. ["eth0"]."""
-    net = sys / "class/net"
-    found: list[str] = []
-    for interface in files.list_names(net):
-        flags = files.read_line(net / interface / "flags")
-        up = re.fullmatch(r"0x[0-9a-fA-F]{1,8}", flags) is not None and bool(int(flags, 16) & _IFF_UP)
-        if up and files.link_name(net / interface / "device/driver/module") == name:
-            found.append(interface)
+def read_interfaces(sys: Path) -> dict[str, list[str]]:
+    """Return the network interfaces that are up, by the kernel's name of their driver's module: e1000 -> [eth0].
+
+    The host looks, because a service without a network sees no interfaces in /sys. Raises ToolFailed.
+    """
+    command = ["sh", "-c", _INTERFACES, "sh", str(sys / "class/net")]
+    return parse_interfaces(
+        proc.require(host.run_as_pid1(command, timeout_s=TOOL_TIMEOUT_S)).decode("utf-8", "replace")
+    )
+
+
+def parse_interfaces(text: str) -> dict[str, list[str]]:
+    """Parse lines of an interface, its flags (0x1003) and where the link to its driver's module leads."""
+    found: dict[str, list[str]] = {}
+    for words in map(str.split, text.splitlines()):
+        if len(words) == 3 and re.fullmatch(r"0x[0-9a-fA-F]{1,8}", words[1]) and int(words[1], 16) & _IFF_UP:
+            found.setdefault(kmod.module_name(words[2]), []).append(words[0])
     return found
 
 
@@ -167,17 +180,30 @@ def _sort_out(
     reasons = {kmod.module_name(each.entry): each.reason for each in first.skipped}
     skipped = frozenset(each.entry for each in first.skipped)
     todo: list[str] = []
+    used = _used(where, entries, loaded)
     for entry in entries:
         name = kmod.module_name(entry)
         if entry in skipped:
             continue
         if name in loaded and name in before and before[name].state in ("loaded", "replaced"):
             reasons[name] = before[name].reason
-        elif name in loaded and name not in catalogue.brought and interfaces_of(name, where.sys):
-            reasons[name] = f"drives {', '.join(interfaces_of(name, where.sys))}, which is up"
+        elif name in used and name not in catalogue.brought:
+            reasons[name] = used[name]
         else:
             todo.append(entry)
     return reasons, todo
+
+
+def _used(where: Places, entries: Sequence[str], loaded: Mapping[str, kmod.Loaded]) -> dict[str, str]:
+    """Return why loaded modules should stay: by their names what they drive."""
+    if not any(kmod.module_name(entry) in loaded for entry in entries):
+        return {}
+    try:
+        drivers = read_interfaces(where.sys)
+    except ToolFailed as error:  # then nobody knows whether the network would be cut off
+        log.warning("loaded modules stay: %s", error)
+        return dict.fromkeys(loaded, "may drive an interface that is up")
+    return {name: f"drives {', '.join(interfaces)}, which is up" for name, interfaces in drivers.items()}
 
 
 def _judge(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mkcore import files, proc
-from mkcore.errors import BadInput
+from mkcore.errors import BadInput, MkError
 from mkmirror import host
 
 MOUNT_TIMEOUT_S = 60.0
@@ -31,7 +31,10 @@ MARKS = "tce.installed"
 _ORIGINAL = "original"
 _LAYERS = "layers"
 _MOUNT = 'cd -- "$1" && LIBMOUNT_FORCE_MOUNT2=always exec mount -t overlay -o "$2" -- "$3" "$4"'
-_SWITCH = 'if [ "$3" = 1 ]; then umount --lazy -- "$2" || exit; fi; exec mount --bind -- "$1" "$2"'
+_UNBIND = (
+    'while grep -F -- " $1 " /proc/self/mountinfo | grep -q " - overlay $2 "; do umount --lazy -- "$1" || exit; done'
+)
+_SWITCH = f'{_UNBIND}; [ -z "$3" ] || exec mount --bind -- "$3" "$1"'
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -107,15 +110,15 @@ def apply(hierarchy: Hierarchy, layers: Sequence[Path], marks: Sequence[str] = (
     if current is not None and bound and files.read_text_if_any(current / _LAYERS) == wanted:
         return
     if not layers and not marks and not written:
-        if current is not None and bound:
-            host.unmount(hierarchy.target)
+        if current is not None:
+            _switch(hierarchy.target, "")
         _forget(hierarchy, numbers, frozenset())
         return
     new = hierarchy.state / str((numbers[-1] if numbers else 0) + 1)
     try:
         _mount(hierarchy, new, [*written, *layers], marks)
-        _switch(new / "merged", hierarchy.target, bound and current is not None)
-    except BaseException:
+        _switch(hierarchy.target, str(new / "merged"))
+    except (MkError, OSError):
         _forget(hierarchy, [int(new.name)], frozenset())
         raise
     files.write_atomic(new / _LAYERS, wanted.encode())
@@ -141,8 +144,9 @@ def _mount(hierarchy: Hierarchy, new: Path, above: Sequence[Path], marks: Sequen
     proc.require(host.run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S))
 
 
-def _switch(merged: Path, target: Path, bound: bool) -> None:
-    command = ["sh", "-c", _SWITCH, "sh", str(merged), str(target), "1" if bound else "0"]
+def _switch(target: Path, merged: str) -> None:
+    """Take away what is shown in the folder by us, and show this overlay, if any; the host looks what there is."""
+    command = ["sh", "-c", _SWITCH, "sh", str(target), SOURCE, merged]
     proc.require(host.run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S))
 
 

@@ -21,7 +21,7 @@ from packaging.tags import Tag, sys_tags
 from packaging.version import InvalidVersion, Version
 
 from mkcore import files
-from mkcore.errors import BadInput
+from mkcore.errors import BadInput, MkError
 from mkmirror.formats import wheel
 from mkmirror.image import make_folders
 from mkmirror.unpack import COMMANDS, LIBRARY, TEXT_LIMIT_BYTES, Content, read_wheel, unpack
@@ -70,7 +70,7 @@ def prepare(run: Path, file: str, path: Path, tags: Optional[Sequence[Tag]] = No
             unpack(path, content, partial)
             _write_commands(content, partial, library_of(run))
             files.place(partial, target, mode=0o755)
-        except BaseException:
+        except (MkError, OSError):
             files.remove_tree(partial)
             raise
     return _describe(content.metadata)
@@ -137,7 +137,7 @@ def commit(run: Path, names: Iterable[str]) -> None:
                     make_folders((new / path).parent)
                     files.share(folder / path, new / path)
             files.point(library_of(run), new / LIBRARY)
-        except BaseException:
+        except (MkError, OSError):
             files.remove_tree(new)
             raise
     else:

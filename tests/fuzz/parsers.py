@@ -264,6 +264,7 @@ PARSERS = (
     Parser("lscpu.parse_lscpu-json", lscpu, (seeds.LSCPU_JSON, *seeds.own("qemu-vm-lscpu.json")), True),
     Parser("lshw.parse_lshw", lshw, (seeds.LSHW, *seeds.own("lshw-qemu-q35.json")), True),
     Parser("model.parse_facts_file", facts_file, (seeds.FACTS_FILE,), True),
+    Parser("modules.parse_interfaces", text, (b"eth0 0x1003 ../../module/e1000\nlo\n",)),
     Parser("modules.parse_modinfo", text, (b"filename: /a.ko\ndepends: b,c\n",)),
     Parser("network.parse_lease", text, (b"ADDRESS=192.0.2.2\nSERVER_ADDRESS=192.0.2.1\n",)),
     Parser("network.parse_vlans", text, (b"VLAN Dev name | VLAN ID\nName-Type: x\neth0.5 | 5  | eth0\n",)),

@@ -25,6 +25,12 @@ echo "rmmod $1" >>"$MACHINE/did"
 if [ -e "$MACHINE/stuck" ]; then echo "rmmod: ERROR: Module $1 is busy" >&2; exit 1; fi
 sed -i "/^$1 /d" "$MACHINE/proc/modules"
 """
+SYSTEMD_RUN = r"""#!/bin/bash
+[ ! -e "$MACHINE/deaf" ] || exit 1
+while [ "$1" != -- ]; do shift; done
+shift
+exec "${@//\$\$/\$}"
+"""
 MODINFO = r"""#!/bin/sh
 for file; do
   echo "filename:       $file"
@@ -41,9 +47,10 @@ class Machine:
         self.top = top
         self.places = modules.Places(top / "kernel", top / "local", top / "proc", top / "sys")
         self.caplog = caplog
-        for each in (*self.places, top / "bin"):
+        for each in (*self.places, top / "bin", top / "sys/class/net"):
             each.mkdir(parents=True, exist_ok=True)
-        for name, text in (("insmod", INSMOD), ("rmmod", RMMOD), ("modinfo", MODINFO)):
+        tools = (("insmod", INSMOD), ("rmmod", RMMOD), ("modinfo", MODINFO), ("systemd-run", SYSTEMD_RUN))
+        for name, text in tools:
             (top / "bin" / name).write_text(text)
             (top / "bin" / name).chmod(0o755)
         self.loaded()
@@ -69,7 +76,8 @@ class Machine:
         folder = self.places.sys / "class/net" / name
         (folder / "device/driver").mkdir(parents=True)
         (folder / "flags").write_text(f"{flags}\n")
-        (folder / "device/driver/module").symlink_to(f"/sys/module/{driver}")
+        (self.places.sys / "module" / driver).mkdir(parents=True, exist_ok=True)
+        (folder / "device/driver/module").symlink_to(self.places.sys / "module" / driver)
 
     def did(self) -> list[str]:
         file = self.top / "did"
@@ -150,6 +158,14 @@ def test_the_driver_of_an_interface_that_is_up_stays(machine: Machine) -> None:
     machine.file(machine.places.local / "updates/e1000.ko")
     assert machine.apply("e1000") == {"e1000": ("replaced", "")}, "unless an extension brings another one"
     assert machine.did() == ["rmmod e1000", "insmod local/updates/e1000.ko"]
+
+
+def test_nothing_is_unloaded_when_interfaces_are_not_known(machine: Machine) -> None:
+    machine.kernel(DEP)
+    machine.loaded("e1000 4096 0 - Live 0x0")
+    (machine.top / "deaf").touch()
+    assert machine.apply("e1000", "vsock")["vsock"] == ("loaded", "")
+    assert machine.result["e1000"] == Module("site", "kept", "may drive an interface that is up")
 
 
 def test_one_in_use_stays(machine: Machine) -> None:
@@ -246,6 +262,11 @@ def test_several_lists_are_one(machine: Machine) -> None:
 def test_modinfo_of_several_files_is_read() -> None:
     text = "filename:       /a.ko\ndepends:        x-y,z\nfilename:       /b.ko\nname: b\nfilename: /c.ko\ndepends:\n"
     assert modules.parse_modinfo(text) == {"/a.ko": ("x_y", "z"), "/b.ko": (), "/c.ko": ()}
+
+
+def test_interfaces_are_read() -> None:
+    text = "eth0 0x1003 ../../../../module/e1000\neth1 0x1002 ../../module/e1000\nlo\nx 1 y\nwl-an 0x1 /m/snd-x\n"
+    assert modules.parse_interfaces(text) == {"e1000": ["eth0"], "snd_x": ["wl-an"]}
 
 
 def test_the_running_kernels_places() -> None:
