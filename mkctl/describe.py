@@ -49,7 +49,14 @@ def build_document(status: Status, alive: bool, apply: Apply, facts: FactsFile, 
             "generation": facts.generation,
             "collectors": {name: state.status.value for name, state in sorted(facts.collectors.items())},
         },
+        "extensions": {"installed": extensions_of(facts, ""), "refused": extensions_of(facts, "_refused")},
     }
+
+
+def extensions_of(facts: FactsFile, which: str) -> list[Json]:
+    """Names of the extensions that the last collection saw installed; which: "_refused" for those that were not."""
+    text = facts.facts.get(f"mk_extensions{which}", "")
+    return list(filter(None, text.split(","))) if isinstance(text, str) else []
 
 
 def age_s(then_usec: int, now_usec: int) -> Optional[float]:

@@ -8,11 +8,12 @@ from mkcore.errors import BadInput, MkError, NotReady
 from mkcore.files import read_object
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
-from mkctl.describe import boottime_usec, build_document, read_facts_file
+from mkctl.describe import boottime_usec, build_document, extensions_of, read_facts_file
 from mkctl.probation import Apply, ApplyPhase, read_apply
 from mkctl.probe.model import FactsFile
 from mkctl.status import Status, is_alive, parse_status
 
+NAMES_SHOWN = 6
 NOT_RUNNING = 3
 """As `systemctl status` and the LSB have it for a service that is not running."""
 
@@ -79,6 +80,7 @@ def status_lines(status: Status, alive: bool, apply: Apply, facts: FactsFile, no
         ("Configuration", _configuration(status)),
         ("Apply", _apply(apply)),
         ("Facts", _facts(facts, now_usec)),
+        ("Extensions", _extensions(facts)),
         ("Last error", status.last_error or "none"),
     ]
     return [head, *(f"  {name + ':':15}{text}" for name, text in rows)]
@@ -142,3 +144,14 @@ def _facts(facts: FactsFile, now_usec: int) -> str:
     age = _ago(facts.boottime_usec, now_usec) if facts.boottime_usec else "being collected"
     partial = "" if facts.complete else ", not complete"
     return f"{len(facts.facts)}, collected {age}{partial}{'; ' + ', '.join(wrong) if wrong else ''}"
+
+
+def _extensions(facts: FactsFile) -> str:
+    installed, refused = (list(map(str, extensions_of(facts, which))) for which in ("", "_refused"))
+    text = _some(installed) or "none"
+    return f"{text}; refused: {_some(refused)} (mkmirror list)" if refused else text
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(name if len(name) <= 40 else f"{name[:39]}…" for name in names[:NAMES_SHOWN]) + more

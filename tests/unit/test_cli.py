@@ -104,6 +104,7 @@ def test_status_of_a_running_daemon(root: Root, capsys: Out) -> None:
         "Apply:         confirmed 9f86: a good checkin\n",
         "Facts:         2, collected ",
         "; lshw timed_out\n",
+        "Extensions:    none\n",
         "Last error:    none\n",
     ):
         assert text in out
@@ -123,6 +124,19 @@ def test_status_as_json(root: Root, capsys: Out) -> None:
     assert body["last_checkin_age_s"] >= 0 and body["next_checkin_in_s"] is None
     assert body["facts"] == {"age_s": None, "complete": False, "count": 0, "generation": 0, "collectors": {}}
     assert body["apply"] == {"digest": "", "phase": "none", "verdict": ""}
+    assert body["extensions"] == {"installed": [], "refused": []}
+
+
+def test_status_names_extensions(root: Root, capsys: Out) -> None:
+    """A few of them, and those that were refused; all of them as JSON."""
+    root.status()
+    names = [f"e{number}.tcz" for number in range(8)]
+    root.facts(mk_extensions=",".join(names), mk_extensions_refused="x" * 100)
+    assert root.run("status") == 0
+    text = f"Extensions:    {', '.join(names[:6])} and 2 more; refused: {'x' * 39}… (mkmirror list)\n"
+    assert text in capsys.readouterr().out
+    assert root.run("status", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["extensions"] == {"installed": names, "refused": ["x" * 100]}
 
 
 def test_a_dead_daemon_s_last_words(root: Root, capsys: Out) -> None:
