@@ -38,6 +38,11 @@ def keyed(document: Object, key: str) -> list[tuple[str, Object]]:
     return sorted(found, key=lambda item: natural(item[0]))
 
 
+def addressed(document: Object, key: str) -> list[tuple[str, Object]]:
+    """The same of a section whose names are hexadecimal addresses, in which people's way of counting goes astray."""
+    return sorted(keyed(document, key), key=lambda item: item[0])
+
+
 def natural(name: str) -> list[Any]:
     """Sort key under which nic2 comes before nic10."""
     return [(0, int(part), "") if part.isdecimal() and len(part) < 9 else (1, 0, part) for part in _PARTS.split(name)]

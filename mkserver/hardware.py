@@ -16,6 +16,7 @@ from mkcore.jsonfields import Json, parse_object
 from .cells import (
     ROWS,
     Object,
+    addressed,
     either,
     keyed,
     labelled,
@@ -138,7 +139,7 @@ def _system(document: Object) -> list[tuple[str, str]]:
 
 
 def _graphics(document: Object) -> list[str]:
-    cards = keyed(document, "gpus")[:ROWS]
+    cards = addressed(document, "gpus")[:ROWS]
     return [text_of(card, "vendor", "model") or f"{text_of(card, 'kind')} {address}" for address, card in cards]
 
 
@@ -234,13 +235,17 @@ def _controllers(document: Object) -> list[list[str]]:
         [
             address,
             text_of(each, "kind"),
-            _card(each, document, address),
+            lines(_card(each, document, address), *_ports(each)),
             text_of(each, "driver"),
             text_of(each, "numa_node"),
             lines(*(text_of(volume, "disk", "level", "state") for volume in sections(each, "volumes")[:ROWS])),
         ]
-        for address, each in keyed(document, "storage_controllers")
+        for address, each in addressed(document, "storage_controllers")
     ]
+
+
+def _ports(controller: Object) -> list[str]:
+    return [labelled("WWPN", text_of(port, "wwpn")) for port in sections(controller, "fc_ports")[:ROWS]]
 
 
 def _volumes(document: Object) -> list[list[str]]:

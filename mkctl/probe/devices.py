@@ -19,7 +19,7 @@ from mkctl.probe.gpus import build_gpus
 from mkctl.probe.pci import build_pci, list_without_driver, read_pci
 from mkctl.probe.pci_names import PCI_LISTS, USB_LISTS, Names, read_names
 from mkctl.probe.serials import describe_disk_serials
-from mkctl.probe.storage import build_storage_controllers
+from mkctl.probe.storage import build_storage_controllers, read_fc_ports
 from mkctl.probe.sysfs import block_facts, read_block_devices
 from mkctl.probe.usb import build_usb, read_usb
 from mkctl.probe.volumes import read_md_arrays
@@ -38,7 +38,7 @@ def collect_pci(sys_root: Path, top: Path) -> Collected:
         "pci": {function.address: build_pci(function, names) for function in functions},
         "devices_without_driver": list_without_driver(functions),
         "gpus": build_gpus(functions, names),
-        "storage_controllers": build_storage_controllers(functions, names),
+        "storage_controllers": build_storage_controllers(functions, names, read_fc_ports(sys_root)),
     }
     return Collected(inventory={name: section for name, section in sections.items() if section})
 

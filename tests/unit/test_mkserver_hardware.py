@@ -36,7 +36,8 @@ DOCUMENT: dict[str, Any] = {
     },
     "disks": {"sda": {"size_bytes": 512 << 30, "serial": "D1", "rotational": True, "health": {"passed": False}}},
     "storage_controllers": {
-        "0000:08:00.0": {"kind": "raid", "driver": "d", "volumes": [{"disk": "sda", "level": "RAID 1", "state": "ok"}]}
+        "0000:08:00.0": {"kind": "raid", "driver": "d", "volumes": [{"disk": "sda", "level": "RAID 1", "state": "ok"}]},
+        "0000:0b:00.0": {"kind": "fc", "fc_ports": [{"wwpn": "0x21000024ff7e0a1c"}]},
     },
     "volumes": {
         "md0": {"kind": "md", "level": "raid1", "state": "clean", "members": ["sda1", "sdb1"], "degraded": 1},
@@ -90,7 +91,10 @@ def test_every_table() -> None:
     assert made["hw-dimms"]["note"] == note
     assert [row[:4] for row in made["hw-dimms"]["rows"]] == [["A1", "16 GiB", "", "3200 MT/s"], ["A2", "empty", "", ""]]
     assert made["hw-disks"]["rows"] == [["sda", "512 GiB", "", "D1", "rotational", "", "failed"]]
-    assert made["hw-controllers"]["rows"] == [["0000:08:00.0", "raid", "V D", "d", "", "sda RAID 1 ok"]]
+    assert made["hw-controllers"]["rows"] == [
+        ["0000:08:00.0", "raid", "V D", "d", "", "sda RAID 1 ok"],
+        ["0000:0b:00.0", "fc", "WWPN 0x21000024ff7e0a1c", "", "", ""],
+    ]
     assert made["hw-volumes"]["rows"] == [
         ["md0", "", "raid1", "clean\n1 missing", "sda1, sdb1"],
         ["md1", "1 GiB", "raid0", "", ""],

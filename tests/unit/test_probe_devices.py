@@ -208,6 +208,34 @@ def test_the_driver_knows_better(tmp_path: Path) -> None:
     assert [entry["kind"] for entry in found.values()] == ["sas", "raid", "sas", "sata", "nvme"]
 
 
+def test_ports_of_a_fibre_channel_adapter(tmp_path: Path) -> None:
+    """Their names in order; neither those that it lends nor one that is not set, nor those of a card of another kind."""
+
+    def port(host: int, card: str, below: str = "", **texts: str) -> dict[str, str]:
+        folder = f"sys/devices/pci0000:00/{card}/host{host}/{below}fc_host/host{host}"
+        link = {f"sys/class/fc_host/host{host}": f"-> ../../{folder.partition('/')[2]}"}
+        return {**link, **{f"{folder}/{name}": f"{text}\n" for name, text in texts.items()}}
+
+    card, other = "0000:01:00.0", "0000:02:00.0"
+    files = {
+        f"{BUS}/{card}/uevent": "PCI_CLASS=C0400\nPCI_ID=1077:2261\nDRIVER=qla2xxx\n",
+        f"{BUS}/{other}/uevent": "PCI_CLASS=20000\nPCI_ID=14E4:168E\nDRIVER=bnx2x\n",
+        **port(5, card, port_name="0x21000024FF7E0A1C", node_name="0x20000024ff7e0a1c", port_state="Online"),
+        **port(6, card, port_name="0x21000024ff7e0a1d"),
+        **port(7, card, "vport-5:0-0/host7/", port_name="0x2101001b32a9d5f0"),
+        **port(8, card, port_name="0xffffffffffffffff"),
+        **port(9, other, port_name="0x2000001018000001"),
+        "sys/class/fc_host/host10/port_name": "0x2000001018000002\n",
+    }
+    root = make_tree(tmp_path, files)
+    found = check(collect_pci(root / "sys", root))["storage_controllers"]
+    assert list(found) == [card]
+    assert found[card]["fc_ports"] == [
+        {"wwpn": "0x21000024ff7e0a1c", "wwnn": "0x20000024ff7e0a1c", "state": "online"},
+        {"wwpn": "0x21000024ff7e0a1d"},
+    ]
+
+
 @pytest.mark.parametrize(
     ("class_id", "kind"),
     [
