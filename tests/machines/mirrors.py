@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.machines import verity
 from tests.unit.mirror_trees import make_squashfs, run_mkmirror, write_tree
 from tests.unit.pgp_keys import Gpg
 
@@ -33,12 +34,13 @@ MODULE = "dummy"
 
 @dataclass(frozen=True)
 class Mirrors:
-    """The trees, and the public key that `remote` is signed with."""
+    """The trees, the public key that `remote` is signed with, and the certificate of its image with dm-verity data."""
 
     local: Path
     remote: Path
     hostile: Path
     key: bytes
+    certificate: bytes
 
 
 def make_mirrors(folder: Path, kernel: str) -> Mirrors:
@@ -52,11 +54,12 @@ def make_mirrors(folder: Path, kernel: str) -> Mirrors:
         local, remote, hostile = (folder / name for name in ("local", "remote", "hostile"))
         _make_local(local)
         _make_remote(remote, kernel)
+        certificate = _make_sealed(remote, folder)
         _index(remote, gpg, "lab", ["remote.raw", "top.tcz", *SINGLES], modules=[f"drivers/net/{MODULE}.ko"])
         (remote / "tinycorelinux/second-list").write_text('["second.raw"]\n', encoding="utf-8")
         shutil.copytree(remote, hostile)
         _make_hostile(hostile, gpg)
-        return Mirrors(local, remote, hostile, gpg.export("lab"))
+        return Mirrors(local, remote, hostile, gpg.export("lab"), certificate)
     finally:
         gpg.close()
 
@@ -105,6 +108,19 @@ def _make_remote(root: Path, kernel: str) -> None:
     make_command(root / WHEELS, "labtool", "2.0")
     (root / "gem-mirror/gems").mkdir(parents=True)
     (root / "gem-mirror/gems/gem.list").write_text("# the lab's own\n\nlabtool >= 1.0\n", encoding="ascii")
+
+
+def _make_sealed(root: Path, work: Path) -> bytes:
+    """Make two images with dm-verity data, one of them damaged afterwards; return the certificate."""
+    key, certificate = verity.make_certificate(work, "lab")
+    for name in ("sealed", "broken"):
+        make_sysext(root / SYSEXT, name, {f"usr/bin/lab-{name}*": program(name), "usr/share/filler": "x" * 300_000})
+        image = root / SYSEXT / f"{name}.raw"
+        verity.sign_image(image, image, key, certificate)
+    with (root / SYSEXT / "broken.raw").open("r+b") as image:
+        image.seek(verity.START * verity.SECTOR + 100)
+        image.write(b"damaged")
+    return certificate.read_bytes()
 
 
 def make_tcz(folder: Path, name: str) -> None:
