@@ -209,7 +209,7 @@ def test_the_driver_knows_better(tmp_path: Path) -> None:
 
 
 def test_ports_of_a_fibre_channel_adapter(tmp_path: Path) -> None:
-    """Their names in order; neither those that it lends nor one that is not set, nor those of a card of another kind."""
+    """Their names in order; neither lent ones nor one that is not set, nor those of a card of another kind."""
 
     def port(host: int, card: str, below: str = "", **texts: str) -> dict[str, str]:
         folder = f"sys/devices/pci0000:00/{card}/host{host}/{below}fc_host/host{host}"
