@@ -218,7 +218,7 @@ def open_below(root: StrPath, *parts: str) -> BinaryIO:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise BadInput("is not a regular file", "/".join((str(root), *parts)))
         return os.fdopen(descriptor, "rb")
-    except BaseException:
+    except (OSError, BadInput):
         os.close(descriptor)
         raise
 
