@@ -75,7 +75,8 @@ def _add_facts(add_parser: Callable[..., argparse.ArgumentParser], common: Parse
         "names",
         nargs="*",
         metavar="NAME",
-        help="name of a fact, a pattern such as 'macaddress*', or with dots a value in a structure (disks.sda.serial)",
+        help="name of a fact, a pattern such as 'macaddress*', or with dots a value in a structure (disks.sda.serial); "
+        "with --timing of a collector",
     )
     facts.add_argument(
         "--dialect", choices=("razor", "hanlon"), help="as this kind of server gets them (default: the one in use)"
