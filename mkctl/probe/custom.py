@@ -99,7 +99,7 @@ def _take(found: Found, entry: os.DirEntry[str]) -> None:
     found.forget(name)
     if entry.is_symlink():
         if str(Path(entry.path).readlink()) != os.devnull:
-            found.refuse(entry.path, "is a link; only links to /dev/null are allowed")
+            found.refuse(entry.path, "is a link, and only links to /dev/null are allowed")
         return
     status = entry.stat(follow_symlinks=False)
     reason = "is not a file" if not stat.S_ISREG(status.st_mode) else _untrusted(status)

@@ -113,7 +113,7 @@ def test_a_broken_one_costs_only_itself_and_is_named(tmp_path: Path) -> None:
         f"{folder}/facts.yaml: YAML is not read: write JSON (.json) or lines of name=value (.txt)",
         f"{folder}/plain: neither .json nor .txt nor executable",
         f"{folder}/folder: is not a file",
-        f"{folder}/link.txt: is a link; only links to /dev/null are allowed",
+        f"{folder}/link.txt: is a link, and only links to /dev/null are allowed",
         f"{folder}/odd name.txt: the name has blanks or letters beyond ASCII",
     ):
         assert line in results["custom"].error
