@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import shutil
 import subprocess
 import zipfile
@@ -28,6 +29,8 @@ CHAIN = ("top.tcz", "middle.tcz", "bottom.tcz", "drivers-{kernel}.tcz")
 """Each needs the next one; the last is named with -KERNEL."""
 SINGLES = tuple(f"tool{number:02}.tcz" for number in range(1, 17))
 """With the chain they are twenty."""
+TRICKS = ("../../../../etc/shadow", "/etc/passwd", "a\0b.raw", "x" * 4000)
+"""What a stranger writes into a list."""
 MODULE = "dummy"
 """A kernel module that is in the image and that nothing loads by itself."""
 
@@ -92,8 +95,10 @@ def _make_local(root: Path) -> None:
     make_sysext(root / SYSEXT, "lab-local", content, "lab-local.service")
     make_sysext(root / SYSEXT, "lab-xen", {"usr/bin/lab-xen*": program("xen")})
     (root / SYSEXT / "lab-xen.raw.when").write_text("virtualization xen\n", encoding="utf-8")
+    make_command(root / WHEELS, "lablocal", "1.5")
+    make_command(root / WHEELS, "lablocal", "1.10")
     names = ["open-vm-tools.raw", "lab-local.raw", "lab-xen.raw"]
-    run_mkmirror("index", root, "--install", *names, "--quiet")
+    run_mkmirror("index", root, "--install", *names, "--packages", "lablocal ~> 1.2", "--quiet")
 
 
 def _make_remote(root: Path, kernel: str) -> None:
@@ -167,6 +172,7 @@ def _make_hostile(root: Path, gpg: Gpg) -> None:
     """A whole mirror with a trojan in it, signed by a key that nobody trusts; names that lead elsewhere in its list."""
     make_sysext(root / SYSEXT, "trojan", {"usr/bin/lab-trojan*": program("trojan")}, needs=())
     _index(root, gpg, "stranger", ["trojan.raw"])
+    (root / "tinycorelinux/tce-install-list").write_text(json.dumps(["trojan.raw", *TRICKS]), encoding="utf-8")
     with (root / SYSEXT / "second.raw").open("ab") as image:
         image.write(b"more")
 
