@@ -232,7 +232,7 @@ def test_no_room(node: Node) -> None:
     run.mkdir(parents=True)
     node.want(node.item("large.raw", {"usr/share/large": os.urandom(200_000)}))
     node.want(node.item("small.raw"))
-    script = '/bin/mount -t tmpfs -o size=100k x "$0" && "$@"; status=$?; cp "$0/installed.json" "$0.json"; exit $status'
+    script = '/bin/mount -t tmpfs -o size=100k x "$0" && "$@"; s=$?; cp "$0/installed.json" "$0.json"; exit $s'
     node.run(around=["unshare", "--mount", "sh", "-c", script, str(run)])
     installed = read_installed(run.with_name(f"{run.name}.json"))
     assert set(installed.extensions) == {"small.raw"}
