@@ -10,6 +10,7 @@ controller (B43), several memories add up (B44), slots are counted where they ha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mkctl.probe.amounts import format_amount, format_binary
@@ -117,8 +118,19 @@ def find_nics(roots: Iterable[Node]) -> list[Node]:
 
 
 def find_disks(roots: Iterable[Node]) -> list[Node]:
-    """Return the disks, without optical drives and media; a namespace has its controller's product, version, serial."""
-    return [node for root in roots for node in _disks(root)]
+    """Return the disks, without optical drives and media; a namespace has its controller's product, version, serial.
+
+    Several ports of an NVMe disk lead to the same namespace, which is one disk.
+    """
+    found: list[Node] = []
+    namespaces: set[str] = set()
+    for node in (node for root in roots for node in _disks(root)):
+        if node.name == "namespace":
+            if node.logical_names[0] in namespaces:
+                continue
+            namespaces.add(node.logical_names[0])
+        found.append(node)
+    return found
 
 
 def _nics(node: Node) -> Iterator[Node]:
@@ -153,11 +165,24 @@ def _disks(node: Node, controller: Mapping[str, str] = {}) -> Iterator[Node]:
     if node.node_class == "disk" and not node.disabled and _is_disk_name(node.name):
         if node.name != "namespace":
             yield node
-        elif any(name.startswith("/dev/nvme") for name in node.logical_names):  # others: hwmon0, ng0n1
-            yield node._replace(fields={**controller, **node.fields})
+        else:
+            yield from _namespace(node, controller)
     given = {key: node.fields[key] for key in ("product", "version", "serial") if key in node.fields}
     for child in node.children:
         yield from _disks(child, given if node.node_class == "storage" else {})
+
+
+def _namespace(node: Node, controller: Mapping[str, str]) -> Iterator[Node]:
+    """Yield a namespace under the name that its disk has; what else is called so (hwmon0, ng0n1) is none.
+
+    Where the kernel joins the ports of a disk, lshw lists the hidden path, "nvme1c0n1", which has no device node.
+    """
+    for name in node.logical_names:
+        match = re.fullmatch(r"(?:/dev/)?(nvme\d+)(?:c\d+)?(n\d+)", name, re.ASCII)
+        if match:
+            names = (f"/dev/{match[1]}{match[2]}",)
+            yield node._replace(fields={**controller, **node.fields}, logical_names=names)
+            return
 
 
 def _is_disk_name(name: str) -> bool:

@@ -237,6 +237,28 @@ def test_what_sysfs_knows_of_board_and_disk_fills_gaps_only() -> None:
     assert facts_of(named, {"vendor": "QEMU"})["mk_hw_bus_vendor"] == "Dell Inc."
 
 
+def test_an_nvme_disk_with_two_ports_is_one() -> None:
+    """The kernel joins the paths below a subsystem; lshw lists each of them by its own name, without a device node."""
+    paths = [
+        node(
+            f"nvme:{number}",
+            "storage",
+            node("hwmon0", "disk", logicalname="hwmon0"),
+            node("namespace:0", "disk", logicalname=f"ng1c{number}n1", physid="1"),
+            node("namespace:1", "disk", logicalname=f"nvme1c{number}n1", physid="1", description="NVMe disk"),
+            product="Fast 9",
+            serial="N-1",
+        )
+        for number in (1, 2)
+    ]
+    facts = facts_of(machine(*paths), None, BlockDevice("nvme1n1", 1 << 30, model="Fast 9", serial="N-1"))
+    assert facts["mk_hw_disk_count"] == "1"
+    names = ("description", "logical_name", "product", "serial", "size", "physical_id")
+    assert [facts[f"mk_hw_disk0_{name}"] for name in names] == [
+        "NVMe disk", "/dev/nvme1n1", "Fast 9", "N-1", "1GiB (1073MB)", "1",
+    ]  # fmt: skip
+
+
 def test_disks_that_lshw_does_not_list_follow_the_others() -> None:
     """lshw sees SCSI and SATA disks through /dev/sg* alone; drives, empty readers and eMMC boot areas are no disks."""
     tree = machine(node("namespace", "disk", logicalname="/dev/nvme0n1", units="bytes", size=1 << 30))
