@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mkcore.errors import NotReady
 from mkcore.jsonfields import Json
 from mkctl.cli.lookup import find_values
+from mkctl.dialects.razor import RAZOR, flat_facts
 from mkctl.factsview import FactsView
 from mkctl.probe.model import FactsFile
 from mkctl.probe.origins import CUSTOM, FLAT, INVENTORY, STRUCTURED, Origin, find_origin
@@ -16,7 +17,7 @@ from mkctl.registration import set_of
 Explanation = dict[str, Json]
 
 
-def explain(name: str, view: FactsView, content: FactsFile) -> list[Explanation]:
+def explain(name: str, view: FactsView, content: FactsFile, dialect: str) -> list[Explanation]:
     """Return an explanation for each thing that has the name: a fact, a structured fact, a part of the inventory; of a
     pattern, for each fact that it matches.
 
@@ -42,7 +43,7 @@ def explain(name: str, view: FactsView, content: FactsFile) -> list[Explanation]
             raise NotReady(f"no fact of the name {name}")
         none: Explanation = {"collector": "none: this machine has no such fact"}
         found.append(_explanation(name, None, known, set_of(name)) | none)
-    return [each | _fate(each, view, sent) for each in found]
+    return [each | _fate(each, view, sent, dialect) for each in found]
 
 
 def _inside(name: str, content: FactsFile, kind: str, table: tuple[Origin, ...]) -> list[Explanation]:
@@ -83,7 +84,7 @@ def _collector(content: FactsFile, name: str, part: str) -> Explanation:
     return {"collector": ", ".join(told) or "mkctl, when it registers"}
 
 
-def _fate(each: Explanation, view: FactsView, sent: dict[str, Json]) -> Explanation:
+def _fate(each: Explanation, view: FactsView, sent: dict[str, Json], dialect: str) -> Explanation:
     name, kind = str(each["name"]), str(each["set"])
     top = INVENTORY_FACT if kind == "inventory" else _top(name, sent)
     if kind not in view.sets:
@@ -93,4 +94,6 @@ def _fate(each: Explanation, view: FactsView, sent: dict[str, Json]) -> Explanat
         return {"sent": "no: facts.exclude matches its name" if excluded else "no: nothing was collected"}
     path = f"{INVENTORY_FACT}.{name}" if kind == "inventory" and name != INVENTORY_FACT else name
     volatile = not find_values(path, [view.steady(sent)])
-    return {"sent": "yes", "change": "no reason to register again" if volatile else "makes the node register again"}
+    flat = dialect != RAZOR.name or flat_facts({top: sent[top]})
+    fate = "yes" if flat else "no: Razor's protocol knows texts alone"
+    return {"sent": fate, "change": "no reason to register again" if volatile else "makes the node register again"}

@@ -44,7 +44,7 @@ def answer(paths: Paths, options: argparse.Namespace, names: list[str]) -> int:
     dialect = options.dialect or dialect_in_use(paths)
     view = open_view(paths, dialect, options.sets or ())
     if options.explain:
-        return show_explanations(view, content, [*options.explain, *names], options.as_json)
+        return show_explanations(view, content, [*options.explain, *names], dialect, options.as_json)
     if options.diff:
         return show_diff(paths, view, names, options.as_json)
     built = view.build()
@@ -179,11 +179,11 @@ def show_diff(paths: Paths, view: FactsView, names: Sequence[str], as_json: bool
     return 0
 
 
-def show_explanations(view: FactsView, content: FactsFile, names: Sequence[str], as_json: bool) -> int:
+def show_explanations(view: FactsView, content: FactsFile, names: Sequence[str], dialect: str, as_json: bool) -> int:
     """Print where facts come from."""
     from mkctl.cli.explain import explain
 
-    found = [each for name in names for each in explain(name, view, content)]
+    found = [each for name in names for each in explain(name, view, content, dialect)]
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return 0

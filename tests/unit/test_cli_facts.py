@@ -287,6 +287,9 @@ def test_patterns_and_values_in_the_site_s_facts_are_explained(node: Node) -> No
     ]  # fmt: skip
     (unit,) = node.json("--explain", "place.unit")
     assert (unit["name"], unit["value"], unit["set"], unit["sent"]) == ("place.unit", 17, "custom", "yes")
+    (unit,) = node.json("--explain", "place.unit", "--dialect", "razor")
+    assert unit["sent"] == "no: Razor's protocol knows texts alone"
+    assert node.json("--explain", "rack", "--dialect", "razor")[0]["sent"] == "yes"
     node.write("etc/mk/mk.toml", '[facts]\nexclude = "^place$"\n')
     assert node.json("--explain", "place.unit")[0]["sent"] == "no: facts.exclude matches its name"
     assert node.run("--explain", "mk_ipmi*", status=75) == "mkctl: no fact of the name mk_ipmi*\n"
