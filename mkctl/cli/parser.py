@@ -98,7 +98,7 @@ def _add_facts(add_parser: Callable[..., argparse.ArgumentParser], common: Parse
 
 
 def _sets(text: str) -> list[str]:
-    names = [name for name in text.split(",") if name]
+    names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in FACT_SETS:
             raise argparse.ArgumentTypeError(f"{name!r} is not a set of facts: {', '.join(FACT_SETS)}")

@@ -89,7 +89,7 @@ def test_the_default_sets_are_the_originals_facts(node: Node) -> None:
 
 def test_sets_from_the_command_line_and_from_the_configuration(node: Node) -> None:
     assert node.json("--set", "custom") == {"rack": "12"}
-    both = node.json("--set", "custom,structured", "--set", "inventory")
+    both = node.json("--set", "custom, structured", "--set", "inventory")
     assert list(both) == ["memory", "mk_inventory", "networking", "rack"]
     assert json.loads(both["mk_inventory"]) == {"schema_version": 1, **INVENTORY}
     node.write("etc/mk/mk.toml", '[facts]\nsets = ["structured"]\n')
