@@ -91,7 +91,7 @@ def apply(
     """Load what the lists name; return what became of each, by the module's name, and write one event.
 
     brought: of installed extensions with a `.map`; before: what this returned earlier in this boot; virtual: what
-    systemd-detect-virt says. Raises OSError only when /proc/modules cannot be read.
+    systemd-detect-virt says. Raises OSError only when /proc/modules is there and cannot be read.
     """
     asked: dict[str, str] = {}
     entries: list[str] = []
@@ -102,19 +102,27 @@ def apply(
     if not entries:
         return {}
     catalogue = read_catalogue(where, brought)
-    loaded = kmod.parse_loaded(files.read_text(where.proc / "modules", FILE_LIMIT_BYTES))
+    loaded = _read_loaded(where)
     reasons, todo = _sort_out(where, entries, catalogue, loaded, before, virtual)
     plan = kmod.plan(todo, loaded, catalogue.needs, catalogue.builtin, virtual)
     reasons.update({kmod.module_name(each.entry): each.reason for each in (*plan.kept, *plan.skipped)})
     unloaded = [name for name in plan.unload if _unload(name, reasons)]
     for path in plan.load:
         _load(catalogue.files[path], reasons)
-    after = kmod.parse_loaded(files.read_text(where.proc / "modules", FILE_LIMIT_BYTES))
+    after = _read_loaded(where)
     result = {
         name: _judge(name, by, loaded, after, unloaded, reasons.get(name, ""), before) for name, by in asked.items()
     }
     _report(kmod.summary(loaded, after, unloaded), result)
     return result
+
+
+def _read_loaded(where: Places) -> dict[str, kmod.Loaded]:
+    """Read which modules are loaded; a kernel that cannot load any has no such file."""
+    try:
+        return kmod.parse_loaded(files.read_text(where.proc / "modules", FILE_LIMIT_BYTES))
+    except FileNotFoundError:
+        return {}
 
 
 def read_catalogue(where: Places, brought: Sequence[Brought]) -> Catalogue:
