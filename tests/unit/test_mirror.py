@@ -121,6 +121,9 @@ def test_sources_of_another_release(tmp_path: Path) -> None:
     ]
     assert {s.signed_by for s in again} == {KEYRING}
     assert {s.components for s in again} == {("main",)}
+    root = tmp_path / "firmware"
+    made = ask(make_host(root, debian_sources=DEB822), "sources", "--components", "main", "non-free-firmware").stdout
+    assert {s.components for s in mirror.parse_deb822(made)} == {("main", "non-free-firmware")}
 
 
 def test_debians_own_key_wins(tmp_path: Path) -> None:
