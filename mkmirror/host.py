@@ -101,12 +101,6 @@ def unmount(*targets: Path) -> None:
         proc.require(run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S + len(targets)))
 
 
-def mount_parts(image: Path, target: Path) -> None:
-    """Mount an image that has partitions, checked by its dm-verity data where it has some. Raises ToolFailed."""
-    command = ["systemd-dissect", "--mount", "--read-only", "--mkdir", str(image), str(target)]
-    proc.require(run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S))
-
-
 def start_units(units: Sequence[str]) -> None:
     """Start units and wait for their jobs; raise ToolFailed with systemctl's last words."""
     if units:

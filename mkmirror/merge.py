@@ -5,7 +5,7 @@ no file system, and leaves one out without a word that it takes for another syst
 before, and what was really merged is asked for afterwards. An extension's units go on when it is unmerged; they are
 stopped before, and kept from being started again by whatever pulls them in.
 
-Source: systemd-sysext(8), systemd-dissect(1), systemctl(1), os-release(5); mount(8).
+Source: systemd-sysext(8), systemctl(1), os-release(5); mount(8).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from mkcore import files, proc
 from mkcore.errors import BadInput, MkError, ToolFailed
 from mkmirror import host
-from mkmirror.formats import sysext
+from mkmirror.formats import gpt, sysext
 from mkmirror.formats.sysext import Kind
 from mkmirror.native import MAX_ENTRIES, Content, Sort, judge, kind_of, plain_name, require_mergeable
 
@@ -49,13 +49,10 @@ def prepare(run: Path, images: Mapping[str, Path], root: Path = Path("/")) -> tu
         place = run / LOOK / name
         try:
             _require_supported(name)
-            head = require_image(image, name)
+            kind, part = require_image(image, name)
             files.make_dir(place)
             places[name] = place
-            if head.file_system == "gpt":
-                host.mount_parts(image, place)
-            else:
-                mounts.append(host.Mount(str(image), place, head.file_system, _OPTIONS))
+            mounts.append(host.Mount(str(image), place, kind, (*_OPTIONS, *part)))
         except (MkError, OSError) as error:
             refused[name] = _line(name, error)
     failed = host.mount_all(mounts, run / "mounts")
@@ -74,13 +71,24 @@ def prepare(run: Path, images: Mapping[str, Path], root: Path = Path("/")) -> tu
     return found, refused
 
 
-def require_image(image: Path, name: str) -> sysext.Head:
-    """Return what kind of image it is; raise BadInput for none, a truncated one, or one of too many files."""
+def require_image(image: Path, name: str) -> tuple[str, tuple[str, ...]]:
+    """Return an image's file system, and mount(8)'s options for the part of the image that it lies in.
+
+    Raises BadInput for an image without one, a truncated one, or one of too many files; OSError.
+    """
+    size_bytes = image.stat().st_size
+    options: tuple[str, ...] = ()
     with open(image, "rb") as stream:
-        head = sysext.require_whole(stream.read(sysext.HEAD_BYTES), image.stat().st_size, name)
+        head = sysext.require_whole(stream.read(sysext.HEAD_BYTES), size_bytes, name)
+        if head.file_system == "gpt":
+            stream.seek(0)
+            part = gpt.find_root(gpt.parse_partitions(stream.read(gpt.HEAD_BYTES), name), size_bytes, name)
+            stream.seek(part.offset_bytes)
+            head = sysext.require_whole(stream.read(sysext.HEAD_BYTES), part.size_bytes, name)
+            options = (f"offset={part.offset_bytes}", f"sizelimit={part.size_bytes}")
     if head.inodes > MAX_ENTRIES:
         raise BadInput(f"has {head.inodes} files, more than {MAX_ENTRIES}", name)
-    return head
+    return head.file_system, options
 
 
 def look_through(place: Path, name: str, root: Path = Path("/")) -> Content:
