@@ -63,13 +63,13 @@ def hide_secrets(command_line: str) -> str:
 
 
 def _hide(word: str) -> str:
-    name, equals, value = word.partition("=")
+    name, equals, _ = word.partition("=")
     known = name.strip('"')
     if equals and re.search(rf"{_SECRET}|(?:{_SECRET_END})$", known, re.IGNORECASE):
         return f"{name}=..."
-    if "@" in value:
+    if "@" in word:
         word = re.sub(r"(//)[^/@]*@|(iscsi:)[^@]*@", r"\1\2...@", word)
-    return re.sub(_QUERY, r"\1...", word, flags=re.IGNORECASE) if "?" in value else word
+    return re.sub(_QUERY, r"\1...", word, flags=re.IGNORECASE) if "?" in word else word
 
 
 def parse_uptime(text: str) -> int:

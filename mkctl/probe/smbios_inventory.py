@@ -10,6 +10,7 @@ from typing import Union
 
 from mkcore.jsonfields import Json
 from mkctl.probe.dmi import known_chassis
+from mkctl.probe.facter_system import hide_secrets
 from mkctl.probe.junk import is_junk, without_junk
 from mkctl.probe.smbios import Smbios
 from mkctl.probe.smbios_machine import (
@@ -28,8 +29,9 @@ from mkctl.probe.smbios_memory import ARRAY, FOREIGN_USES, SLOT, MemoryArray, Sl
 from mkctl.probe.smbios_processor import PROCESSOR, Socket, parse_socket
 from mkctl.probe.smbios_tpm import TPM, parse_tpm_device
 
-# Credentials for systemd reach a virtual machine as OEM strings (systemd.system-credentials(7)); they are secrets.
-_SECRET_STRINGS = ("io.systemd.credential",)
+# Credentials for systemd, which are secrets, reach a virtual machine as OEM strings; so do words for its kernel line,
+# which may be secrets (systemd.system-credentials(7), smbios-type-11(7)).
+_SECRET_STRINGS = ("io.systemd.credential", "io.systemd.stub.kernel-cmdline", "io.systemd.boot.kernel-cmdline")
 
 
 def build_smbios_inventory(smbios: Smbios) -> dict[str, Json]:
@@ -60,8 +62,9 @@ def build_chassis(chassis: Chassis) -> dict[str, Json]:
 
 
 def build_oem_strings(smbios: Smbios) -> list[Json]:
-    """Make the inventory's oem_strings, without placeholders and without credentials for systemd."""
-    return [text for text in parse_oem_strings(smbios) if not is_junk(text) and not text.startswith(_SECRET_STRINGS)]
+    """Make the inventory's oem_strings, without placeholders, credentials for systemd and passwords in addresses."""
+    found = [text for text in parse_oem_strings(smbios) if not is_junk(text) and not text.startswith(_SECRET_STRINGS)]
+    return [hide_secrets(text) if "=" in text or "://" in text else text for text in found]
 
 
 def build_sockets(smbios: Smbios) -> list[Json]:
@@ -90,7 +93,8 @@ def _socket(socket: Socket) -> dict[str, Json]:
 def build_memory(smbios: Smbios) -> dict[str, Json]:
     """Make the inventory's memory: slots, arrays, installed_bytes and persistent_bytes, the sums of the slots.
 
-    Persistent memory counts apart: who looks for a machine with much memory must not get one with much of that. Chips of the firmware, of a graphics unit or of a cache stand in the same list of the table; they are no slots.
+    Persistent memory counts apart: who looks for a machine with much memory must not get one with much of that. Chips
+    of the firmware, of a graphics unit or of a cache stand in the same list of the table; they are no slots.
     """
     arrays = [parse_array(structure) for structure in smbios.of(ARRAY)]
     foreign = {array.handle for array in arrays if array.use in FOREIGN_USES}

@@ -115,6 +115,11 @@ def test_credentials_for_systemd_are_no_oem_strings() -> None:
     binary = "io.systemd.credential.binary:mk.token=c2VjcmV0"
     inventory = inventory_of(make_table(make_oem_strings(secret, "Rack 12", binary), make_oem_strings("Row 3")))
     assert inventory == {"oem_strings": ["Rack 12", "Row 3"]}
+    line = "io.systemd.stub.kernel-cmdline-extra=mk.token=c2Vj"
+    seeds = ("ds=nocloud;s=http://me:pw@192.0.2.7/", "https://me:pw@h/a?sig=x", "admin.password=x", "Size=2U  wide")
+    assert inventory_of(make_table(make_oem_strings(line, *seeds)))["oem_strings"] == [
+        "ds=nocloud;s=http://...@192.0.2.7/", "https://...@h/a?sig=...", "admin.password=...", "Size=2U wide",
+    ]  # fmt: skip
 
 
 def test_sockets() -> None:
