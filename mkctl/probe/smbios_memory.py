@@ -59,7 +59,7 @@ class MemoryArray(NamedTuple):
 class Slot(NamedTuple):
     """Type 17. size_bytes: 0 for an empty slot and for a module of unknown size, which `populated` tells apart.
 
-    technology: "DRAM" or a kind of persistent memory; nonvolatile_bytes: how much of the size keeps its content, which is
+    technology: "DRAM" or a kind of persistent memory; nonvolatile_bytes: how much of the size keeps its content, and is
     no memory to run programs in: all of a module of persistent memory, or none where it is set up to serve as memory.
     speed_mts: what the module bears, configured_speed_mts: what was set, both in megatransfers a second.
     """
