@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mkcore.errors import NotReady
 from mkcore.jsonfields import Json
 from mkctl.cli.lookup import find_values
 from mkctl.dialects.razor import RAZOR, flat_facts
@@ -21,7 +20,7 @@ def explain(name: str, view: FactsView, content: FactsFile, dialect: str) -> lis
     """Return an explanation for each thing that has the name: a fact, a structured fact, a part of the inventory; of a
     pattern, for each fact that it matches.
 
-    `content` is the whole facts.json. Raises NotReady for a name that is neither collected nor known.
+    `content` is the whole facts.json. There is none for a name that is neither collected nor known.
     """
     sent = view.build()
     flat = {**content.facts, **{key: value for key, value in sent.items() if key not in content.structured}}
@@ -40,7 +39,7 @@ def explain(name: str, view: FactsView, content: FactsFile, dialect: str) -> lis
     if not found:
         known = [] if set(name) & set("*?[") else find_origin(name, FLAT)
         if not known:
-            raise NotReady(f"no fact of the name {name}")
+            return []
         none: Explanation = {"collector": "none: this machine has no such fact"}
         found.append(_explanation(name, None, known, set_of(name)) | none)
     return [each | _fate(each, view, sent, dialect) for each in found]

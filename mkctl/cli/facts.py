@@ -183,17 +183,19 @@ def show_explanations(view: FactsView, content: FactsFile, names: Sequence[str],
     """Print where facts come from."""
     from mkctl.cli.explain import explain
 
-    found = [each for name in names for each in explain(name, view, content, dialect)]
+    explained = {name: explain(name, view, content, dialect) for name in names}
+    found = [each for explanations in explained.values() for each in explanations]
+    missing = [name for name, explanations in explained.items() if not explanations]
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
-        return 0
+        return ended(missing)
     for each in found:
         value = "" if each["value"] is None else f" = {text_of(each['value'])}"
         print(f"{each['name']}{value if len(value) <= 200 else value[:199] + '…'}")
         for key in ("set", "source", "parser", "protocol", "collector", "sent", "change"):
             if key in each:
                 print(f"  {key + ':':11}{each[key]}")
-    return 0
+    return ended(missing)
 
 
 def text_of(value: Json) -> str:

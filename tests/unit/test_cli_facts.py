@@ -292,6 +292,10 @@ def test_patterns_and_values_in_the_site_s_facts_are_explained(node: Node) -> No
     assert node.json("--explain", "rack", "--dialect", "razor")[0]["sent"] == "yes"
     node.write("etc/mk/mk.toml", '[facts]\nexclude = "^place$"\n')
     assert node.json("--explain", "place.unit")[0]["sent"] == "no: facts.exclude matches its name"
+    assert main(["facts", "--root", str(node.path), "--explain", "nothing", "rack", "none"]) == 75
+    captured = node.out.readouterr()
+    assert captured.out.startswith("rack = 12\n")
+    assert captured.err == "mkctl: no fact of the name nothing, none\n"
     assert node.run("--explain", "mk_ipmi*", status=75) == "mkctl: no fact of the name mk_ipmi*\n"
 
 
