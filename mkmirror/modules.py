@@ -1,8 +1,9 @@
 """Kernel modules that lists name: find them, unload and load them, and say in one event what became of them.
 
-Modules of the running kernel and those that extensions brought count: the latter lie below /usr/local/lib/modules, or
-where a `.map` beside the extension puts them. One of an extension goes before the kernel's own of the same name, since
-nobody packs it otherwise. What a module needs is loaded before it. Each entry of a list costs itself alone.
+Modules of the running kernel and those that extensions brought count: the latter lie below /usr/local/lib/modules, in
+the folders `updates` and `extra` of the kernel's, or where a `.map` beside the extension puts them. One of an extension
+goes before the kernel's own of the same name, since nobody packs it otherwise. What a module needs is loaded before it.
+Each entry of a list costs itself alone.
 
 Listed modules that are loaded are replaced, as ever, but for three: one that was loaded from a list before stays, or
 each later list would cut the network off for a moment; so does the kernel's own driver of a network interface that is
@@ -43,6 +44,8 @@ _INTERFACES = (
     'echo "$each $(cat "$each/flags") $(readlink "$each/device/driver/module")"; done'
 )
 _DRIVERS = "kernel/drivers/"
+_ADDED = ("updates", "extra")
+"""Beside the kernel's own modules, where native extensions put theirs; modules.dep need not know them."""
 _ENDING = re.compile(r"\.ko(?:\.(?:gz|xz|zst|bz2))?\Z")
 
 
@@ -130,6 +133,9 @@ def read_catalogue(where: Places, brought: Sequence[Brought]) -> Catalogue:
     needs = kmod.parse_needs(files.read_text_if_any(where.kernel / "modules.dep", FILE_LIMIT_BYTES))
     builtin = kmod.parse_builtin(files.read_text_if_any(where.kernel / "modules.builtin", FILE_LIMIT_BYTES))
     own = {path: where.local / path for path in _find_files(where.local)}
+    for folder in _ADDED:
+        added = (f"{folder}/{path}" for path in _find_files(where.kernel / folder))
+        own.update({path: where.kernel / path for path in added if path not in needs})
     for each in brought:
         own.update(_mapped(each))
     names = frozenset(kmod.module_name(path) for path in own)

@@ -24,7 +24,7 @@ from mkcore import files
 from mkcore.errors import BadInput, MkError
 from mkmirror.formats import wheel
 from mkmirror.image import make_folders
-from mkmirror.unpack import COMMANDS, LIBRARY, TEXT_LIMIT_BYTES, Content, read_wheel, unpack
+from mkmirror.unpack import COMMANDS, LIBRARY, MAX_UNPACKED_BYTES, TEXT_LIMIT_BYTES, Content, read_wheel, unpack
 
 FOLDER = "python"
 PYTHON = "/usr/bin/python3"
@@ -62,17 +62,18 @@ def prepare(run: Path, file: str, path: Path, tags: Optional[Sequence[Tag]] = No
     target = _folder(run, file)
     content = read_wheel(path, file)
     _require_usable(content, sys_tags() if tags is None else tags)
-    if not target.is_dir():
-        partial = target.with_name(f".{target.name}")
+    _require_room(run, content)
+    partial = target.with_name(f".{target.name}")
+    files.remove_tree(partial)
+    make_folders(partial)
+    try:
+        unpack(path, content, partial)
+        _write_commands(content, partial, library_of(run))
+        files.remove_tree(target)  # of a request that was refused afterwards; its content may have been another one
+        files.place(partial, target, mode=0o755)
+    except (MkError, OSError):
         files.remove_tree(partial)
-        make_folders(partial)
-        try:
-            unpack(path, content, partial)
-            _write_commands(content, partial, library_of(run))
-            files.place(partial, target, mode=0o755)
-        except (MkError, OSError):
-            files.remove_tree(partial)
-            raise
+        raise
     return _describe(content.metadata)
 
 
@@ -194,6 +195,16 @@ def _require_usable(content: Content, tags: Iterable[Tag]) -> None:
     python = default_environment()["python_full_version"].rstrip("+")
     if not content.metadata.python.contains(python, prereleases=True):
         raise BadInput(f"is for Python {content.metadata.python}, not {python}", file)
+
+
+def _require_room(run: Path, content: Content) -> None:
+    """Raise BadInput when all unpacked wheels together would be more than one may be: they lie in memory."""
+    there = sum(
+        (Path(top) / name).lstat().st_size for top, _, names in os.walk(run / FOLDER / _UNPACKED) for name in names
+    )
+    total = there + sum(entry.size_bytes for entry in content.entries)
+    if total > MAX_UNPACKED_BYTES:
+        raise BadInput(f"all packages would take {total} bytes, more than {MAX_UNPACKED_BYTES}", content.wheel.file)
 
 
 def _folder(run: Path, file: str) -> Path:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,26 +104,35 @@ def look_through(place: Path, name: str) -> Found:
     """
     hierarchies = [each.inside for each in overlay.hierarchies(Path())]
     system = reserved.system_folders()
+    for path, entry in _walk(place, name):
+        if entry.is_dir(follow_symlinks=False):
+            continue
+        if not any(path.startswith(each + "/") for each in hierarchies):
+            raise BadInput(f"has {show(path)}, which is neither below usr/local nor below opt", name)
+        if not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
+            raise BadInput(f"has {show(path)}, which is a device, pipe or socket", name)
+        said = reserved.reason(path, system)
+        if said:
+            raise BadInput(f"has {show(path)}, which {said}", name)
+    reached = tuple(each for each in hierarchies if (place / each).is_dir())
+    return Found(place, reached, (place / tce.start_script(name)).is_file())
+
+
+def _walk(place: Path, name: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield what is mounted at `place` with its path inside; raise BadInput after MAX_INODES, whatever it claims."""
     seen = 0
     todo = [""]
     while todo:
         folder = todo.pop()
-        for entry in os.scandir(place / folder):
-            seen += 1
-            path = f"{folder}/{entry.name}".lstrip("/")
-            inside = any(path == each or path.startswith(each + "/") for each in hierarchies)
-            if seen > MAX_INODES:
-                raise BadInput(f"has more than {MAX_INODES} files", name)
-            if entry.is_dir(follow_symlinks=False):
-                todo.append(path)
-            elif not inside:
-                raise BadInput(f"has {show(path)}, which is neither below usr/local nor below opt", name)
-            elif reserved.reason(path, system):
-                raise BadInput(f"has {show(path)}, which {reserved.reason(path, system)}", name)
-            elif not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
-                raise BadInput(f"has {show(path)}, which is a device, pipe or socket", name)
-    reached = tuple(each for each in hierarchies if (place / each).is_dir())
-    return Found(place, reached, (place / tce.start_script(name)).is_file())
+        with os.scandir(place / folder) as entries:
+            for entry in entries:
+                seen += 1
+                if seen > MAX_INODES:
+                    raise BadInput(f"has more than {MAX_INODES} files", name)
+                path = f"{folder}/{entry.name}".lstrip("/")
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(path)
+                yield path, entry
 
 
 def discard(run: Path, names: Iterable[str]) -> None:

@@ -215,6 +215,17 @@ def test_modules_of_extensions_go_before_the_kernels_own(machine: Machine) -> No
     ]
 
 
+def test_modules_of_native_extensions_lie_beside_the_kernels(machine: Machine) -> None:
+    machine.kernel(DEP + "updates/known.ko: kernel/net/base.ko.gz\n")
+    machine.file(machine.places.kernel / "updates/dkms/new.ko.xz", "depends=known")
+    assert machine.apply("updates/dkms/new.ko") == {"new": ("loaded", "")}
+    assert machine.did() == [
+        "insmod kernel/kernel/net/base.ko.gz",
+        "insmod kernel/updates/known.ko",
+        "insmod kernel/updates/dkms/new.ko.xz",
+    ]
+
+
 def test_modules_that_need_each_other_are_loaded_once(machine: Machine) -> None:
     machine.kernel("")
     machine.file(machine.places.local / "a.ko", "depends=b")

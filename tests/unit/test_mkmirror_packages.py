@@ -108,6 +108,29 @@ def test_a_refused_wheel_leaves_nothing(tmp_path: Path) -> None:
     assert python(run, "import foo; print(foo.version)") == "1.0\n"
 
 
+def test_a_wheel_that_comes_again_is_unpacked_again(tmp_path: Path) -> None:
+    """One that was refused for what it needs is not what the next one of that name is."""
+    run = tmp_path / "run"
+    first = make_wheel(tmp_path / "1", "foo", "1.0", "missing")
+    assert packages.problem(run, prepare(run, first), missing)
+    second = make_wheel(tmp_path / "2", "foo", "1.0")
+    assert packages.problem(run, prepare(run, second), missing) == ""
+    assert packages.read_unpacked(run, second.name).needs == ()
+
+
+def test_all_packages_together_are_bounded(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    large = run / "python/packages/large.whl"
+    large.mkdir(parents=True)
+    with open(large / "x", "wb") as stream:
+        stream.truncate(512 << 20)
+    foo = make_wheel(tmp_path, "foo", "1.0")
+    with pytest.raises(
+        BadInput, match=r"foo-1.0-py3-none-any.whl: all packages would take 5368\d+ bytes, more than 536870912"
+    ):
+        packages.prepare(run, foo.name, foo)
+
+
 def test_a_failing_commit_changes_nothing(tmp_path: Path) -> None:
     run = tmp_path / "run"
     packages.commit(run, prepare(run, make_wheel(tmp_path, "foo", "1.0")))
