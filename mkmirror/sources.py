@@ -11,10 +11,10 @@ is a folder).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from mkcore.config import ORIGIN_DEFAULT, ORIGIN_DIALECT, ORIGIN_PUSH, Config, Effective
-from mkcore.loopback import is_loopback
 from mkmirror.catalogue import LISTS
 from mkmirror.formats import wheel
 from mkmirror.staged import By
@@ -37,7 +37,7 @@ class Own:
         port = _port(uri)
         host = urlsplit(uri).hostname or "" if port else ""
         own = {_port(each) for each in (self.extensions, self.packages, Own.extensions, Own.packages)}
-        return (host == "localhost" or is_loopback(host)) and port in own
+        return (host == "localhost" or _is_loopback(host)) and port in own
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,14 @@ def _by(used: Effective, name: str) -> By:
     if origin in (ORIGIN_DEFAULT, ORIGIN_DIALECT):
         return By.BUILTIN
     return By.PUSH if origin == ORIGIN_PUSH else By.SITE
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a host is an address of loopback, and no name that begins like one."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _port(uri: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Union
@@ -123,7 +123,7 @@ class Node:
 
 
 @contextmanager
-def quiet_logging() -> Iterator[None]:
+def quiet_logging() -> Generator[None, None, None]:
     """Keep the process's own logging as it is."""
     logger = logging.getLogger()
     handlers, level = logger.handlers[:], logger.level
@@ -135,7 +135,7 @@ def quiet_logging() -> Iterator[None]:
 
 
 @contextmanager
-def make_node(folder: Path) -> Iterator[Node]:
+def make_node(folder: Path) -> Generator[Node, None, None]:
     """Serve both trees and give the machine."""
     for name in ("own", "remote"):
         (folder / name).mkdir()

@@ -11,6 +11,7 @@ import pytest
 
 from mkmirror import trust
 from mkmirror.staged import By, Kind, Staged
+from mkmirror.verifying import Ground, Verifier
 from tests.unit.fetch_node import (
     KERNEL,
     LIST,
@@ -310,4 +311,34 @@ def test_twenty_at_once(node: Node) -> None:
     put(node.own, LIST, json.dumps([f"{name}.tcz" for name in names]))
     staged = node.run()
     assert [order(each) for each in staged.requests] == [["shared.tcz", f"{name}.tcz"] for name in names]
-    assert node.own_server.asked.count(f"/{TCZ}/shared.tcz") == 1 + 0
+    assert node.own_server.asked.count(f"/{TCZ}/shared.tcz") == 1
+
+
+def test_what_is_staged_is_what_root_believes(node: Node, gpg: Gpg, tmp_path: Path) -> None:
+    """The other side of the document: each kind of mirror, verified again from the staged files alone."""
+    add_raw(node.own, "near")
+    put(node.own, LIST, '["near.raw"]')
+    add_raw(node.remote, "far")
+    make_wheel(node.remote / WHEELS, "tool", "1.0", "helper")
+    make_wheel(node.remote / WHEELS, "helper", "1.0")
+    add_tcz(node.remote, "a", "b.tcz")
+    add_tcz(node.remote, "b")
+    put(node.remote, f"{TCZ}/a.tcz.map", "lib/x.ko misc/x.ko\n")
+    for folder in (RAW, WHEELS, TCZ):
+        add_sums(node.remote / folder, gpg, "site")
+    node.trust(gpg, "site")
+    mirrors = f'tce_mirror = "{node.tce}"\ngem_mirror = "{node.remote_server.uri}/gem-mirror"\n'
+    node.site(f'[mirror]\n{mirrors}[extensions]\ninstall = ["far", "a"]\npackages = ["tool"]\n')
+    staged = node.run()
+    (tmp_path / "work").mkdir()
+    keys = trust.key_files([node.paths.etc / "trust.d"])
+    ground = Ground(trust.Verify.SIGNATURE, keys, [node.own], tmp_path / "work")
+    verifier = Verifier(node.paths.run_fetch, ground, staged.folders, {})
+    checked = {item.name: verifier.check(item) for request in staged.requests for item in request.items}
+    wheels = {f"{name}-1.0-py3-none-any.whl" for name in ("tool", "helper")}
+    assert set(checked) == {"near.raw", "far.raw", "a.tcz", "b.tcz"} | wheels
+    assert not checked["near.raw"].signed_by
+    assert all(len(each.signed_by) == 40 for name, each in checked.items() if name != "near.raw")
+    assert checked["a.tcz"].map is not None
+    signed = {f"{node.tce}/{folder.split('/', 1)[1]}" for folder in (RAW, TCZ)}
+    assert set(verifier.signed) == {*signed, f"{node.remote_server.uri}/gem-mirror/wheels"}
