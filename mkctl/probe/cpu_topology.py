@@ -3,7 +3,7 @@
 sysfs has half a dozen directories for each CPU, so that reading all of a machine with 512 would take longer than the
 rest of the probe. Sets make that needless: one CPU of a package names all of its package, one thread its core, one
 user of a cache all its users; each set is read once. On a machine with more than 64 CPUs and one kind of cores, a cache
-that the first core of a package has for itself is taken to be so in all of its cores.
+of level 1 or 2 that the first core of a package has for itself is taken to be so in all of its cores.
 
 Counts are those of running CPUs: a stopped one shows no topology. The kernel's numbers of packages need not be unique
 (books of s390, clusters of some ARM boards), their sets are; a second package of a number takes the next free one.
@@ -26,6 +26,7 @@ _PACKAGE = ("package_cpus", "core_siblings")  # the newer name first
 _CORE = ("core_cpus", "thread_siblings")
 _USERS = ("shared_cpu_map",)
 _FEW_CPUS = 64
+_CORE_LEVELS = (1, 2)  # the next one belongs to a group of cores, of which the first may be the only one that runs
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -161,7 +162,7 @@ def _read_caches(folder: str, package: Package, uniform: bool) -> list[Json]:
             if not kind[0] or (*kind[:2], users) in seen:
                 continue
             seen.add((*kind[:2], users))
-            everywhere = uniform and package.cores[:1] == (users,)
+            everywhere = uniform and kind[0] in _CORE_LEVELS and package.cores[:1] == (users,)
             kinds[kind] = kinds.get(kind, 0) + (len(package.cores) if everywhere else 1)
             if everywhere:
                 break

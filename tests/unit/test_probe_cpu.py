@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from cpu_tree import ARM64, cpu_tree, without
+from cpu_tree import ARM64, cpu_tree, mask, without
 from hypothesis import given
 from hypothesis import strategies as st
 from inventory_schema import check_schema
@@ -87,6 +87,18 @@ def test_512_cpus_are_counted_like_few_and_fast(tmp_path: Path, packages: int, c
     for package in found["packages"].values():
         assert (package["cores"], package["threads"]) == (cores, cores * threads)
         assert [number for _, _, _, number in caches(package)] == [cores, cores, cores, cores // 8]
+
+
+def test_a_group_of_cores_of_which_one_is_left(tmp_path: Path) -> None:
+    """Of the first group of eight that shares an L3 seven are off; the other groups are whole."""
+    files = without(cpu_tree(1, 96, 1, l3_cores=8), *(f"cpu{number}/" for number in range(1, 8)))
+    files["sys/devices/system/cpu/online"] = "0,8-95\n"
+    running = parse_list("0,8-95")
+    for name, text in files.items():
+        if name.endswith(("shared_cpu_map", "package_cpus")):
+            files[name] = mask([*members(parse_mask(text) & running)])
+    package = read(tmp_path, files)["packages"]["0"]
+    assert (package["cores"], [number for _, _, _, number in caches(package)]) == (89, [89, 89, 89, 12])
 
 
 def test_old_kernels_have_old_names(tmp_path: Path) -> None:
