@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from mkcore.errors import MkError
 
-from . import api, page
+from . import api, mirror, page
 from .auth import Gate
 from .boot import build_bootstrap
 from .desk import Desk
@@ -39,13 +39,16 @@ def _render_http_error(error: HTTPException) -> Any:
     if error.response is not None:
         return error.response
     code = error.code or 500
-    text = (error.description or error.name) if code != 404 else "no such route"
+    is_known = code != 404 or request.path.startswith(mirror.PREFIX)
+    text = (error.description or error.name) if is_known else "no such route"
     if code < 400:
         return error
     if request.path.startswith("/hanlon/"):
         response = hanlon.render_http_error(code, text)
     elif request.path.startswith("/razor/"):
         response = razor.render_http_error(code, text)
+    elif request.path.startswith(mirror.PREFIX):
+        response = Response(f"{text}\n", code, content_type="text/plain; charset=utf-8")
     elif request.path.startswith("/api/") or not request.accept_mimetypes.accept_html:
         response = api.error_response(code, text)
     else:
@@ -83,6 +86,7 @@ def build_app(parts: Services) -> Flask:
     app.add_url_rule("/ipxe/<dialect>", "bootstrap", _bootstrap)
     app.register_blueprint(hanlon.build_blueprint())
     app.register_blueprint(razor.build_blueprint())
+    app.register_blueprint(mirror.build_blueprint())
     app.register_blueprint(api.build_blueprint())
     app.register_blueprint(page.build_blueprint())
     return app

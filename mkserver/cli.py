@@ -52,6 +52,7 @@ def _run(options: argparse.Namespace) -> None:
             port=port,
             kernel=options.kernel,
             initrd=options.initrd,
+            mirror=options.mirror,
             cmdline=options.cmdline,
             database_url=options.database,
         )
@@ -182,6 +183,12 @@ def _add_run(verbs: Any) -> None:
     _data(parser)
     parser.add_argument("--kernel", type=Path, metavar="FILE", help="kernel that nodes boot (DIR/image/vmlinuz)")
     parser.add_argument("--initrd", type=Path, metavar="FILE", help="its initrd (DIR/image/initrd)")
+    parser.add_argument(
+        "--mirror",
+        type=Path,
+        metavar="FOLDER",
+        help="mirror of extensions that is served below /mirror/, as `mkmirror index` makes it (DIR/mirror)",
+    )
     parser.add_argument(
         "--cmdline",
         default=DEFAULT_CMDLINE,

@@ -81,6 +81,10 @@ class Part:
         """Place in the window."""
         return self._opened.tell() - self._start
 
+    def place(self) -> tuple[int, int]:
+        """The file's descriptor and where in the file this place is, for sendfile(2)."""
+        return self._opened.fileno(), self._opened.tell()
+
     def seekable(self) -> bool:
         """Always true."""
         return True
@@ -101,8 +105,18 @@ def send_image(image: Optional[BootImage], image_id: str, name: str) -> Response
         opened = path.open("rb")
     except OSError as error:
         raise NotFound() from error
+    response = send_opened(opened, f"{image.id}-{name}", "application/octet-stream")
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def send_opened(opened: BinaryIO, tag: str, mimetype: str) -> Response:
+    """Answer with an open file, or the part of it that was asked for: 200, 206, 304. The answer closes it.
+
+    tag: names this very content. Raises RequestedRangeNotSatisfiable.
+    """
     try:
-        response, part = _describe(image, name, opened)
+        response, part = _describe(opened, tag, mimetype)
     except RequestedRangeNotSatisfiable:
         opened.close()
         raise
@@ -114,15 +128,14 @@ def send_image(image: Optional[BootImage], image_id: str, name: str) -> Response
     return response
 
 
-def _describe(image: BootImage, name: str, opened: BinaryIO) -> tuple[Response, Part]:
+def _describe(opened: BinaryIO, tag: str, mimetype: str) -> tuple[Response, Part]:
     """Headers of the answer, and the part of the file that it carries."""
     found = os.fstat(opened.fileno())
-    response = Response(mimetype="application/octet-stream")
+    response = Response(mimetype=mimetype)
     response.content_length = found.st_size
-    response.set_etag(f"{image.id}-{name}")
+    response.set_etag(tag)
     response.last_modified = datetime.fromtimestamp(int(found.st_mtime), timezone.utc)
     response.headers["Accept-Ranges"] = "bytes"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     asked = dict(request.environ)
     if "," in str(asked.get("HTTP_RANGE", "")):
         del asked["HTTP_RANGE"]  # several ranges at once: the whole file is a permitted answer (RFC 9110 section 14.2)

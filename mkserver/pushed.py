@@ -53,6 +53,11 @@ DEFAULTS: dict[str, dict[str, Json]] = {
     },
 }
 
+_MIRRORS = frozenset(
+    key for defaults in DEFAULTS.values() for key in defaults if key.endswith(("_uri", "_mirror")) and key != "mk_uri"
+)
+"""Pushed keys in whose values {base} stands for this server as the node reaches it."""
+
 SERVER_DEFAULTS: dict[str, Json] = {
     "register_timeout": 120,
     "node_expire_timeout": 300,
@@ -75,13 +80,17 @@ _PUSHED_NAME = re.compile(r"mk_[A-Za-z0-9_]{1,120}\Z")
 
 
 def build_client_config(dialect: str, base: str, values: Mapping[str, Json]) -> dict[str, Json]:
-    """Make the `client_config` for one node: defaults, then what people set; `base` is HOST:PORT of the request."""
-    made: dict[str, Json] = {
-        key: value.replace("{base}", base) if isinstance(value, str) and key == "mk_uri" else value
-        for key, value in DEFAULTS[dialect].items()
+    """Make the `client_config` for one node: defaults, then what people set.
+
+    base: HOST:PORT of the request, which stands for {base} in the addresses of mirrors and lists, and in the defaults.
+    """
+    own = {key: value for key, value in values.items() if key.startswith("mk_")}
+    made = {**DEFAULTS[dialect], **own}
+    filled = _MIRRORS | {"mk_uri"} - set(own)
+    return {
+        key: value.replace("{base}", base) if isinstance(value, str) and key in filled else value
+        for key, value in made.items()
     }
-    made.update((key, value) for key, value in values.items() if key.startswith("mk_"))
-    return made
 
 
 def check_value(key: str, value: Json, *, force: bool = False) -> Json:

@@ -42,16 +42,21 @@ def check_exposure(settings: Settings) -> None:
 
 
 def check_image(settings: Settings) -> None:
-    """Refuse half an image or files that cannot be read. Raises BadConfig."""
+    """Refuse half an image, and files and folders that are not there. Raises BadConfig."""
     if (settings.kernel is None) != (settings.initrd is None):
         raise BadConfig("--kernel and --initrd belong together: give both or none")
+    if settings.mirror is not None and not settings.mirror.is_dir():
+        raise BadConfig(f"{settings.mirror}: no such folder")
     for path in (settings.kernel, settings.initrd):
         if path is not None and not path.is_file():
             raise BadConfig(f"{path}: no such file")
 
 
 def place_image(settings: Settings) -> Settings:
-    """Without files named on the command line the data directory's image is served, once somebody puts one there."""
+    """Without files named on the command line the data directory's image and mirror are served, once somebody puts them
+    there."""
+    if settings.mirror is None:
+        settings = replace(settings, mirror=settings.data / "mirror")
     if settings.kernel is not None:
         return settings
     return replace(settings, kernel=settings.data / "image/vmlinuz", initrd=settings.data / "image/initrd")

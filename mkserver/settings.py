@@ -38,13 +38,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """Command line of `mkserver run`, parsed; `cmdline` may hold what `boot.expand_args` knows."""
+    """Command line of `mkserver run`, parsed; `cmdline` may hold what `boot.expand_args` knows.
+
+    mirror: the folder that is served below /mirror/, None for none.
+    """
 
     data: Path = DEFAULT_DATA
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     kernel: Optional[Path] = None
     initrd: Optional[Path] = None
+    mirror: Optional[Path] = None
     cmdline: str = ""
     database_url: str = ""
     limits: Limits = field(default_factory=Limits)

@@ -18,6 +18,7 @@ from .nodes import Node
 from .policy import State
 from .pushed import check_value, parse_value
 from .report import ago as ago_text
+from .software import software_tables
 
 _GROUPS: list[tuple[str, str]] = [
     ("Management", r"mk_ipmi_|ipmi|bmc"),
@@ -153,13 +154,14 @@ def group_facts(facts: Mapping[str, Json]) -> list[dict[str, Any]]:
 def node_sheet(node: Mapping[str, Any]) -> dict[str, Any]:
     """One node's page, from `Desk.show`."""
     has: dict[str, Any] = dict(node["inventory"])
+    document = read_document(node["facts"]) or {}
     return {
         **node,
         "version": node["version"],
         "name": _name(has, node["hw_ids"], node["id"]),
         "has": has,
         "groups": group_facts(node["facts"]),
-        "tables": build_tables(read_document(node["facts"]) or {}),
+        "tables": build_tables(document) + software_tables(document, node["facts"]),
         "fact_count": len(node["facts"]),
         "can_order": node["state"] in ("active", "inactive", "bound"),
         "cpu_line": _plural(has["cpu_count"], "processor") if has.get("cpu_count") else "",

@@ -56,6 +56,7 @@ class Live:
     data: Path
     kernel: Optional[Path] = None
     initrd: Optional[Path] = None
+    mirror: Optional[Path] = None
     cmdline: str = ""
     database_url: str = ""
     limits: Limits = field(default_factory=Limits)
@@ -69,6 +70,7 @@ class Live:
             port=self.port,
             kernel=self.kernel,
             initrd=self.initrd,
+            mirror=self.mirror,
             cmdline=self.cmdline,
             database_url=self.database_url,
             limits=self.limits,

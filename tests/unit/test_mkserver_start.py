@@ -21,7 +21,7 @@ def test_image_of_the_data_directory(tmp_path: Path) -> None:
     check_image(settings)
     placed = place_image(settings)
     assert (placed.kernel, placed.initrd) == (tmp_path / "image/vmlinuz", tmp_path / "image/initrd")
-    named = Settings(data=tmp_path, kernel=tmp_path / "k", initrd=tmp_path / "i")
+    named = Settings(data=tmp_path, kernel=tmp_path / "k", initrd=tmp_path / "i", mirror=tmp_path)
     assert place_image(named) == named
 
 
