@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import facts, facts_vm, image, mirror
+from bench import extensions, facts, facts_vm, image, mirror
 from bench.rows import Row, merge, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,6 +17,7 @@ GROUPS: dict[str, tuple[Callable[[Path], list[Row]], ...]] = {
     "boot": (image.boot,),
     "facts": (facts.host, facts_vm.machine),
     "mirror": (mirror.measure,),
+    "extensions": (extensions.measure,),
 }
 
 
