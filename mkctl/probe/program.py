@@ -22,7 +22,7 @@ from mkctl.probe.store import FactsStore, save_facts, save_nothing
 log = logging.getLogger("mk-facts")
 
 TIMER = "mk-facts.timer"
-OVERDUE_S = 45.0
+OVERDUE_S = 35.0
 """After boot: from here on the timer may have elapsed during a run. Its start request then merged into that run and is
 gone, and the next one comes a quarter of an hour later."""
 AGAIN = 3
