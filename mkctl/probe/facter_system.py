@@ -106,12 +106,16 @@ def parse_load(text: str) -> dict[str, Json]:
 
 
 def own_identity() -> dict[str, Json]:
-    """Make `identity`: who runs the probe. A number without an account has no name."""
-    uid, gid = os.getuid(), os.getgid()
-    facts: dict[str, Json] = {"uid": uid, "gid": gid, "privileged": uid == 0}
+    """Make `identity`: who runs the probe. A number without an account has no name.
+
+    The group is the account's own: that of the process is mk-facts.service's, for the sake of the file that it writes.
+    """
+    uid = os.getuid()
+    facts: dict[str, Json] = {"uid": uid, "gid": os.getgid(), "privileged": uid == 0}
     try:
-        facts["user"] = pwd.getpwuid(uid).pw_name
-        facts["group"] = grp.getgrgid(gid).gr_name
+        account = pwd.getpwuid(uid)
+        facts.update(user=account.pw_name, gid=account.pw_gid)
+        facts["group"] = grp.getgrgid(account.pw_gid).gr_name
     except KeyError:
         return facts
     return facts

@@ -208,7 +208,7 @@ class _Run:
         self._owed_s = None
         self._store.finish(self._before, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
         count = len(self._store.content.facts)
-        problem = f", without news from {', '.join(self._failed)}" if self._failed else ""
+        problem = f"; failed: {', '.join(self._failed)}" if self._failed else ""
         listening = [collector.name for collector in self.running.waiting]
         rest = f"; still waiting for {', '.join(listening)}" if listening else ""
         self._status(f"{count} hardware facts collected in {duration_s:.1f} s{problem}{rest}")

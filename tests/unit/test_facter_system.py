@@ -6,6 +6,7 @@ The expected values of Facter 4 are what version 4.3 printed for these very inpu
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,7 @@ def test_the_inventory_tells_no_secret_of_the_command_line() -> None:
 def test_identity_and_zone() -> None:
     identity = system.own_identity()
     assert (identity["uid"], identity["privileged"]) == (os.getuid(), os.getuid() == 0)
+    assert identity["gid"] == pwd.getpwuid(os.getuid()).pw_gid, "the account's, not that of the process"
     assert system.flat_identity({"uid": 0, "user": "root", "gid": 0, "group": "root"}) == {"id": "root", "gid": "root"}
     assert system.flat_identity({"uid": 5}) == {}
     assert system.timezone()
