@@ -68,9 +68,11 @@ def _drop_ins(site: Site, directory: Path) -> list[Path]:
 def _read(site: Site, path: Path) -> str:
     """Return the text of a file, "" when there is none or it cannot be read (which is a problem, unlike absence)."""
     try:
-        return files.read_text(path, _LIMIT_BYTES)
+        return files.read_bytes(path, _LIMIT_BYTES).decode("utf-8")
     except FileNotFoundError:
         return ""
+    except UnicodeDecodeError as error:
+        site.problems.append(f"{path}: not UTF-8 at byte {error.start}; the file is left out")
     except OSError as error:
         site.problems.append(f"{path}: {error.strerror}")
     except BadInput as error:

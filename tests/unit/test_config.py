@@ -337,7 +337,8 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("not TOML", '[server]\nuri = "http://a:1"\nthis is not TOML\n', "line 3: not TOML: "),
     ("cut off", '[server]\nuri = "http://a', "line 2: not TOML: "),
     ("nested", "a = " + "[" * 5000, "not TOML"),
-    ("binary", b"\x00\xff\xfe", "line 1: not TOML: "),
+    ("binary", b"\x00\xff\xfe", "not UTF-8 at byte 1; the file is left out"),
+    ("latin-1", b"[facts]\nexclude = '\xe4'\n", "not UTF-8 at byte 19"),
     ("too large", "#" * 300_000, "larger than 262144 bytes"),
 ]
 
