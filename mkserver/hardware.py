@@ -139,8 +139,9 @@ def _system(document: Object) -> list[tuple[str, str]]:
 
 
 def _graphics(document: Object) -> list[str]:
-    cards = addressed(document, "gpus")[:ROWS]
-    return [text_of(card, "vendor", "model") or f"{text_of(card, 'kind')} {address}" for address, card in cards]
+    """The cards; the dozens of virtual functions that one may have are no cards."""
+    cards = [(address, card) for address, card in addressed(document, "gpus") if not card.get("physical_function")]
+    return [text_of(card, "vendor", "model") or f"{text_of(card, 'kind')} {address}" for address, card in cards[:ROWS]]
 
 
 def _cpus(document: Object) -> list[list[str]]:

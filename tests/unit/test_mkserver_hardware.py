@@ -55,7 +55,7 @@ DOCUMENT: dict[str, Any] = {
         "br0": {"type": "bridge", "bridge": {"ports": ["vf0"]}},
     },
     "lldp_neighbors": {"eno1": [{"system_name": "sw1", "port_id": "p1", "vlan_id": 5}]},
-    "gpus": {"0000:0a:00.0": {"kind": "3d"}},
+    "gpus": {"0000:0a:00.0": {"kind": "3d"}, "0000:0a:00.4": {"kind": "3d", "physical_function": "0000:0a:00.0"}},
     "pci": {
         "0000:08:00.0": {"class": "RAID", "vendor": "V", "device": "D", "vendor_id": "1000", "device_id": "0087"},
         "0000:09:00.0": {"vendor": "Intel", "device": "I350"},
