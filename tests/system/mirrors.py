@@ -79,9 +79,9 @@ def several(*fills: Callable[[Path], object]) -> Callable[[Path], object]:
     return lambda folder: [fill(folder) for fill in fills]
 
 
-def wheel(name: str, *requires: str) -> Callable[[Path], object]:
-    """Return what lays the wheel NAME 1.0 with a command of that name."""
-    return lambda folder: make_wheel(folder / WHEELS, name, "1.0", *requires, commands={name: f"{name}:main"})
+def wheel(name: str, *requires: str, version: str = "1.0") -> Callable[[Path], object]:
+    """Return what lays the wheel NAME with a command of that name."""
+    return lambda folder: make_wheel(folder / WHEELS, name, version, *requires, commands={name: f"{name}:main"})
 
 
 def large_wheel(name: str) -> Callable[[Path], object]:

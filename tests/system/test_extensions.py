@@ -30,7 +30,8 @@ INSTALLED = "/run/mk-extensions/installed.json"
 STRANGER = Path(__file__).with_name("stranger.py")
 NOTHING = {"extensions": {}, "packages": {}}
 
-GOOD = Mirror(mirrors.several(wheel("deep"), wheel("hello", "deep>=1")), packages=("hello >= 1  # a comment", ""))
+HELLO = mirrors.several(wheel("deep"), wheel("hello", "deep>=1"), wheel("hello", version="0.9"))
+GOOD = Mirror(HELLO, packages=("# a comment", "", "hello >= 0.5  # and the newest one"))
 CUT = Mirror(mirrors.large_wheel("cut"), packages=("cut",))
 BAD: Mapping[str, tuple[Mirror, str, str, str]] = {
     "tampered": (
@@ -252,6 +253,9 @@ def test_a_package_with_what_it_needs_and_its_removal(node: nodes.Node) -> None:
     packages = outcome(machine)["packages"]
     assert {name: each["version"] for name, each in packages.items() if name != "ok"} == {"hello": "1.0", "deep": "1.0"}
     assert machine.output("/usr/local/bin/hello") == "hello 1.0"
+    start = machine.mark()
+    run(machine)
+    assert not machine.journal(f"MESSAGE_ID={events.EXTENSION_INSTALLED.id}", after=start)  # it is there already
     assert "hello" in machine.output("mkmirror", "list")
     assert machine.run("/usr/bin/python3", "-I", "-c", "import hello", check=False).returncode == 1
     machine.run("mkmirror", "remove", "hello")
