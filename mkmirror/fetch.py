@@ -30,7 +30,7 @@ from mkmirror.installed import Installed, read_installed
 from mkmirror.remote import Fetching
 from mkmirror.requests import Requests, read_requests
 from mkmirror.sources import Own
-from mkmirror.staged import Refused
+from mkmirror.staged import By, Refused
 from mkmirror.when import detect_virtualization
 
 PUSHED_LIMIT_BYTES = 8 << 20
@@ -38,6 +38,8 @@ CONTROLLER = "org.mksuite.Controller1"
 CONTROLLER_PATH = "/org/mksuite/Controller1"
 CONTROLLER_UNIT = "mkctl.service"
 OS_ERROR = 74  # EX_IOERR
+MAX_LINES = 100
+"""So many refusals of one run get a line of their own in the journal."""
 
 log = logging.getLogger("mk-fetch")
 
@@ -73,9 +75,11 @@ def report(result: Result) -> str:
     """Write what a run came to into the journal, a line for each refusal; return it in one sentence."""
     for problem in result.problems:
         log.warning("%s", problem)
-    for each in result.refused:
-        if each.reason not in result.unreachable:
-            _report_refusal(each, is_news=each in result.staged.refused)
+    for_good = [each for each in result.refused if each.reason not in result.unreachable]
+    for each in sorted(for_good, key=lambda each: each.by is By.PUSH)[:MAX_LINES]:
+        _report_refusal(each, is_news=each in result.staged.refused)
+    if len(for_good) > MAX_LINES:
+        log.warning("%d more are left out", len(for_good) - MAX_LINES)
     for reason in result.unreachable:
         journal.log_event(log, events.MIRROR_UNREACHABLE, f"{reason}; tried again later")
     names = [each.name for each in result.staged.requests]

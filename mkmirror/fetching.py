@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional, Union
 
@@ -26,11 +26,14 @@ from mkmirror.offers import Folder, Layout, Mirror, Trusting
 from mkmirror.package_plan import PackagePlanner, Provided
 from mkmirror.planning import Planner, beside
 from mkmirror.remote import Fetching
-from mkmirror.requests import Requests
+from mkmirror.requests import Requests, stem
 from mkmirror.sources import Address, Own, find_sources, own_sources
 from mkmirror.staged import By, Kind, Modules, Refused, Request, Staged
 from mkmirror.staging import Staging
 from mkmirror.wanted import Want, WantedPackage, merge_packages, merge_wants, modules_of
+
+MAX_TOLD = 200
+"""So many new refusals mk-extensions hears of in one run."""
 
 _HANDLED = ("loaded", "replaced", "kept")
 
@@ -108,8 +111,10 @@ class Run:
         refused = tuple(self._refused.values())
         used = {item.folder for request in complete for item in request.items}
         folders = {name: each.model for name, each in self._folders().items() if name in used}
-        told = tuple(each for each in refused if self._is_news(each))
-        staged = self._staging.publish(Staged(folders, complete, modules, told))
+        told = [each for each in refused if self._is_news(each)]
+        told.sort(key=lambda each: each.by is By.PUSH)  # what a server says shall not hide what the machine says
+        staged = Staged(folders, complete, modules, tuple(told[:MAX_TOLD]))
+        staged = self._staging.publish(replace(staged, cleared=self._cleared(staged)))
         if not self._unreachable:
             self._staging.prune(self._kept(staged.requests))
         return Result(staged, refused, tuple(self._unreachable), self._sources.problems)
@@ -212,6 +217,14 @@ class Run:
         """Whether mk-extensions should hear of a refusal: not again and again of the same one."""
         known = self._said.installed.refused.get(refused.name)
         return known is None or (known.reason != refused.reason and not self._unreachable)
+
+    def _cleared(self, staged: Staged) -> tuple[str, ...]:
+        """Return what was refused before and is not any more; nothing as long as not every mirror was heard."""
+        if self._unreachable or not self._said.use_remote:
+            return ()
+        current = {*self._refused, *(stem(each.name) for each in staged.requests)}
+        current.update(entry for each in staged.modules for entry in each.entries)
+        return tuple(name for name in self._said.installed.refused if not current & {name, stem(name)})
 
     def _plan_modules(self, wishes: Wishes, *, anything: bool) -> tuple[Modules, ...]:
         """Return the modules to load: not those that were handled in this boot, and those that were not there only when

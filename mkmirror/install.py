@@ -240,6 +240,7 @@ def perform(run: Run) -> None:
     except (MkError, OSError) as error:
         run.failures += 1
         log_event(log, events.EXTENSION_REFUSED, f"what was fetched is not used: {error}; nothing is installed of it")
+    run.installed = run.installed.accepting(frozenset(staged.cleared))
     for each in staged.refused:
         run.refuse(each.name, each.by.value, each.reason, told=True)
     _step(run, "removing", lambda: remove(run))

@@ -10,7 +10,7 @@ Source: none but this module; the times are microseconds of CLOCK_BOOTTIME, as j
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -115,6 +115,10 @@ class Installed:
         found[name] = refusal
         newest = sorted(found, key=lambda each: -found[each].at_usec)[:MAX_REFUSED]
         return replace(self, refused={each: found[each] for each in found if each in frozenset(newest)})
+
+    def accepting(self, names: Collection[str]) -> Installed:
+        """Return it without the refusals of these names."""
+        return replace(self, refused={each: found for each, found in self.refused.items() if each not in names})
 
     def users_of(self, name: str) -> tuple[str, ...]:
         """Return the names of the installed extensions that need the extension `name`, sorted."""

@@ -116,17 +116,19 @@ class Refused:
 
 @dataclass(frozen=True)
 class Staged:
-    """The whole document."""
+    """The whole document. Refused is what was not refused before."""
 
     folders: Mapping[str, Folder] = field(default_factory=dict[str, Folder])
     requests: tuple[Request, ...] = ()
     modules: tuple[Modules, ...] = ()
     refused: tuple[Refused, ...] = ()
+    cleared: tuple[str, ...] = ()
+    """Names that were refused before, and that nobody wants any more or nothing is wrong with."""
 
     @property
     def is_empty(self) -> bool:
         """Tell whether there is nothing to do and nothing to tell."""
-        return not (self.requests or self.modules or self.refused)
+        return not (self.requests or self.modules or self.refused or self.cleared)
 
 
 def staged_file(run_fetch: Path, item: Item) -> Path:
@@ -146,7 +148,10 @@ def parse_staged(data: bytes, where: str = FILE) -> Staged:
     requests = _each(found, "requests", where, lambda value, place: _request(value, folders, place))
     if len({each.name for each in requests}) != len(requests):
         raise BadInput("the same name comes twice", f"{where}.requests")
-    return Staged(folders, requests, _each(found, "modules", where, _modules), _each(found, "refused", where, _refused))
+    cleared = get_strings(found, "cleared", default=(), where=where)
+    _bound(len(cleared), MAX_REQUESTS, "cleared", where)
+    modules = _each(found, "modules", where, _modules)
+    return Staged(folders, requests, modules, _each(found, "refused", where, _refused), tuple(map(_shorten, cleared)))
 
 
 def build_staged(staged: Staged) -> dict[str, Json]:
@@ -170,6 +175,7 @@ def build_staged(staged: Staged) -> dict[str, Json]:
             {"name": _shorten(each.name), "by": each.by.value, "reason": _shorten(each.reason)}
             for each in staged.refused
         ],
+        "cleared": list[Json](map(_shorten, staged.cleared)),
     }
 
 

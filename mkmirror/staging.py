@@ -21,8 +21,9 @@ from mkcore.errors import BadAnswer, BadInput
 from mkcore.jsonfields import canonical
 from mkmirror import remote, staged
 from mkmirror.remote import Fetching, Sums
-from mkmirror.staged import Item, Refused, Staged, build_staged
+from mkmirror.staged import Item, Refused, Request, Staged, build_staged
 
+_RESERVE_BYTES = 4096  # for one refusal and a newline
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -112,14 +113,22 @@ class Staging:
         files.remove(self._document)
 
     def publish(self, content: Staged) -> Staged:
-        """Write the document; return what stands in it: requests beyond its bound are refused.
+        """Write the document; return what stands in it: requests beyond its bound, the last ones, are refused.
 
         With nothing to do and nothing to tell there is none. Raises OSError.
         """
-        while len(canonical(build_staged(content))) >= staged.LIMIT_BYTES and content.requests:
-            *rest, last = content.requests
-            refused = Refused(last.name, last.by, f"{last.name}: too much is wanted at once; it is left out")
-            content = replace(content, requests=tuple(rest), refused=(*content.refused, refused))
+        room = staged.LIMIT_BYTES - len(canonical(build_staged(replace(content, requests=())))) - _RESERVE_BYTES
+        fits: list[Request] = []
+        for each in content.requests:
+            room -= len(canonical(build_staged(Staged(requests=(each,)))))
+            if room < 0:
+                break
+            fits.append(each)
+        if len(fits) < len(content.requests):
+            last = content.requests[len(fits)]
+            why = f"{last.name} and {len(content.requests) - len(fits) - 1} more: too much is wanted at once"
+            refused = Refused(last.name, last.by, f"{why}; the next run has them")
+            content = replace(content, requests=tuple(fits), refused=(*content.refused, refused))
         if content.is_empty:
             files.remove(self._document)
         else:

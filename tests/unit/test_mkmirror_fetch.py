@@ -342,3 +342,32 @@ def test_what_is_staged_is_what_root_believes(node: Node, gpg: Gpg, tmp_path: Pa
     assert checked["a.tcz"].map is not None
     signed = {f"{node.tce}/{folder.split('/', 1)[1]}" for folder in (RAW, TCZ)}
     assert set(verifier.signed) == {*signed, f"{node.remote_server.uri}/gem-mirror/wheels"}
+
+
+def test_what_is_not_refused_any_more_is_told_once(node: Node) -> None:
+    """So that nobody looks for trouble that is over; not while a mirror may still be silent about it."""
+    add_raw(node.own, "fine")
+    put(node.own, LIST, '["fine.raw", "still.raw"]')
+    refused = {name: {"by": "push", "reason": "x"} for name in ("gone.raw", "still.raw", "fine", "http://m/list")}
+    node.installed(refused=refused)
+    staged = node.run()
+    assert staged.cleared == ("gone.raw", "http://m/list")
+    assert [each.name for each in staged.refused] == ["still.raw"]
+    assert node.run(remote=False).cleared == ()
+    node.site('[mirror]\ngem_mirror = "http://127.0.0.1:9/g"\n')
+    assert node.run(status=75).cleared == ()
+
+
+def test_a_flood_of_names_hides_nothing(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten thousand entries of a pushed list: the machine's own come first, in the journal as in the document."""
+    add_raw(node.own, "fine")
+    put(node.own, LIST, '["fine.raw", "missing.raw"]')
+    put(node.remote, LIST, json.dumps([f"../{number}" + "x" * 90 for number in range(9_990)]))
+    node.push(mk_tce_install_list_uri=f"{node.remote_server.uri}/{LIST}")
+    staged = node.run()
+    assert [each.name for each in staged.requests] == ["fine.raw"]
+    assert len(staged.refused) == 200
+    assert staged.refused[0].name == "missing.raw"
+    lines = capsys.readouterr().err.splitlines()
+    assert sum("left out" in line for line in lines) == 101
+    assert "mk-fetch: 9891 more are left out" in lines

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from mkcore.config import DIALECT_DEFAULTS, Site, effective
 from mkcore.errors import BadInput, MkError
 from mkcore.jsonfields import Json, canonical
+from mkmirror.bringing import Teller
 from mkmirror.formats import wheel
 from mkmirror.offers import folder_id
 from mkmirror.package_plan import PackagePlanner
+from mkmirror.remote import Fetching
 from mkmirror.requests import Requests, build_requests, parse_requests
 from mkmirror.sources import Own, find_sources, own_sources
 from mkmirror.staged import (
@@ -31,6 +33,7 @@ from mkmirror.staged import (
     build_staged,
     parse_staged,
 )
+from mkmirror.staging import Staging
 from mkmirror.wanted import (
     Want,
     WantedPackage,
@@ -366,3 +369,37 @@ def test_nothing_is_chosen_without_a_mirror() -> None:
 
     with pytest.raises(BadInput, match="foo is not in any mirror"):
         PackagePlanner({}, lambda _: "", bring).plan(wheel.parse_wanted("foo", "x"), By.SITE, ())
+
+
+def test_more_than_the_document_holds(tmp_path: Path) -> None:
+    """The first ones that fit; the rest comes with the next run."""
+    folders = {"0": Folder("http://m/t", "sysext/x86_64", True)}
+    needs = tuple(Item(Kind.SYSEXT, f"{'n' * 150}{number}.raw", "0", "a" * 64) for number in range(300))
+    owners = [Request(f"o{at}.raw", By.SITE, (*needs, Item(Kind.SYSEXT, f"o{at}.raw", "0"))) for at in range(70)]
+    written = Staging(tmp_path, 1, Fetching()).publish(Staged(folders, tuple(owners)))
+    document = tmp_path / "staged.json"
+    assert 3 << 20 < document.stat().st_size <= 4 << 20
+    assert parse_staged(document.read_bytes()) == written
+    assert 30 < len(written.requests) < 70
+    (refused,) = written.refused
+    assert refused.name == f"o{len(written.requests)}.raw"
+    assert refused.reason.endswith(
+        f"and {69 - len(written.requests)} more: too much is wanted at once; the next run has them"
+    )
+    assert Staging(tmp_path, 1, Fetching()).publish(Staged()).is_empty
+    assert not document.exists()
+
+
+def test_how_a_download_goes_on_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """In the status each second, in the journal each ten."""
+    now, said = [0.0], list[str]()
+    teller = Teller(said.append, lambda: now[0])
+    with caplog.at_level("INFO", "mkmirror"):
+        for second in range(21):
+            for part in (0.0, 0.5):
+                now[0] = second + part
+                teller.moved("a.tcz", int(now[0] * 1_000_000), 40_000_000 if second < 15 else None)
+    assert len(said) == 20
+    assert said[0] == "Fetching a.tcz: 1.0 MB of 40.0 MB (2 %)"
+    assert said[-1] == "Fetching a.tcz: 20.0 MB"
+    assert [record.getMessage() for record in caplog.records] == [said[9], said[19]]
