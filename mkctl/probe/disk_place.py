@@ -117,4 +117,4 @@ def _is_usb_interface(part: str) -> bool:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    return text.isascii() and text.isdigit() and len(text) < 10  # of thousands Python makes no number

@@ -72,12 +72,17 @@ USB = f"{PCI}/0000:00:14.0/usb2/2-1/2-1.3/2-1.3:1.0/host8/target8:0:0/8:0:0:0"
         ("../devices/platform/floppy.0/block/fd0", DiskPlace("", "floppy"), ""),
         ("../devices/css0/0.0.0000/0.0.b314/block/dasda", DiskPlace("", "ccw"), ""),
         ("../devices/atavistic/block/rbd0", DiskPlace(), ""),
+        (
+            f"{PCI}/0000:00:1f.2/ata{'9' * 5000}/host0/target0:0:0/0:0:0:0/block/sdh",
+            DiskPlace("0000:00:1f.2", "sata", "0:0:0:0"),
+            "",
+        ),
         ("", DiskPlace(), ""),
     ],
 )
 def test_places(path: str, place: DiskPlace, by_path: str) -> None:
     assert parse_place(path) == place
-    assert build_by_path(place, "2", port=3, first_host=2) == by_path
+    assert build_by_path(place, "2", port=3 if place.ata_port else 0, first_host=2) == by_path
 
 
 def test_no_name_for_a_place_that_is_not_known() -> None:
