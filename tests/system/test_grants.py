@@ -19,7 +19,11 @@ REFUSED = re.compile(
     re.IGNORECASE,
 )
 
-GRANTS = [("mkweb", "Restart", "mkctl.service"), ("mkctl", "Start", "mk-facts.service")]
+GRANTS = [
+    ("mkweb", "Restart", "mkctl.service"),
+    ("mkctl", "Start", "mk-facts.service"),
+    ("mkctl", "Start", "mk-fetch.service"),
+]
 POWER_GRANTS = [("mkctl", "Start", "reboot.target"), ("mkctl", "Start", "poweroff.target")]
 USERS = ("mkctl", "mkweb", "mkmirror", "mkserver", "daemon")
 VERBS = ("Start", "Stop", "Restart", "Reload", "TryRestart")
@@ -27,6 +31,8 @@ UNITS = (
     "mkctl.service",
     "mkweb.service",
     "mk-facts.service",
+    "mk-fetch.service",
+    "mk-extensions.service",
     "mk.target",
     "reboot.target",
     "poweroff.target",
