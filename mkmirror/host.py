@@ -47,15 +47,21 @@ def run_as_pid1(argv: Sequence[str], *, timeout_s: float, limit_bytes: int = 1 <
     return finished if finished.outcome is proc.Outcome.MISSING else finished._replace(argv=tuple(argv))
 
 
-def start_service(unit: str, argv: Sequence[str], *, timeout_s: float, description: str) -> proc.Finished:
+def start_service(unit: str, argv: Sequence[str], *, timeout_s: float, description: str) -> str:
     """Run a program to its end as the transient unit `unit`, e.g. `mk-tce-nano.service`; daemons that it starts stay.
 
-    They belong to the unit, which is active until `stop_units`; what it writes is in the journal. Never raises.
+    They belong to the unit, which is active until `stop_units`, whatever the program's exit status is; what it writes
+    is in the journal. Returns what went wrong, in one line, "" for nothing. Raises ToolFailed.
     """
-    command = ["systemd-run", "--quiet", f"--unit={unit}", "--service-type=oneshot", "--remain-after-exit", _SLICE]
-    command += [f"--description={description}", f"--property=TimeoutStartSec={timeout_s:g}", "--"]
+    command = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--service-type=oneshot", "--remain-after-exit"]
+    command += [_SLICE, f"--description={description}", f"--property=TimeoutStartSec={timeout_s:g}"]
+    command += [f"--property=SuccessExitStatus={' '.join(map(str, range(1, 256)))}", "--"]
     finished = proc.run([*command, *map(_literal, argv)], timeout_s=timeout_s + _ANSWER_S)
-    return finished if finished.outcome is proc.Outcome.MISSING else finished._replace(argv=tuple(argv))
+    if not finished.ok:
+        return finished.describe()
+    command = ["systemctl", "show", "--property=ExecMainStatus", "--value", "--", unit]
+    status = proc.require(proc.run(command, timeout_s=UNIT_TIMEOUT_S)).decode("utf-8", "replace").strip()
+    return "" if status in ("0", "") else f"{argv[0]} ended with status {status}"
 
 
 def mount(each: Mount) -> None:

@@ -34,7 +34,7 @@ _MOUNT = 'cd -- "$1" && LIBMOUNT_FORCE_MOUNT2=always exec mount -t overlay -o "$
 _UNBIND = (
     'while grep -F -- " $1 " /proc/self/mountinfo | grep -q " - overlay $2 "; do umount --lazy -- "$1" || exit; done'
 )
-_SWITCH = f'{_UNBIND}; [ -z "$3" ] || exec mount --bind -- "$3" "$1"'
+_SWITCH = f'{_UNBIND}; [ -z "$3" ] || {{ mkdir -p -- "$1" && exec mount --bind -- "$3" "$1"; }}'
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mkcore import proc
-from mkcore.errors import BadInput, MkError
+from mkcore.errors import BadInput, MkError, ToolFailed
 from mkmirror import host, overlay, reserved
 from mkmirror.formats import sysext, tce
 from mkmirror.image import make_folders
@@ -177,11 +177,13 @@ def start(name: str) -> str:
     test that fails without harm, so it is for the journal and costs nothing.
     """
     unit = unit_of(name)
-    script = f"/{tce.start_script(name)}"
-    finished = host.start_service(
-        unit, ["sh", script], timeout_s=SCRIPT_TIMEOUT_S, description=f"Start Script of {tce.application(name)}"
-    )
-    return "" if finished.ok else f"{name}: its start script: {finished.describe()}; see journalctl -u {unit}"
+    command = ["sh", f"/{tce.start_script(name)}"]
+    description = f"Start Script of {tce.application(name)}"
+    try:
+        said = host.start_service(unit, command, timeout_s=SCRIPT_TIMEOUT_S, description=description)
+    except ToolFailed as error:
+        said = str(error)
+    return f"{name}: its start script: {said}; see journalctl -u {unit}" if said else ""
 
 
 def stop(names: Iterable[str]) -> None:

@@ -17,9 +17,11 @@ from mkmirror import overlay, packages, tce_install
 from tests.unit.mirror_trees import make_squashfs, make_wheel
 
 SYSTEMD_RUN = r"""#!/bin/bash
-echo "$*" >>"$ASKED"
+asked="$*"
+echo "$asked" >>"$ASKED"
 while [ "$1" != -- ]; do shift; done
 shift
+case "$asked" in *--remain-after-exit*) "${@//\$\$/\$}" >/dev/null 2>&1; echo $? >"$ASKED.status"; exit 0 ;; esac
 exec "${@//\$\$/\$}"
 """
 
@@ -38,6 +40,7 @@ class Machine:
             each.mkdir()
         self.asked = folder / "asked"
         self.fake("systemd-run", SYSTEMD_RUN)
+        self.fake("systemctl", '#!/bin/sh\ncat "$ASKED.status"\n')
         os.environ.update(PATH=f"{folder / 'bin'}:{os.environ['PATH']}", ASKED=str(self.asked))
 
     def fake(self, name: str, text: str) -> None:
@@ -85,6 +88,13 @@ def twenty_at_once(machine: Machine) -> None:
     before = machine.asked.read_text()
     tce_install.merge(machine.run, list(images), machine.root)
     assert machine.asked.read_text() == before, "what is shown already is left alone"
+
+
+def a_folder_that_the_system_lacks(machine: Machine) -> None:
+    """It is made, as an extension has files there."""
+    (machine.root / "opt").rmdir()
+    machine.install(machine.image("a.tcz", opt__a="a"), ["a.tcz"])
+    assert (machine.root / "opt/a").read_text() == "a"
 
 
 def many_layers(machine: Machine) -> None:
@@ -208,7 +218,6 @@ def a_failing_overlay_changes_nothing(machine: Machine) -> None:
 
 def start_scripts(machine: Machine) -> None:
     """A start script is told of, run in a unit of its own; one without has its mark as tce-status wants it."""
-    images = machine.image("s.tcz", usr__local__tce__installed="")
     tree = {"usr/local/tce.installed/s++": "echo started\n", "usr/local/bin/s": ""}
     images = {"s++.tcz": make_squashfs(machine.images / "s++.tcz", dict(tree))}
     found, _ = tce_install.prepare(machine.run, images)
@@ -217,12 +226,17 @@ def start_scripts(machine: Machine) -> None:
     tce_install.merge(machine.run, ["s++.tcz"], machine.root)
     assert machine.shown()["tce.installed/s++"] == "echo started\n"
     said = tce_install.start("s++.tcz")
-    assert said.startswith("s++.tcz: its start script: sh ended with status"), "there is none in the real /usr/local"
+    unit = "mk-tce-s\\x2b\\x2b.service"
+    start, _, end = said.partition(" ended with status ")
+    assert start == "s++.tcz: its start script: sh", "there is none in the real /usr/local"
+    assert end in (f"2; see journalctl -u {unit}", f"127; see journalctl -u {unit}")
     last = machine.asked.read_text().splitlines()[-1]
-    assert "--unit=mk-tce-s\\x2b\\x2b.service" in last
+    assert f"--unit={unit} " in last
     assert last.endswith("-- sh /usr/local/tce.installed/s++")
     machine.fake("sh", "#!/bin/true\n")
     assert tce_install.start("s++.tcz") == ""
+    machine.fake("systemd-run", '#!/bin/sh\necho "Job for x.service failed." >&2\nexit 1\n')
+    assert "Job for x.service failed." in tce_install.start("s++.tcz")
 
 
 def commands_of_packages(machine: Machine) -> None:
@@ -257,6 +271,7 @@ def an_unreadable_image(machine: Machine) -> None:
 
 SCENARIOS: tuple[Callable[[Machine], None], ...] = (
     twenty_at_once,
+    a_folder_that_the_system_lacks,
     many_layers,
     newest_first_and_later_ones,
     removal_leaves_nothing,
