@@ -168,7 +168,8 @@ def may_use_remote(address: str = "") -> bool:
 
 def _keys(paths: Paths) -> list[Path]:
     folders = [paths.lib / "trust.d", paths.etc / "trust.d"]
-    return trust.key_files(folders, paths.credentials if paths.credentials.parts else None)
+    keys = trust.key_files(folders, paths.credentials if paths.credentials.parts else None)
+    return trust.usable_keys(keys, lambda text: log.warning("%s", text))
 
 
 def _make_work(run_fetch: Path) -> None:

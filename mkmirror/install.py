@@ -286,7 +286,7 @@ def prepare(paths: Paths, root: Path, say: Notifier) -> Run:
         installed = Installed()
     trees = (paths.mirror_admin, paths.mirror)
     folders = [root / each.lstrip("/") for each in trust.KEY_FOLDERS]
-    keys = trust.key_files(folders, paths.credentials)
+    keys = trust.usable_keys(trust.key_files(folders, paths.credentials), lambda text: log.warning("%s", text))
     ground = Ground(trust.Verify(config.extensions_verify), keys, trees, work)
     claims = read_claims(site, config, requests, trees)
     return Run(paths, Layers(paths.run_extensions, root), claims, ground, requests, installed, say)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from mkcore.errors import BadInput, MkError, Unreachable, Untrusted
+from mkcore.errors import BadInput, MkError, ToolFailed, Unreachable, Untrusted
 from mkcore.http import exchange
 from mkmirror import remote, staged, trust
 from mkmirror.formats import sysext, tce
@@ -175,6 +175,8 @@ class Mirror:
         except Unreachable as error:
             self._silent = error
             raise
+        except OSError as error:
+            raise ToolFailed(f"{uri}: cannot be checked: {error.filename}: {error.strerror}") from None
         newest = self._trusting.signed.get(uri, 0)
         if found.signed is not None and found.signed.made_s < newest:
             raise Untrusted(f"{uri}: {trust.SUMS} was signed before the one that is in use already: it is out of date")

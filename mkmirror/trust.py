@@ -139,9 +139,7 @@ def build_sums(sums: Mapping[str, str]) -> str:
     return "".join(f"{sums[name]} *{name}\n" for name in sorted(sums))
 
 
-def digest_file(
-    path: files.StrPath, algorithm: str = "sha256", moved: Optional[Callable[[int], None]] = None
-) -> str:
+def digest_file(path: files.StrPath, algorithm: str = "sha256", moved: Optional[Callable[[int], None]] = None) -> str:
     """Return the digest of a file's content in hexadecimal; `moved` is told of the bytes as they are read.
 
     Raises OSError as open(2) does.
@@ -192,6 +190,31 @@ def key_files(folders: Iterable[files.StrPath], credentials: Optional[Path] = No
     return [path for _, path in sorted(found.items()) if path.is_file() and path.stat().st_size]
 
 
+def usable_keys(keys: Iterable[Path], complain: Callable[[str], None]) -> list[Path]:
+    """Return the files whose keys can be used; `complain` hears in one line of each that cannot be read or is none.
+
+    One such file shall not keep the other keys from counting.
+    """
+    found: list[Path] = []
+    for key in keys:
+        problem = _key_problem(key)
+        if problem:
+            complain(f"{problem}; the keys in it do not count")
+        else:
+            found.append(key)
+    return found
+
+
+def _key_problem(key: Path) -> str:
+    try:
+        dearmor(files.read_bytes(key, KEY_LIMIT_BYTES), str(key))
+    except BadInput as error:
+        return str(error)
+    except OSError as error:
+        return f"{key}: {error.strerror}"
+    return ""
+
+
 def dearmor(data: bytes, where: str) -> bytes:
     """Return keys in binary form, which is the only one that gpgv reads; raise BadInput for what is no key."""
     if not data.lstrip().startswith(b"-----BEGIN"):
@@ -240,9 +263,7 @@ def verify_signature(sums: Path, signature: Path, keys: Sequence[Path], work: Pa
         raise Untrusted(f"{signature.name}: {error}") from None
 
 
-def read_sums(
-    folder: Path, mode: Verify, keys: Sequence[Path], work: Path
-) -> tuple[dict[str, str], Optional[Signed]]:
+def read_sums(folder: Path, mode: Verify, keys: Sequence[Path], work: Path) -> tuple[dict[str, str], Optional[Signed]]:
     """Return the sums of a folder once its signature vouches for them, and who signed (None for CHECKSUM).
 
     Raises Untrusted when there are no sums or nothing vouches for them, BadInput for damaged ones, OSError.

@@ -107,6 +107,16 @@ def test_changed_after_it_was_signed(node: Node, gpg: Gpg) -> None:
     assert node.names() == ["good.raw"]
 
 
+def test_a_damaged_key_beside_a_good_one(node: Node, gpg: Gpg, capsys: pytest.CaptureFixture[str]) -> None:
+    add_raw(node.remote, "x")
+    add_sums(node.remote / RAW, gpg, "site")
+    want(node, "x.raw")
+    node.trust(gpg, "site")
+    put(node.root, "etc/mk/trust.d/a.asc", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
+    assert [each.name for each in node.run().requests] == ["good.raw", "x.raw"]
+    assert "trust.d/a.asc: has no OpenPGP public key; the keys in it do not count" in capsys.readouterr().err
+
+
 def test_sums_from_before_those_in_use(node: Node, gpg: Gpg) -> None:
     node.trust(gpg, "site")
     add_raw(node.remote, "x")
