@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.extensions import PROGRAM, TCE_LOAD, UNDO
 from bench.facts import IDENTITY, IPA, build_argv, parse_measured
 from bench.image import BESIDE, PSS
+from bench.mirror import Served
+from bench.rows import Row, judge, table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,3 +61,36 @@ def test_a_command_that_failed_is_no_figure() -> None:
 def test_the_identity_of_a_fresh_process_is_measured() -> None:
     compile(IDENTITY.format(root="/"), "IDENTITY", "exec")
     compile(IPA, "IPA", "exec")
+
+
+def test_what_is_asked_for_is_a_most_or_a_least() -> None:
+    rows = [
+        Row("mirror.large_file_over_nginx", 0.71, "ratio", "nginx", 1.0, 0.71),
+        Row("mirror.small_files_over_webrick", 2.9, "ratio", "WEBrick", 1.0, 2.9),
+        Row("facts.identity_ms", 5.1, "ms"),
+        Row("other", 1, "s"),
+    ]
+    assert [judge(row) for row in rows] == [(">= 0.7", True), (">= 3", False), ("<= 5", False), ("", True)]
+    lines = table(rows).splitlines()[1:]
+    assert [line.split()[-1] for line in lines] == ["ok", "MISSED", "MISSED", "s"]
+
+
+def test_the_installation_s_programs_are_programs(tmp_path: Path) -> None:
+    compile(PROGRAM, "PROGRAM", "exec")
+    for text in (TCE_LOAD, UNDO):
+        subprocess.run(["bash", "-n", "-c", text], check=True, timeout=60)
+    mark = tmp_path / "mark"
+    entries = {"a": [["touch", str(mark)], ["rm", str(mark)]]}
+    code = PROGRAM.replace("/usr/share/bench/file0", str(mark))
+    argv = [sys.executable, "-c", code, json.dumps({"rounds": 2, "entries": entries})]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [each > 0 for each in json.loads(done.stdout)["a"]] == [True, True]
+
+
+def test_a_server_s_cost_is_read_from_the_kernel() -> None:
+    served = Served(0, os.getpid())
+    before = served.cpu_s()
+    sum(number * number for number in range(200_000))
+    assert 0 < served.cpu_s() - before < 20
+    assert served.peak_rss_mb() > 5
