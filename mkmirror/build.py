@@ -65,6 +65,7 @@ def build(recipe: Recipe, fill: Fill, out: Path, progress: Progress) -> tuple[Pa
         _complete(recipe, stage)
         content = read_content(stage)
         _require_mergeable(recipe, content, stage)
+        _warn_of_elsewhere(recipe, content, progress)
         progress.say(f"{recipe.file}: packing {len(content.paths)} files, {human(content.size_bytes)}")
         image = work / recipe.file
         make_image(stage, image, compressor="zstd" if recipe.format == "sysext" else "gzip", time_s=recipe.time_s)
@@ -128,6 +129,14 @@ def _require_mergeable(recipe: Recipe, content: Content, stage: Path) -> None:
     for name in ("usr/lib/os-release", "etc/os-release"):
         if name in content.paths:
             raise BadInput(f"has {name}, with which systemd refuses it", recipe.file)
+
+
+def _warn_of_elsewhere(recipe: Recipe, content: Content, progress: Progress) -> None:
+    """Say when Tiny Core itself can use what is made, but mk-extensions cannot, as it lies over the whole system."""
+    elsewhere = [path for path in content.paths if not path.startswith(("usr/local/", "opt/"))]
+    if recipe.format == "tcz" and elsewhere:
+        where = f"{show(elsewhere[0])} is neither below usr/local nor below opt"
+        progress.warn(f"{recipe.file}: {where}: mk-extensions refuses it; --format sysext is for that")
 
 
 def _write_beside(recipe: Recipe, content: Content, image: Path) -> list[Path]:

@@ -47,7 +47,8 @@ def test_what_a_converted_package_lacked_is_there(tmp_path: Path) -> None:
     """Defect B59: no sum and no dependencies."""
     tree, out = write_tree(tmp_path / "tree", {"usr/local/bin/x*": "x"}), tmp_path / "out"
     needs = ("--dep", "y.tcz", "--dep", "z-KERNEL.tcz")
-    run_mkmirror("build", "x", "--format", "tcz", "--from", tree, "--out", out, *needs)
+    done = run_mkmirror("build", "x", "--format", "tcz", "--from", tree, "--out", out, *needs)
+    assert "warning" not in done.stderr
     check = subprocess.run(["md5sum", "--check", "x.tcz.md5.txt"], cwd=out, capture_output=True, check=True)
     assert check.stdout == b"x.tcz: OK\n"
     assert (out / "x.tcz.dep").read_text() == "y.tcz\nz-KERNEL.tcz\n"
@@ -225,7 +226,8 @@ def test_packages_content_alone(tmp_path: Path) -> None:
 def test_a_tcz_from_a_debian_package(tmp_path: Path) -> None:
     """Row 97: content stays at its place, scripts run from the start script."""
     deb = make_deb(tmp_path, "tool", dict(TOOL), postinst=OWN)
-    run_mkmirror("build", "tool", "--format", "tcz", "--from-deb", deb, "--out", tmp_path / "out")
+    done = run_mkmirror("build", "tool", "--format", "tcz", "--from-deb", deb, "--out", tmp_path / "out")
+    assert "warning: tool.tcz: 'etc/init.d/tool' is neither below usr/local nor below opt" in done.stderr
     found = unsquash(tmp_path / "out/tool.tcz", tmp_path / "unpacked")
     assert (found / "etc/tool/tool.conf").is_file()
     start = found / "usr/local/tce.installed/tool"
@@ -267,7 +269,7 @@ def test_dependencies_that_the_base_lacks_are_fetched_by_apt(tmp_path: Path) -> 
     run_mkmirror(*command, "--apt-config", tmp_path / "apt.conf", "--out", tmp_path / "out")
     again = ["build", "x", "--format", "tcz", "--from-deb", "top", "present", "--base", base, "--out", tmp_path / "x"]
     done = run_mkmirror(*again, "--apt-config", tmp_path / "apt.conf", "-q")
-    assert done.stderr == f"warning: present is in {base} already, and is not packed\n"
+    assert done.stderr.splitlines()[0] == f"warning: present is in {base} already, and is not packed"
     listed = (tmp_path / "out/top.tcz.list").read_text().split()
     assert listed == ["usr/share/deep", "usr/share/middle", "usr/share/top"]
     command[command.index("top", 3)] = "nowhere"
