@@ -205,7 +205,7 @@ def _dimms(document: Object) -> list[list[str]]:
 def _disks(document: Object) -> list[list[str]]:
     return [
         [
-            name,
+            lines(name, text_of(section(disk, "bay"), "name")),
             size_of(disk, "size_bytes"),
             text_of(disk, "vendor", "model"),
             lines(text_of(disk, "serial"), text_of(disk, "wwn")),

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from mkcore.files import link_name, read_attribute, read_line
 from mkcore.jsonfields import Json
 from mkctl.probe.disk_place import DiskPlace, build_by_path, parse_place
+from mkctl.probe.enclosures import read_bays
 from mkctl.probe.junk import is_junk
 from mkctl.probe.nvme import read_namespace
 from mkctl.probe.sysfs import BlockDevice
@@ -63,7 +64,7 @@ def read_disks(sys_root: Path, dev_root: str, devices: Sequence[BlockDevice]) ->
     if not devices:
         return Disks({}, {})
     by_path, by_id = read_links(f"{dev_root}/disk/by-path"), read_links(f"{dev_root}/disk/by-id")
-    levels = read_raid_levels(sys_root)
+    levels, bays = read_raid_levels(sys_root), read_bays(sys_root)
     disks: dict[str, Json] = {}
     volumes: dict[str, list[Json]] = {}
     for device in devices:
@@ -76,6 +77,8 @@ def read_disks(sys_root: Path, dev_root: str, devices: Sequence[BlockDevice]) ->
             entry["by_path"] = (
                 f"/dev/disk/by-path/{min(paths, key=lambda name: (not name.startswith('pci-'), len(name)))}"
             )
+        if place.scsi_address in bays:
+            entry["bay"] = bays[place.scsi_address]
         if device.name in by_id.names:
             entry["by_id"] = [f"/dev/disk/by-id/{name}" for name in by_id.names[device.name]]
         disks[device.name] = entry

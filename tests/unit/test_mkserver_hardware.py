@@ -34,7 +34,8 @@ DOCUMENT: dict[str, Any] = {
             {"locator": "A2", "populated": False},
         ],
     },
-    "disks": {"sda": {"size_bytes": 512 << 30, "serial": "D1", "rotational": True, "health": {"passed": False}}},
+    "disks": {"sda": {"size_bytes": 512 << 30, "serial": "D1", "rotational": True, "health": {"passed": False},
+                      "bay": {"name": "Slot 01"}}},
     "storage_controllers": {
         "0000:08:00.0": {"kind": "raid", "driver": "d", "volumes": [{"disk": "sda", "level": "RAID 1", "state": "ok"}]},
         "0000:0b:00.0": {"kind": "fc", "fc_ports": [{"wwpn": "0x21000024ff7e0a1c"}]},
@@ -90,7 +91,7 @@ def test_every_table() -> None:
     note = "16 GiB installed, 128 GiB persistent, 15 GiB usable, 1 of 2 slots empty"
     assert made["hw-dimms"]["note"] == note
     assert [row[:4] for row in made["hw-dimms"]["rows"]] == [["A1", "16 GiB", "", "3200 MT/s"], ["A2", "empty", "", ""]]
-    assert made["hw-disks"]["rows"] == [["sda", "512 GiB", "", "D1", "rotational", "", "failed"]]
+    assert made["hw-disks"]["rows"] == [["sda\nSlot 01", "512 GiB", "", "D1", "rotational", "", "failed"]]
     assert made["hw-controllers"]["rows"] == [
         ["0000:08:00.0", "raid", "V D", "d", "", "sda RAID 1 ok"],
         ["0000:0b:00.0", "fc", "WWPN 0x21000024ff7e0a1c", "", "", ""],

@@ -348,6 +348,25 @@ def test_raid_volumes(tmp_path: Path) -> None:
     }
 
 
+def test_the_bay_of_a_disk(tmp_path: Path) -> None:
+    """An enclosure behind a SAS expander links its bays with disks; empty bays and its own attributes are none."""
+    enclosure = "sys/class/enclosure/6:0:24:0"
+    files = {
+        **disk(SAS, "sdb"),
+        **disk(SATA, "sda"),
+        f"{enclosure}/id": "0x500e004aaaaaaa1f\n",
+        f"{enclosure}/components": "2\n",
+        f"{enclosure}/device": "-> ../../../devices/6:0:24:0",
+        f"{enclosure}/Slot 01/device": f"-> ../../../../{SAS.removeprefix('../')}",
+        f"{enclosure}/Slot 01/slot": "1\n",
+        f"{enclosure}/Slot 02/slot": "2\n",
+    }
+    root = make_tree(tmp_path, files)
+    disks = check(collect_block(root / "sys", root))["disks"]
+    assert disks["sdb"]["bay"] == {"enclosure": "0x500e004aaaaaaa1f", "name": "Slot 01", "slot": 1}
+    assert "bay" not in disks["sda"]
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     """Not even the folders: a container, or a disk that went away between two looks."""
     assert collect_block(tmp_path / "sys", tmp_path) == Collected()
