@@ -13,6 +13,7 @@ import argparse
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +39,8 @@ CONTROLLER = "org.mksuite.Controller1"
 CONTROLLER_PATH = "/org/mksuite/Controller1"
 CONTROLLER_UNIT = "mkctl.service"
 OS_ERROR = 74  # EX_IOERR
+RUN_S = 2700.0
+"""So long a run may take: less than TimeoutStartSec=, so that what there is by then is handed over."""
 MAX_LINES = 100
 """So many refusals of one run get a line of their own in the journal."""
 
@@ -53,9 +56,9 @@ def main(arguments: Sequence[str]) -> int:
         paths = paths_under(options.root)
         own = Own(options.own_extensions or Own.extensions, options.own_packages or Own.packages)
         said = _listen(paths, own, remote=options.remote)
-        run = Run(
-            said, _machine(), paths.run_fetch, _keys(paths), Fetching(retrying=_retrying), Teller(notifier.status)
-        )
+        end = time.monotonic() + RUN_S
+        how = Fetching(retrying=_retrying, left_s=lambda: end - time.monotonic())
+        run = Run(said, _machine(), paths.run_fetch, _keys(paths), how, Teller(notifier.status))
         try:
             _make_work(paths.run_fetch)
             result = run.perform()

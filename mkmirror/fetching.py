@@ -106,7 +106,7 @@ class Run:
         self._plan(wishes)
         self._staging.withdraw()
         self._staging.prune(self._kept(self._requests.values()))
-        complete = tuple(found for found in map(self._bring, self._requests.values()) if found is not None)
+        complete = tuple(found for found in map(self._bring, self._near_first()) if found is not None)
         modules = self._plan_modules(wishes, anything=bool(complete))
         refused = tuple(self._refused.values())
         used = {item.folder for request in complete for item in request.items}
@@ -189,6 +189,11 @@ class Run:
             if item.kind is not Kind.WHEEL:
                 names.update(beside(folders[item.folder], item.name))
         return found
+
+    def _near_first(self) -> list[Request]:
+        """Return the requests in the order to bring them: a slow mirror shall not keep the machine's own waiting."""
+        folders = self._folders()
+        return sorted(self._requests.values(), key=lambda each: not folders[each.items[0].folder].mirror.own)
 
     def _bring(self, request: Request) -> Optional[Request]:
         try:

@@ -9,7 +9,9 @@ Source: protocol 5.2; RFC 9110 section 9.3.2 (HEAD).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -25,6 +27,8 @@ from mkmirror.remote import FolderSums, Sums, join
 TEXT_LIMIT_BYTES = 256 << 10
 TEXTS_LIMIT_BYTES = 64 << 20
 """All small files of one mirror together."""
+PATIENCE_S = 300.0
+"""So long in all a mirror may take for its small files; one that drips takes others' time."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Trusting:
     keys: Sequence[Path]
     work: Path
     signed: Mapping[str, int] = field(default_factory=dict[str, int])
+    patience_s: float = PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,7 @@ class Mirror:
         self._refused: dict[str, MkError] = {}
         self._silent: Optional[Unreachable] = None
         self._read_bytes = 0
+        self._spent_s = 0.0
 
     def __str__(self) -> str:
         return self.base
@@ -168,13 +174,10 @@ class Mirror:
         return self._folders[path]
 
     def _read_folder(self, path: str) -> Folder:
-        self._require_answers()
         uri = join(self.base, path)
         try:
-            found = remote.read_folder(uri, self.mode, self._trusting.keys, self._trusting.work)
-        except Unreachable as error:
-            self._silent = error
-            raise
+            with self._asking():
+                found = remote.read_folder(uri, self.mode, self._trusting.keys, self._trusting.work)
         except OSError as error:
             raise ToolFailed(f"{uri}: cannot be checked: {error.filename}: {error.strerror}") from None
         newest = self._trusting.signed.get(uri, 0)
@@ -186,12 +189,8 @@ class Mirror:
         """Return a small file of this mirror, None when it has none; raises as remote.read_small, and BadInput beyond
         TEXTS_LIMIT_BYTES in all.
         """
-        self._require_answers()
-        try:
+        with self._asking():
             data = remote.read_small(uri, TEXT_LIMIT_BYTES)
-        except Unreachable as error:
-            self._silent = error
-            raise
         self._read_bytes += len(data or b"")
         if self._read_bytes > TEXTS_LIMIT_BYTES:
             raise BadInput(f"{self.base}: more than {TEXTS_LIMIT_BYTES} bytes of lists and sums")
@@ -199,9 +198,22 @@ class Mirror:
 
     def ask(self, uri: str) -> bool:
         """Tell whether the mirror has a file, without bringing it."""
-        self._require_answers()
-        return exchange("HEAD", uri, component=remote.COMPONENT).status == 200
+        with self._asking():
+            return exchange("HEAD", uri, component=remote.COMPONENT).status == 200
 
-    def _require_answers(self) -> None:
+    @contextmanager
+    def _asking(self) -> Generator[None, None, None]:
+        """Ask the mirror something; one that was silent, or took too long in all, is not asked again."""
+        if self._silent is None and self._spent_s > self._trusting.patience_s:
+            limit_s = self._trusting.patience_s
+            self._silent = Unreachable(f"{self.base}: took more than {limit_s:g} s for lists and sums alone")
         if self._silent is not None:
             raise self._silent
+        began = time.monotonic()
+        try:
+            yield
+        except Unreachable as error:
+            self._silent = error
+            raise
+        finally:
+            self._spent_s += time.monotonic() - began

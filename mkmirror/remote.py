@@ -18,7 +18,7 @@ from typing import Optional
 from urllib.parse import quote
 
 from mkcore import files, retry
-from mkcore.download import Moved, discard, download
+from mkcore.download import DEADLINE_S, Moved, discard, download
 from mkcore.errors import BadAnswer, BadInput, MkError, ServerRefused, Unreachable, Untrusted
 from mkcore.http import exchange
 from mkmirror import trust
@@ -57,6 +57,8 @@ class Fetching:
     wait: Callable[[float], None] = time.sleep
     retrying: Optional[Callable[[str], None]] = None
     """Is told why a download begins again."""
+    left_s: Callable[[], float] = lambda: DEADLINE_S
+    """Says how many seconds are left for all of it."""
 
     def tell(self, text: str) -> None:
         """Tell that a download begins again."""
@@ -111,8 +113,11 @@ def _bring(uri: str, partial: Path, how: Fetching, moved: Optional[Moved]) -> No
     failed = 0
     while True:
         before = partial.stat().st_size if partial.is_file() else 0
+        left_s = min(DEADLINE_S, how.left_s())
+        if left_s <= 0:
+            raise Unreachable(f"{uri}: no time was left for it; it goes on at {before} bytes")
         try:
-            download(uri, partial, limit_bytes=how.limit_bytes, moved=moved, component=COMPONENT)
+            download(uri, partial, limit_bytes=how.limit_bytes, deadline_s=left_s, moved=moved, component=COMPONENT)
             return
         except (Unreachable, BadAnswer, ServerRefused) as error:
             after = partial.stat().st_size if partial.is_file() else 0

@@ -19,7 +19,7 @@ from mkmirror.names import require_inside, require_name, require_name_or_path, s
 
 SUFFIX = ".tcz"
 KERNEL_MARK = "-KERNEL"
-BESIDE = (".md5.txt", ".dep", ".info", ".list")
+BESIDE = (".md5.txt", ".dep", ".info", ".list", ".map", ".when")
 """Endings of the files that accompany an image."""
 ONBOOT = "onboot.lst"
 

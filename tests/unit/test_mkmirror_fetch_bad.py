@@ -7,17 +7,19 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mkcore.errors import Untrusted
-from mkmirror import trust
-from mkmirror.remote import Fetching
+from mkcore.errors import Unreachable, Untrusted
+from mkmirror import remote, trust
+from mkmirror.offers import Mirror, Trusting
+from mkmirror.remote import Fetching, Sums
 from mkmirror.staged import Item, Kind, Staged
 from mkmirror.staging import Staging, StagingFull
-from tests.fakes import Play, Reset, WireServer
+from tests.fakes import Drip, Play, Reset, WireServer
 from tests.unit.fetch_node import (
     LIST,
     MODULES,
@@ -504,3 +506,25 @@ def test_staging_does_not_believe_a_file_of_the_right_size(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
     with pytest.raises(StagingFull, match="staging_limit_mb is 1"):
         staging.put("f", "SHA256SUMS", b"x" * 10**6 + b"x")
+
+
+def test_a_mirror_that_drips_takes_nobody_elses_time(tmp_path: Path) -> None:
+    """What it may take for small files is bounded in all, and so is a run; half a file stays for the next one."""
+
+    def script(raw: bytes) -> Play:
+        return Drip(answer(b"x" * 20), 0.01)
+
+    trusting = Trusting(trust.Verify.CHECKSUM, (), tmp_path, patience_s=0.5)
+    with WireServer(script) as server:
+        mirror = Mirror(server.uri, False, trusting)
+        with pytest.raises(Unreachable, match=r"took more than 0\.5 s for lists and sums alone"):
+            for number in range(50):
+                mirror.read(f"{server.uri}/{number}")
+        with pytest.raises(Unreachable, match=r"took more than 0\.5 s"):
+            mirror.folder("wheels")
+        end = time.monotonic() + 1.0
+        how = Fetching(attempts=9, wait=lambda _: None, left_s=lambda: end - time.monotonic())
+        slow = tmp_path / "slow.raw"
+        with pytest.raises(Unreachable, match=r"no time was left|no complete answer within"):
+            remote.fetch(f"{server.uri}/slow.raw", slow, Sums(sha256="a" * 64), how)
+    assert time.monotonic() - end < 5

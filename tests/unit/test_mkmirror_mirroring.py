@@ -44,6 +44,7 @@ def make_tiny_core(root: Path) -> Path:
         image.with_name(f"{name}.tcz.md5.txt").write_text(f"{digest}  {name}.tcz\n")
         if dep:
             image.with_name(f"{name}.tcz.dep").write_text(dep)
+    (root / TCZ / "a.tcz.when").write_text("virtualization none\n")
     return root
 
 
@@ -71,6 +72,7 @@ def test_a_part_of_a_tiny_core_mirror_with_its_dependencies(origin: Path, tmp_pa
         assert (copy / TCZ / f"{name}.tcz").read_bytes() == (origin / TCZ / f"{name}.tcz").read_bytes()
         subprocess.run(["md5sum", "--check", "--quiet", f"{name}.tcz.md5.txt"], cwd=copy / TCZ, check=True)
     assert (copy / TCZ / "a.tcz.dep").is_file()
+    assert (copy / TCZ / "a.tcz.when").is_file()
     assert not [name for name in names(copy / TCZ) if name.startswith((".", "alone"))]
     run_mkmirror("index", copy)
     run_mkmirror("verify", copy, "--verify", "checksum")
