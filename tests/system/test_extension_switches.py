@@ -1,0 +1,106 @@
+"""What mk-extensions.service is granted, one by one: without one nothing is installed.
+
+What is installed is a Python package with a command, which takes mounts by PID 1, files of mk-fetch's user and a folder
+that all may read. That kernel modules can be loaded is shown where there are some: on the shipped image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.machines import nspawn
+from tests.unit.mirror_trees import run_mkmirror, write_wheel
+
+WHEELS = "/var/lib/mk/mirror/gem-mirror/wheels"
+DROPIN = "/run/systemd/system/mk-extensions.service.d/50-test.conf"
+INSTALLED = "/run/mk-extensions/installed.json"
+INFO = "hello-1.0.dist-info"
+COMMAND = "/usr/local/bin/hello"
+
+
+@pytest.fixture(scope="module")
+def machine(quiet: nspawn.Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[nspawn.Machine]:
+    """A machine whose own mirror has the package."""
+    folder = tmp_path_factory.mktemp("mirror")
+    content = {
+        "hello.py": "def main(): print('hello')\n",
+        f"{INFO}/METADATA": "Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n",
+        f"{INFO}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{INFO}/entry_points.txt": "[console_scripts]\nhello = hello:main\n",
+    }
+    write_wheel(folder / "hello-1.0-py3-none-any.whl", INFO, content)
+    run_mkmirror("index", folder, "--quiet")
+    place = quiet.root / WHEELS.lstrip("/")
+    place.mkdir(parents=True)
+    for path in folder.iterdir():
+        if path.is_file():
+            (place / path.name).write_bytes(path.read_bytes())
+    quiet.write("/etc/mk/mk.toml", '[extensions]\npackages = ["hello"]\n')
+    quiet.run("systemctl", "start", "mkmirror.socket", "mkmirror-packages.socket")
+    yield quiet
+
+
+def remove(machine: nspawn.Machine) -> None:
+    """Take the package away, with all grants."""
+    machine.run("rm", "-f", DROPIN, "/run/mk-fetch/staged.json")
+    machine.run("systemctl", "daemon-reload")
+    machine.write("/run/mk/requests.json", '{"version":1,"install":[],"packages":[],"remove":["hello"]}')
+    machine.run("systemctl", "start", "mk-extensions.service")
+    machine.run("rm", "/run/mk/requests.json")
+    assert not machine.read_json(INSTALLED)["packages"]
+
+
+def install(machine: nspawn.Machine, switch: str = "") -> str:
+    """Fetch and install with a switch closed; return what mk-extensions said."""
+    if switch:
+        machine.write(DROPIN, f"[Service]\n{switch}\n")
+        machine.run("systemctl", "daemon-reload")
+    start = machine.mark()
+    before = machine.property("mk-extensions.service", "InvocationID")
+    machine.run("systemctl", "start", "mk-fetch.service")
+    machine.wait_until(lambda: has_ended(machine, before), "mk-extensions.service has ended")
+    return "\n".join(each["MESSAGE"] for each in machine.journal("_SYSTEMD_UNIT=mk-extensions.service", after=start))
+
+
+def has_ended(machine: nspawn.Machine, before: str) -> bool:
+    """Tell whether mk-extensions has run again since."""
+    found = machine.show("mk-extensions.service", "InvocationID", "ActiveState")
+    return found["InvocationID"] != before and found["ActiveState"] in ("inactive", "failed")
+
+
+def works(machine: nspawn.Machine) -> bool:
+    """Tell whether the command can be run by anybody."""
+    done = machine.run(COMMAND, user="mkmirror", check=False)
+    return done.stdout == "hello\n"
+
+
+def test_with_all_of_them(machine: nspawn.Machine) -> None:
+    remove(machine)
+    install(machine)
+    assert works(machine)
+    assert not machine.run("sh", "-c", "ls /run/mk-fetch/staging/*/*.whl", check=False).stdout, "memory is given back"
+
+
+@pytest.mark.parametrize(
+    ("switch", "said"),
+    [
+        ("CapabilityBoundingSet=\nCapabilityBoundingSet=CAP_SYS_MODULE", "Permission denied"),
+        ("RestrictAddressFamilies=\nRestrictAddressFamilies=AF_INET", "Address family not supported"),
+        ("PrivateUsers=yes", "Permission denied"),
+    ],
+)
+def test_without_one(machine: nspawn.Machine, switch: str, said: str) -> None:
+    """Nothing is installed, one line says why, and the next run with all grants installs it."""
+    remove(machine)
+    found = install(machine, switch)
+    assert said in found, found
+    assert not works(machine)
+
+
+def test_as_another_user(machine: nspawn.Machine) -> None:
+    """Last, as the folder then belongs to that user: PID 1 mounts for nobody but root."""
+    remove(machine)
+    assert "Interactive authentication required" in install(machine, "User=mkmirror")
+    assert not works(machine)
