@@ -93,7 +93,10 @@ def read_wheel(path: Path, file: str) -> Content:
             metadata = parse_metadata(_text(archive, f"{info}/METADATA", file), f"{file}: METADATA")
             if (metadata.name, metadata.version) != (wheel.name, wheel.version):
                 raise BadInput(f"holds {metadata.name} {metadata.version}", file)
-            record = parse_record(_text(archive, f"{info}/RECORD", file), f"{file}: RECORD")
+            listed = _text(archive, f"{info}/RECORD", file)
+            record = parse_record(listed, f"{file}: RECORD")
+            # It is unpacked, too: by it the files can be checked later.
+            record[f"{info}/RECORD"] = ("sha256", hashlib.sha256(listed.encode()).digest(), -1)
             entries = tuple(_entries(archive, info, record, file))
             _require_distinct(entries, file)
             points = f"{info}/entry_points.txt"
@@ -260,7 +263,7 @@ def _entries(
         if name in seen:
             raise BadInput(f"{show(name)} is in it twice", file)
         seen.add(name)
-        if name in (f"{info}/RECORD", *(f"{info}/{each}" for each in _SIGNATURES)):
+        if name in (f"{info}/{each}" for each in _SIGNATURES):
             continue
         algorithm, digest, size_bytes = record.get(name, ("", b"", -1))
         if not algorithm:
