@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from mkcore.ethtool import DriverInfo
 from mkcore.files import link_name, list_names, read_attribute, read_line
@@ -50,14 +50,14 @@ def read_nics(
         address = pci_address(base) if each.physical else ""
         if each.physical:
             nic.update(_physical(sys_root, base, each, address, driver_info))
-            for device in infiniband.values():
-                if device.get("pci_address") == address:
-                    nic["infiniband"] = device["infiniband"]
+            if each.type == ARPHRD_INFINIBAND:
+                nic.update(_own_port(infiniband.values(), address, str(nic.get("mac", ""))))
         nic.update(_membership(base, each, str(nic["type"]), vlans))
         if each.name == boot:
             nic["boot"] = True
         nics[each.name] = nic
-        covered.add(address)
+        if "infiniband" in nic:
+            covered.add(address)
     nics.update((name, device) for name, device in infiniband.items() if device.get("pci_address") not in covered)
     return nics
 
@@ -186,6 +186,22 @@ def read_infiniband(sys_root: str) -> dict[str, dict[str, Json]]:
             if address:
                 found[name]["pci_address"] = address
     return found
+
+
+def _own_port(devices: Iterable[Mapping[str, Json]], pci_address: str, mac: str) -> dict[str, Json]:
+    """Return what an interface has of its card's device: of two ports that share a PCI function only its own.
+
+    Its address of 20 octets ends with the port's GUID: "80:00:...:00:02:c9:03:00:0a:0b:0d" -> 0002:c903:000a:0b0d.
+    """
+    digits = mac.replace(":", "")[-16:]
+    own: Json = ":".join(digits[start : start + 4] for start in range(0, 16, 4))
+    for device in devices:
+        described = device.get("infiniband")
+        if device.get("pci_address") == pci_address and isinstance(described, dict):
+            guids = described.get("port_guids")
+            narrowed: dict[str, Json] = {"port_guids": [own]} if isinstance(guids, list) and own in guids else {}
+            return {"infiniband": {**described, **narrowed}}
+    return {}
 
 
 def _is_guid(text: str) -> bool:

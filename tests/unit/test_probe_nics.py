@@ -196,6 +196,32 @@ def test_infiniband(machine: Path) -> None:
     }
 
 
+def test_two_infiniband_ports_of_one_pci_function(tmp_path: Path) -> None:
+    """Each interface has its own port's GUID; a port that speaks Ethernet has none."""
+    ports = f"{PCI}/0000:03:00.0/infiniband/mlx4_0/ports"
+    mac = "80:00:02:08:fe:80:00:00:00:00:00:00:00:02:c9:03:00:0a:0b:0"
+    machine: dict[str, str] = {
+        **nic("eth0", "0000:03:00.0", "00:02:c9:0a:0b:0f"),
+        f"{ports}/1/gids/0": "fe80:0000:0000:0000:0002:c903:000a:0b0d\n",
+        f"{ports}/1/link_layer": "InfiniBand\n",
+        f"{ports}/2/gids/0": "fe80:0000:0000:0000:0002:c903:000a:0b0e\n",
+        f"{ports}/2/link_layer": "InfiniBand\n",
+        f"{ports}/3/link_layer": "Ethernet\n",
+        "sys/class/infiniband/mlx4_0": "-> ../../devices/pci0000:00/0000:03:00.0/infiniband/mlx4_0",
+    }
+    alone = section(make_tree(tmp_path / "alone", machine))
+    assert "infiniband" not in alone["eth0"]
+    assert alone["mlx4_0"]["infiniband"] == {"port_guids": ["0002:c903:000a:0b0d", "0002:c903:000a:0b0e"]}
+    for name, last in (("ib0", "d"), ("ib1", "e")):
+        machine.update(nic(name, "0000:03:00.0", mac + last, type="32", mtu="2044"))
+    found = section(make_tree(tmp_path / "both", machine))
+    assert [found[name]["infiniband"]["port_guids"] for name in ("ib0", "ib1")] == [
+        ["0002:c903:000a:0b0d"], ["0002:c903:000a:0b0e"],
+    ]  # fmt: skip
+    assert "mlx4_0" not in found
+    assert "infiniband" not in found["eth0"]
+
+
 def test_what_the_driver_says(machine: Path) -> None:
     said = {
         "eno1": DriverInfo("ixgbe", "6.1.0", "0x80000a49, 1.1767.0"),
