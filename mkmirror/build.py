@@ -109,7 +109,7 @@ def _complete(recipe: Recipe, stage: Path) -> None:
             make_folders(release.parent)
             files.write_atomic(release, sysext.build_release(recipe.system, recipe.machine).encode())
     if recipe.units:
-        debs.write_upholds(stage, recipe.name, recipe.units)
+        debs.write_wants(stage, recipe.name, recipe.units)
 
 
 def _require_mergeable(recipe: Recipe, content: Content, stage: Path) -> None:

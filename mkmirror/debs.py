@@ -261,15 +261,18 @@ def _write_setup(stage: Path, name: str, units: Sequence[str], scripts: Sequence
         _write(stage / f"usr/lib/systemd/system/{own}", "\n".join(lines) + "\n")
         theirs = [own, *theirs]
     if theirs:
-        write_upholds(stage, name, theirs)
+        write_wants(stage, name, theirs)
 
 
-def write_upholds(stage: Path, name: str, units: Sequence[str]) -> None:
-    """Write the drop-in by which systemd starts these units as soon as the extension is merged."""
+def write_wants(stage: Path, name: str, units: Sequence[str]) -> None:
+    """Write the drop-in by which these units are started once the extension is merged.
+
+    Not Upholds=: systemd would start a unit that fails again and again, without a limit.
+    """
     path = stage / f"usr/lib/systemd/system/multi-user.target.d/10-{name}.conf"
-    before = re.findall(r"^Upholds=(.*)$", files.read_text(path), re.MULTILINE) if path.is_file() else []
+    before = re.findall(r"^Wants=(.*)$", files.read_text(path), re.MULTILINE) if path.is_file() else []
     wanted = dict.fromkeys([*" ".join(before).split(), *units])
-    _write(path, f"[Unit]\nUpholds={' '.join(wanted)}\n")
+    _write(path, f"[Unit]\nWants={' '.join(wanted)}\n")
 
 
 def _write(path: Path, text: str, mode: int = 0o644) -> None:

@@ -24,6 +24,7 @@ UNIT_TIMEOUT_S = 90.0
 MERGE_TIMEOUT_S = 180.0
 _ANSWER_S = 30.0  # for PID 1 itself, on top of what the program may take
 _SLICE = "--slice=mk.slice"
+_REFRESH = '"$1" refresh $2 >&2 && exec "$1" status --json=short'
 
 
 class Mount(NamedTuple):
@@ -151,16 +152,15 @@ def unit_states(units: Sequence[str]) -> dict[str, dict[str, str]]:
     }
 
 
-def refresh(kind: Kind) -> None:
-    """Merge what lies in the folders of systemd-sysext or systemd-confext, nothing else. Raises ToolFailed."""
-    proc.require(run_as_pid1([_program(kind), "refresh", *_mutable(kind)], timeout_s=MERGE_TIMEOUT_S))
+def refresh(kind: Kind) -> frozenset[str]:
+    """Merge what lies in the folders of systemd-sysext or systemd-confext, nothing else; return what is merged then.
 
-
-def merged(kind: Kind) -> frozenset[str]:
-    """Return the names of the extensions that are merged now. Raises ToolFailed, BadInput."""
-    program = _program(kind)
-    answer = proc.require(run_as_pid1([program, "status", "--json=short"], timeout_s=MOUNT_TIMEOUT_S))
-    return parse_merged(answer, f"{program} status")
+    Raises ToolFailed, BadInput.
+    """
+    program = "systemd-sysext" if kind is Kind.SYSEXT else "systemd-confext"
+    mutable = "--mutable=ephemeral" if kind is Kind.CONFEXT else ""  # /etc would be read-only without
+    finished = run_as_pid1(["sh", "-c", _REFRESH, "sh", program, mutable], timeout_s=MERGE_TIMEOUT_S)
+    return parse_merged(proc.require(finished._replace(argv=(program,))), f"{program} status")
 
 
 def parse_merged(answer: bytes, where: str) -> frozenset[str]:
@@ -194,15 +194,6 @@ def virtualization() -> str:
     if not word:
         raise ToolFailed(finished.describe())
     return word
-
-
-def _program(kind: Kind) -> str:
-    return "systemd-sysext" if kind is Kind.SYSEXT else "systemd-confext"
-
-
-def _mutable(kind: Kind) -> tuple[str, ...]:
-    """A merged confext without it makes /etc read-only."""
-    return ("--mutable=ephemeral",) if kind is Kind.CONFEXT else ()
 
 
 def _runs(state: Mapping[str, str]) -> bool:

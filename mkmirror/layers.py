@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mkcore import files
 from mkcore.errors import MkError
-from mkmirror import merge, overlay, packages, tce_install
+from mkmirror import merge, packages, tce_install
 from mkmirror.formats import tce, wheel
 
 MAP = ".map"
@@ -85,8 +85,6 @@ class Layers:
         self._take_out([name for name in old.native if name not in new.native], units)
         native = [name for name in new.native if name not in old.native]
         if native:
-            for hierarchy in overlay.hierarchies(self.run, self.root):
-                overlay.keep_original(hierarchy)
             failed.update(merge.commit(native, {name: self.image(name) for name in native}, self.root))
         if (old.tcz, old.wheels) != (new.tcz, new.wheels):
             failed.update(self._overlay(old, new))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mkcore import files, proc
 from mkcore.errors import BadInput, MkError, ToolFailed
-from mkmirror import host
+from mkmirror import host, overlay
 from mkmirror.formats import gpt, sysext
 from mkmirror.formats.sysext import Kind
 from mkmirror.native import MAX_ENTRIES, Content, Sort, judge, kind_of, plain_name, require_mergeable
@@ -55,7 +55,9 @@ def prepare(run: Path, images: Mapping[str, Path], root: Path = Path("/")) -> tu
             mounts.append(host.Mount(str(image), place, kind, (*_OPTIONS, *part)))
         except (MkError, OSError) as error:
             refused[name] = _line(name, error)
-    failed = host.mount_all(mounts, run / "mounts")
+    # what lies below /usr now is kept reachable for later layers, before anything is merged into it
+    originals = overlay.original_mounts(overlay.hierarchies(run, root)) if mounts else []
+    failed = host.mount_all([*mounts, *originals], run / "mounts")
     found: dict[str, Content] = {}
     for name, place in places.items():
         if name in refused:
@@ -147,20 +149,17 @@ def commit(names: Sequence[str], images: Mapping[str, Path], root: Path = Path("
     refused: dict[str, str] = {}
     for kind in Kind:
         mine = [name for name in names if kind_of(name) is kind]
-        problem = _merge(kind, mine, images, root) if mine else ""
-        if problem and len(mine) > 1:
+        failed = _merge(kind, mine, images, root) if mine else {}
+        if len(mine) > 1 and len(failed) == len(mine):
+            failed = {}
             for name in mine:
-                problem = _merge(kind, [name], images, root)
-                refused.update({name: problem} if problem else {})
-        elif problem:
-            refused[mine[0]] = problem
-        left = [name for name in mine if name not in refused]
-        refused.update(_left_out(kind, left, root))
+                failed.update(_merge(kind, [name], images, root))
+        refused.update(failed)
     return refused
 
 
 def take_out(names: Sequence[str], root: Path = Path("/")) -> None:
-    """Unmerge extensions with one refresh; their units are the caller's affair. Raises ToolFailed."""
+    """Unmerge extensions with one refresh; their units are the caller's affair. Raises ToolFailed, BadInput."""
     for kind in Kind:
         mine = [name for name in names if kind_of(name) is kind]
         for name in mine:
@@ -169,33 +168,21 @@ def take_out(names: Sequence[str], root: Path = Path("/")) -> None:
             host.refresh(kind)
 
 
-def _merge(kind: Kind, names: Sequence[str], images: Mapping[str, Path], root: Path) -> str:
-    """Try it; return why it failed, with nothing of it left, or ""."""
+def _merge(kind: Kind, names: Sequence[str], images: Mapping[str, Path], root: Path) -> dict[str, str]:
+    """Try it; return those that are not merged, with the reason; nothing of them is left."""
     try:
         for name in names:
             files.make_dir(link_of(name, root).parent)
             files.point(link_of(name, root), images[name])
-        host.refresh(kind)
+        merged = host.refresh(kind)
+        failed = {
+            name: f"{name}: systemd left it out; see journalctl" for name in names if plain_name(name) not in merged
+        }
     except (MkError, OSError) as error:
-        for name in names:
-            files.remove(link_of(name, root))
-        return f"{', '.join(names[:4])}: {error}"
-    return ""
-
-
-def _left_out(kind: Kind, names: Sequence[str], root: Path) -> dict[str, str]:
-    """Take out again what systemd left out without a word."""
-    if not names:
-        return {}
-    try:
-        merged = host.merged(kind)
-        missing = [name for name in names if plain_name(name) not in merged]
-        reason = "systemd did not merge it; see journalctl"
-    except MkError as error:  # then nobody knows
-        missing, reason = list(names), str(error)
-    for name in missing:
+        failed = {name: f"{name}: {error}" for name in names}
+    for name in failed:
         files.remove(link_of(name, root))
-    return {name: f"{name}: {reason}" for name in missing}
+    return failed
 
 
 def bring_up(contents: Mapping[str, Content]) -> dict[str, str]:

@@ -89,10 +89,20 @@ def keep_original(hierarchy: Hierarchy) -> None:
     To be done before extensions are merged into /usr. The mount is private: else the overlay that is mounted over the
     folder would be mounted over this one, too. Raises ToolFailed, OSError.
     """
-    place = hierarchy.state / _ORIGINAL
-    files.make_dir(place)
-    if hierarchy.target.is_dir() and place not in mount_points():
-        host.mount(host.Mount(str(hierarchy.target), place, "none", ("bind", "private")))
+    for each in original_mounts((hierarchy,)):
+        host.mount(each)
+
+
+def original_mounts(found: Sequence[Hierarchy]) -> list[host.Mount]:
+    """Return what keep_original would mount for these folders, for whoever mounts several things at once."""
+    mounted = mount_points()
+    mounts: list[host.Mount] = []
+    for each in found:
+        place = each.state / _ORIGINAL
+        files.make_dir(place)
+        if each.target.is_dir() and place not in mounted:
+            mounts.append(host.Mount(str(each.target), place, "none", ("bind", "private")))
+    return mounts
 
 
 def apply(hierarchy: Hierarchy, layers: Sequence[Path], marks: Sequence[str] = ()) -> None:

@@ -38,6 +38,7 @@ exec "${@//\$\$/\$}"
 echo "mount $*" >>"$ASKED"
 if [ "$1" = --all ]; then
     while read -r image target kind rest; do
+        [ "$kind" != none ] || continue
         unsquashfs -quiet -no-progress -force -dest "$target" "$image" >/dev/null ||
             { echo "mount: $target: wrong fs type." >&2; failed=64; }
     done <"$3"

@@ -36,8 +36,8 @@ def test_a_sysext_and_the_files_beside_it(tmp_path: Path) -> None:
     assert sysext.parse_release(release, "f") == {"ID": "_any", "EXTENSION_RELOAD_MANAGER": "1"}
     assert (found / "usr/bin/hi").readlink() == Path("hello")
     assert (found / "usr/bin/hello").stat().st_mode & 0o777 == 0o755
-    upholds = (found / "usr/lib/systemd/system/multi-user.target.d/10-hello.conf").read_text()
-    assert upholds == "[Unit]\nUpholds=h.service\n"
+    wants = (found / "usr/lib/systemd/system/multi-user.target.d/10-hello.conf").read_text()
+    assert wants == "[Unit]\nWants=h.service\n"
     assert (out / "hello.raw.dep").read_text() == "base.raw\n"
     assert "usr/share/hello/a b\n" in (out / "hello.raw.list").read_text()
     assert not (tree / sysext.release_path("hello")).exists()
@@ -204,8 +204,8 @@ def test_a_sysext_from_debian_packages(tmp_path: Path, own: bool) -> None:
     assert script.is_file() == own
     assert not [each for each in have if "init.d" in each]
     assert ("ExecStart=-/usr/lib/mk/extensions/tool/tool configure\n" in setup) == own
-    upholds = (found / "usr/lib/systemd/system/multi-user.target.d/10-tool.conf").read_text()
-    assert upholds == "[Unit]\nUpholds=tool-setup.service tool.service\n"
+    wants = (found / "usr/lib/systemd/system/multi-user.target.d/10-tool.conf").read_text()
+    assert wants == "[Unit]\nWants=tool-setup.service tool.service\n"
 
 
 def test_packages_content_alone(tmp_path: Path) -> None:
@@ -218,8 +218,8 @@ def test_packages_content_alone(tmp_path: Path) -> None:
     assert (found / "usr/lib/systemd/system/tool.service").is_file()
     assert not (found / "usr/lib/mk").exists()
     assert not list(found.rglob("libtool.so.1"))
-    upholds = (found / "usr/lib/systemd/system/multi-user.target.d/10-tool.conf").read_text()
-    assert upholds == "[Unit]\nUpholds=tool-setup.service\n"
+    wants = (found / "usr/lib/systemd/system/multi-user.target.d/10-tool.conf").read_text()
+    assert wants == "[Unit]\nWants=tool-setup.service\n"
     assert "'nothing' is not among" in run_mkmirror(*command, "--without", "nothing", status=65).stderr
 
 
