@@ -212,6 +212,7 @@ def test_an_attacker_who_has_the_mirror_and_the_pushes_gets_nothing(node: Node, 
         (b"[" + b" " * (2 << 20) + b"]", "larger than"),
         (None, "there is no such list"),
     ],
+    ids=["page", "cut", "object", "binary", "many", "deep", "large", "none"],
 )
 def test_a_list_that_cannot_be_read(node: Node, content: object, said: str) -> None:
     if content is not None:
@@ -261,6 +262,7 @@ def test_a_mirror_that_is_no_address(node: Node, capsys: pytest.CaptureFixture[s
         (("n" * 4000,), "is not the name of an extension"),
         (("a\0",), "is not the name of an extension"),
     ],
+    ids=["missing", "itself", "cycle", "upwards", "absolute", "long", "nul"],
 )
 def test_dependencies_that_cannot_be_met(node: Node, needs: tuple[str, ...], said: str) -> None:
     add_tcz(node.remote, "x", *needs)
