@@ -1,8 +1,9 @@
-"""Whether mk-fetch can have anything to do at all, found out by files alone.
+"""The entry of mk-fetch.service: whether there can be anything to do at all, found out by files alone; then the run.
 
-At boot each second counts, and most machines install nothing: no configuration was pushed, the site and its
-administrator want nothing, and the machine's own lists are empty or for other machines. Then neither HTTP nor D-Bus is
-worth its import. Whatever cannot be judged here counts as something, so that the whole run judges it.
+At boot each second counts, and most machines install nothing: no configuration was pushed, nothing was installed or
+refused before, the site and its administrator want nothing, and the machine's own lists are empty or for other
+machines. Then neither HTTP nor D-Bus is worth its import. Whatever cannot be judged here counts as something, so that
+the whole run judges it.
 
 Source: protocol 5.1 to 5.5; mk.toml(5) for the files.
 """
@@ -10,16 +11,17 @@ Source: protocol 5.1 to 5.5; mk.toml(5) for the files.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mkcore import files
-from mkcore.errors import BadInput
-from mkcore.paths import Paths
+from mkcore.errors import BadInput, ToolFailed
+from mkcore.paths import Paths, paths_under
 from mkmirror.formats import kmod
 from mkmirror.index import read_list
 from mkmirror.lists import lines_of
-from mkmirror.when import SUFFIX, parse_when
+from mkmirror.when import SUFFIX, detect_virtualization, parse_when
 
 SECTIONS = frozenset(("extensions", "mirror", "tce"))
 TOP = "tinycorelinux"
@@ -35,7 +37,8 @@ def anything_wanted(paths: Paths, virtualization: Callable[[], str]) -> bool:
 
     Raises ToolFailed when that cannot be told.
     """
-    if paths.pushed.exists() or paths.requests.exists() or any(map(_says_something, _site_files(paths))):
+    said = (paths.pushed, paths.requests, paths.staged, paths.installed)
+    if any(path.exists() for path in said) or any(map(_says_something, _site_files(paths))):
         return True
     trees = (paths.mirror_admin, paths.mirror)
     try:
@@ -99,3 +102,20 @@ def _condition(trees: Sequence[Path], name: str) -> str:
             for path in sorted(tree.glob(pattern)):
                 return files.read_text(path).strip()
     return ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run mk-fetch unless there is nothing to do; return the exit status."""
+    try:
+        if not arguments and not anything_wanted(paths_under(), detect_virtualization):
+            print("mk-fetch: nothing is wanted on this machine", file=sys.stderr)
+            return 0
+    except ToolFailed:
+        pass  # the run asks again, and says so
+    from mkmirror import fetch  # HTTP and D-Bus with it
+
+    return fetch.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

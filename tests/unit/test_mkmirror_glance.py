@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,15 @@ from mkcore.errors import ToolFailed
 from mkcore.paths import paths_under
 from mkmirror.glance import anything_wanted
 
+PROGRAM = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})
+from mkmirror import glance
+if sys.argv[1] == "glance":
+    print(*sys.modules)
+else:
+    glance.main(["--help"])
+"""
 LISTS = "usr/share/mk/mirror/tinycorelinux"
 OWN = {
     f"{LISTS}/tce-install-list": '["open-vm-tools.raw"]\n',
@@ -42,6 +53,8 @@ def test_no_lists_need_no_answer(tmp_path: Path) -> None:
     [
         ("run/mkweb/config.json", "{}"),
         ("run/mk/requests.json", "{}"),
+        ("run/mk-fetch/staged.json", "{}"),
+        ("run/mk-extensions/installed.json", "{}"),
         ("etc/mk/mk.toml", "[extensions]\ninstall = ['a.raw']\n"),
         ("etc/mk/mk.toml.d/site.toml", "extensions.install = ['a.raw']\n"),
         ("etc/mk/mk.toml.d/site.toml", "extensions = {install = ['a.raw']}\n"),
@@ -84,3 +97,12 @@ def test_a_tool_that_cannot_tell_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(ToolFailed):
         anything_wanted(paths_under(str(tmp_path)), fail)
+
+
+def test_the_program_ends_at_once_or_runs() -> None:
+    """Without options it looks at this machine; with them it is mk-fetch, whose options they are."""
+    command = [sys.executable, "-I", "-c", PROGRAM]
+    light = subprocess.run([*command, "glance"], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert not {"requests", "dbus_next", "asyncio", "werkzeug"} & set(light.split())
+    shown = subprocess.run([*command, "help"], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "--remote" in shown
