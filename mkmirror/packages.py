@@ -63,6 +63,7 @@ def prepare(run: Path, file: str, path: Path, tags: Optional[Sequence[Tag]] = No
     content = read_wheel(path, file)
     _require_usable(content, sys_tags() if tags is None else tags)
     _require_room(run, content)
+    unpacked = _describe(content.metadata)
     partial = target.with_name(f".{target.name}")
     files.remove_tree(partial)
     make_folders(partial)
@@ -74,7 +75,7 @@ def prepare(run: Path, file: str, path: Path, tags: Optional[Sequence[Tag]] = No
     except (MkError, OSError):
         files.remove_tree(partial)
         raise
-    return _describe(content.metadata)
+    return unpacked
 
 
 def read_unpacked(run: Path, file: str) -> Unpacked:

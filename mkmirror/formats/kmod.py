@@ -20,6 +20,7 @@ VMWARE_ONLY = frozenset(("vmblock", "vmsync", "vmci", "vmxnet", "vmhgfs", "vmxne
 """The originals' five and the drivers of the same devices in later kernels; so is whatever begins with `vmw_`."""
 
 _ENDING = re.compile(r"\.ko(?:\.(?:gz|xz|zst|bz2))?\Z")
+_COUNT = re.compile(r"-?[0-9]{1,9}")
 _MODULE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]{0,63}")
 
 
@@ -59,9 +60,9 @@ def parse_loaded(text: str) -> dict[str, Loaded]:
     found: dict[str, Loaded] = {}
     for line in text.splitlines():
         words = line.split()
-        if len(words) >= 4 and words[2].isascii() and words[2].lstrip("-").isdecimal():
+        if len(words) >= 4 and _COUNT.fullmatch(words[2]):
             users = tuple(user for user in words[3].split(",") if user not in ("", "-", "[permanent]"))
-            found[words[0]] = Loaded(int(words[2][:9]), users)
+            found[words[0]] = Loaded(int(words[2]), users)
     return found
 
 
@@ -141,9 +142,7 @@ def plan(
     return Plan(unload, _order_loading(files, needs, there), kept, tuple(skipped))
 
 
-def _order_unloading(
-    names: set[str], loaded: Mapping[str, Loaded]
-) -> tuple[tuple[str, ...], tuple[Skipped, ...]]:
+def _order_unloading(names: set[str], loaded: Mapping[str, Loaded]) -> tuple[tuple[str, ...], tuple[Skipped, ...]]:
     """Unload whatever is used by nothing but what was unloaded before, again and again."""
     gone: list[str] = []
     left = set(names)

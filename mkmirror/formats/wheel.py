@@ -34,6 +34,8 @@ METADATA_SUFFIX = ".whl.metadata"
 FOLDER = "wheels"
 """Folder of the wheels below a package mirror's base, `gem-mirror/`; its SHA256SUMS is the installer's index."""
 SIMPLE = "simple"
+MAX_FIELD = 2000
+"""Characters of a requirement or version."""
 LIST = "gems/gem.list"
 
 _ENTRY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:[ \t]+|(?=[<>=!~(]))?(.*)")
@@ -95,7 +97,7 @@ def parse_wheel(file: str, where: str = "wheel") -> Wheel:
 
 def parse_wanted(text: str, where: str) -> Wanted:
     """Parse `NAME [requirement]`, e.g. `json_pure  >= 1.7.7`, `foo ~> 1.2`, `foo>=1,<2`; raise BadInput."""
-    match = _ENTRY.fullmatch(text.strip())
+    match = _ENTRY.fullmatch(text.strip()) if len(text) <= MAX_FIELD else None
     if match is None or not is_name(match[1]):
         raise BadInput(f"not of the form NAME [requirement]: {show(text.strip())}", where)
     wanted: list[str] = []
@@ -157,15 +159,28 @@ def choose(wheels: Iterable[Wheel], wanted: Wanted, tags: Sequence[Tag]) -> Opti
 def parse_metadata(text: str, where: str) -> Metadata:
     """Parse a wheel's METADATA; raise BadInput for one without name or version, or with other broken fields."""
     message = HeaderParser().parsestr(text)
+
+    def field(name: str) -> str:
+        return _short(str(message.get(name, "")), name, where)
+
     try:
         return Metadata(
-            str(canonicalize_name(str(message.get("Name", "")))) or _missing("Name"),
-            Version(str(message.get("Version", ""))),
-            tuple(Requirement(str(value)) for value in message.get_all("Requires-Dist", [])),
-            SpecifierSet(str(message.get("Requires-Python", ""))),
+            str(canonicalize_name(field("Name"))) or _missing("Name"),
+            Version(field("Version")),
+            tuple(Requirement(_short(str(each), "", where)) for each in message.get_all("Requires-Dist", [])),
+            SpecifierSet(field("Requires-Python")),
         )
     except (InvalidVersion, InvalidRequirement, InvalidSpecifier) as error:
         raise BadInput(str(error), where) from None
+    except RecursionError:
+        raise BadInput("has a condition that is nested too deeply", where) from None
+
+
+def _short(value: str, field: str, where: str) -> str:
+    """Return a field that a number of digits cannot make expensive to read."""
+    if len(value) > MAX_FIELD:
+        raise BadInput(f"{field or 'Requires-Dist'} has {len(value)} characters, more than {MAX_FIELD}", where)
+    return value
 
 
 def _missing(field: str) -> str:
@@ -175,14 +190,24 @@ def _missing(field: str) -> str:
 def needs(metadata: Metadata, environment: Mapping[str, str], extras: Iterable[str] = ()) -> tuple[Wanted, ...]:
     """Return what a package needs in this environment (packaging.markers.default_environment) and with these extras.
 
-    One that is to come from an address of its own is wanted from the mirror like any other.
+    One that is to come from an address of its own is wanted from the mirror like any other. Raises BadInput for a
+    condition that cannot be evaluated.
     """
     names = ("", *extras)
     return tuple(
         Wanted(str(canonicalize_name(each.name)), each.specifier)
         for each in metadata.requires
-        if each.marker is None or any(each.marker.evaluate({**environment, "extra": name}) for name in names)
+        if any(_applies(each, {**environment, "extra": name}, metadata.name) for name in names)
     )
+
+
+def _applies(requirement: Requirement, environment: dict[str, str], owner: str) -> bool:
+    try:
+        return requirement.marker is None or requirement.marker.evaluate(environment)
+    except (KeyError, ValueError, RecursionError):  # nothing that is compared is a variable, or not with that operator
+        raise BadInput(
+            f"nobody can tell whether it needs {requirement.name}: {show(str(requirement))}", owner
+        ) from None
 
 
 def build_root(names: Iterable[str]) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mkcore.jsonfields import parse_object
-from tests.fuzz import seeds
+from tests.fuzz import mirror_seeds, seeds
 
 PROBE = Path(__file__).resolve().parents[2] / "mkctl/probe"
 MIRROR = Path(__file__).resolve().parents[2] / "mkmirror"
@@ -202,6 +203,55 @@ def placed(function: Any) -> Call:
     return lambda data: function(data.decode("utf-8", "replace"), "place")
 
 
+def bytes_placed(function: Any) -> Call:
+    """Give a parser of bytes that names the place of what is wrong one."""
+    return lambda data: function(data, "place")
+
+
+def document_placed(function: Any) -> Call:
+    """Give a parser of a JSON object that names the place of what is wrong the parsed object, and one."""
+    return lambda data: function(parse_object(data, "document"), "place")
+
+
+def for_kernel(function: Any) -> Call:
+    """Give a parser of names of extensions the kernel that -KERNEL in them stands for."""
+    return lambda data: function(data.decode("utf-8", "replace"), "6.6.8-tinycore64", "place")
+
+
+def of_owner(function: Any) -> Call:
+    """Give a parser of what an extension needs one of each kind."""
+    return lambda data: [for_kernel(partial(function, owner))(data) for owner in ("a.tcz", "a.raw")]
+
+
+def of_file(function: Any) -> Call:
+    """Give a parser that looks for a file's line its name."""
+    return lambda data: function(data.decode("utf-8", "replace"), "a.tcz", "place")
+
+
+def pushed(function: Any) -> Call:
+    """Give a parser of a list the one who asks for what stands in it."""
+    from mkmirror.staged import By
+
+    return lambda data: function(data, "place", By.PUSH)
+
+
+def staged(function: Any) -> Call:
+    """The document, and what is built of it again."""
+    from mkmirror.staged import build_staged
+
+    return lambda data: build_staged(function(data))
+
+
+def metadata(function: Any) -> Call:
+    """A wheel's metadata, and what that needs here."""
+    from packaging.markers import default_environment
+
+    from mkmirror.formats.wheel import needs
+
+    environment = {key: str(value) for key, value in default_environment().items()}
+    return lambda data: needs(function(data.decode("utf-8", "replace"), "place"), environment)
+
+
 def counter(function: Any) -> Call:
     """A counter, as whatever a JSON document may hold."""
     return document(lambda found: [function(value) for value in found.values()])
@@ -219,10 +269,10 @@ class Parser:
     @property
     def call(self) -> Call:
         """What takes the bytes. Raises AttributeError or ImportError when there is no such parser (any more)."""
-        module, _, function = self.name.partition("-")[0].partition(".")
+        module, _, function = self.name.partition("-")[0].rpartition(".")
         package = "mkcore"
         for folder, name in ((MIRROR, "mkmirror"), (PROBE, "mkctl.probe")):
-            package = name if (folder / f"{module}.py").exists() else package
+            package = name if (folder / f"{module.replace('.', '/')}.py").exists() else package
         found = importlib.import_module(f"{package}.{module}")
         return self.adapt(getattr(found, function))
 
@@ -234,20 +284,40 @@ PARSERS = (
     Parser("cpu_sets.parse_mask", text, (b"00000000,0000010f", b"ff\n")),
     Parser("custom.parse_facts", site_text, (seeds.SITE_TEXT,)),
     Parser("custom.parse_facts-json", site_json, (seeds.SITE_JSON,), True),
+    Parser("debs.parse_control", placed, (b"Package: ab\nVersion: 1.0\nDescription: b\n c\n",)),
+    Parser("debs.parse_postinst", text, mirror_seeds.POSTINST),
     Parser("disk_place.parse_place", text, seeds.PLACES),
+    Parser("extensions.parse_tables", tables, (mirror_seeds.INSTALLED,), True),
     Parser("facter_addresses.parse_addresses", messages, (seeds.ADDRESS_4, seeds.ADDRESS_6)),
     Parser("facter_addresses.parse_routes", messages, (seeds.ROUTE,)),
     Parser("facter_dhcp.parse_dhclient", text, (seeds.DHCLIENT,)),
     Parser("facter_memory.parse_meminfo", text, (seeds.MEMINFO, *seeds.captures("proc", "meminfo"))),
     Parser("facter_mounts.parse_filesystems", text, (b"nodev\tsysfs\n\text4\n\tsquashfs\n",)),
     Parser("facter_mounts.parse_mounts", plain, (seeds.MOUNTS,)),
-    Parser("extensions.parse_tables", tables, (seeds.INSTALLED,), True),
     Parser("facter_names.parse_hosts", text, (b"127.0.0.1 localhost\n::1 a.b a # c\n",)),
     Parser("facter_names.parse_resolv_domain", text, (b"domain a.b.\nsearch c d\nnameserver ::1\n",)),
     Parser("facter_os.parse_os_release", text, (seeds.OS_RELEASE,)),
     Parser("facter_system.parse_load", text, (b"0.50 1.10 12.34 1/100 200\n",)),
     Parser("facter_system.parse_uptime", text, (b"59.99 1.0\n",)),
     Parser("firmware.parse_secure_boot", plain, (b"\6\0\0\0\1", b"\6\0\0\0\0")),
+    Parser("formats.gpt.parse_partitions", bytes_placed, (mirror_seeds.GPT,)),
+    Parser("formats.kmod.parse_builtin", text, (b"kernel/fs/a-b.ko\n",)),
+    Parser("formats.kmod.parse_loaded", text, (b"a 4096 1 b,c, Live 0x0\nb 1 -2 - Live 0x0 (OE)\n",)),
+    Parser("formats.kmod.parse_needs", text, (b"kernel/a.ko.xz: kernel/b.ko kernel/c.ko\nkernel/b.ko:\n",)),
+    Parser("formats.sysext.parse_head", bytes_placed, (mirror_seeds.SQUASHFS, mirror_seeds.EROFS, mirror_seeds.GPT)),
+    Parser("formats.sysext.parse_release", placed, (b'ID=_any\nX="a \\" b"\n# c\nY=\'d\'\n',)),
+    Parser("formats.tce.parse_content", placed, (b"usr/local/bin/a\n./b c\n/d/\n",)),
+    Parser("formats.tce.parse_dep", for_kernel, (b"a.tcz\nb-KERNEL.tcz\r\n\n c \n# d\n",)),
+    Parser("formats.tce.parse_map", placed, (b"usr/local/a.ko misc/a.ko\n",)),
+    Parser("formats.tce.parse_md5", of_file, (b"d41d8cd98f00b204e9800998ecf8427e  a.tcz\n",)),
+    Parser("formats.tce.parse_onboot", for_kernel, (b"a.tcz\nb.tcz\n",)),
+    Parser("formats.wheel.parse_metadata", metadata, mirror_seeds.METADATA),
+    Parser("formats.wheel.parse_page", text, (b'<a href="../x/a-1.0-py3-none-any.whl#sha256=00" data-yanked>a</a>',)),
+    Parser("formats.wheel.parse_wanted", placed, (b"json_pure  >= 1.7.7", b"a ~> 1.2, !=1.3", b"a>=1,<2.0a1")),
+    Parser("formats.wheel.parse_wanted_list", placed, (b"facter\n# x\njson_pure  >= 1.7.7\n",)),
+    Parser("formats.wheel.parse_wheel", placed, (b"foo-1.0-py3-none-any.whl", b"a_b-1!2.0-1-cp39.cp310-abi3-any.whl")),
+    Parser("host.parse_merged", bytes_placed, (b'[{"hierarchy":"/usr","extensions":["a"],"since":1}]',), True),
+    Parser("installed.parse_installed", document_placed, (mirror_seeds.INSTALLED,), True),
     Parser("interfaces.parse_bonding", text, (seeds.BONDING,)),
     Parser("interfaces.parse_if_inet6", text, (b"fe80000000000000505400fffe123456 02 40 20 80     eth0\n",)),
     Parser("ipmi_facts.parse_date", text, (b"Tue Oct 12 21:54:00 2010", b"Mon Jan  1 00:00:00 1996")),
@@ -255,6 +325,8 @@ PARSERS = (
     Parser("ipmi_text.parse_fru", fru, (seeds.FRU_PRINT, *seeds.captures("ipmitool"))),
     Parser("ipmi_text.parse_lan6", lines, (seeds.LAN6_PRINT,)),
     Parser("ipmi_text.parse_pairs", pairs, (seeds.BMC_INFO, seeds.LAN_PRINT, *seeds.captures("ipmitool"))),
+    Parser("lists.parse_json_list", placed, (b'["a.tcz", "drivers/b.ko"]',), True),
+    Parser("lists.parse_list", bytes_placed, (b'---\n- a.tcz # x\n- "b"\n', b'["a.tcz"]')),
     Parser("lldp.parse_networkd", networkd, (seeds.NETWORKD,), True),
     Parser("lldp_facts.parse_neighbors", document, (seeds.NEIGHBORS,), True),
     Parser("lldp_frames.parse_address", plain, (b"\1\xc0\0\2\1", b"\2" + bytes(16), b"\6abcdef")),
@@ -277,6 +349,8 @@ PARSERS = (
     ),
     Parser("pci.parse_uevent", plain, (seeds.UEVENT,)),
     Parser("pci_names.find_names", names, (seeds.PCI_IDS,)),
+    Parser("requests.parse_requests", bytes_placed, (mirror_seeds.REQUESTS,), True),
+    Parser("resolve.parse_needs", of_owner, (b"a.tcz\nb\nc.raw\n",)),
     Parser("smart.parse_smartctl", plain, (*seeds.SMARTCTL, *seeds.captures("smartctl-json")), True),
     Parser("smbios.parse_dump", plain, (*seeds.DUMPS, *seeds.captures("smbios-raw"))),
     Parser("smbios.parse_entry_point", plain, (seeds.ENTRY_3, seeds.ENTRY_2)),
@@ -292,8 +366,11 @@ PARSERS = (
     Parser("smbios_memory.parse_slot", structure, (seeds.SLOT,)),
     Parser("smbios_processor.parse_socket", structure, (seeds.SOCKET,)),
     Parser("smbios_tpm.parse_tpm_device", structure, (seeds.TPM,)),
+    Parser("staged.parse_staged", staged, (mirror_seeds.STAGED,), True),
     Parser("tpm.parse_get_capability", plain, (seeds.TPM_ANSWER,)),
     Parser("tpm.parse_tpm_caps", text, (seeds.TPM_CAPS,)),
+    Parser("trust.parse_status", text, mirror_seeds.GPGV),
+    Parser("trust.parse_sums", placed, (b"00" * 32 + b" *a.tcz\n" + b"ff" * 32 + b"  ./b\n",)),
     Parser("udev.parse_udev", text, (b"S:disk/by-id/x\nE:ID_FS_TYPE=ext4\nE:ID_SERIAL=a\\x20b\n",)),
     Parser("unpack.parse_commands", placed, (b"[console_scripts]\na = b.c:d.e [x]\n; y\n[z]\nw",)),
     Parser(
@@ -302,5 +379,8 @@ PARSERS = (
     Parser("vpd.parse_ata_page", plain, (seeds.VPD_ATA,)),
     Parser("vpd.parse_names_page", plain, (seeds.VPD_NAMES,)),
     Parser("vpd.parse_serial_page", plain, (seeds.VPD_SERIAL,)),
+    Parser("wanted.parse_names", pushed, (b'["a.tcz", 7, "../x"]',), True),
+    Parser("wanted.parse_package_list", pushed, (b"facter\njson_pure  >= 1.7.7\n../x\n",)),
+    Parser("when.parse_when", placed, (b"virtualization vmware\n# x\nvirtualization none\n",)),
 )
 """Sorted by name. A name's part after a hyphen tells two kinds of input of one parser apart."""

@@ -109,10 +109,11 @@ def test_random_bytes(parser: Parser) -> None:
 
 
 def public_parsers() -> set[str]:
-    """The names of all functions parse_* of the probe: "lshw.parse_lshw"."""
+    """The names of all functions parse_* of the probe and of what is installed: "lshw.parse_lshw"."""
     return {
-        f"{path.stem}.{node.name}"
-        for path in sorted((ROOT / "mkctl/probe").glob("*.py"))
+        f"{path.relative_to(folder).with_suffix('').as_posix().replace('/', '.')}.{node.name}"
+        for folder in (ROOT / "mkctl/probe", ROOT / "mkmirror")
+        for path in sorted(folder.rglob("*.py"))
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("parse_")
     }

@@ -151,3 +151,18 @@ def test_any_text(text: str) -> None:
     wheel.parse_page(text)
     for parse in (wheel.parse_wanted_list, wheel.parse_metadata, wheel.parse_wheel, wheel.parse_wanted):
         refuses_in_one_line(partial(parse, text, "f"))
+
+
+@pytest.mark.parametrize("condition", ['"a" < "b"', 'python_version ~= "abc"', "(" * 900])
+def test_conditions_that_nobody_can_evaluate(condition: str) -> None:
+    """A mirror wrote them; they cost the package, not the program that reads them."""
+    text = f"Name: foo\nVersion: 1\nRequires-Dist: bar; {condition}\n"
+    with pytest.raises(BadInput, match=r"nobody can tell whether it needs bar|nested too deeply"):
+        wheel.needs(wheel.parse_metadata(text, "METADATA"), {"python_version": "3.11"})
+
+
+def test_versions_of_thousands_of_digits() -> None:
+    with pytest.raises(BadInput):
+        wheel.parse_wanted("a>=" + "9" * 5000, "list")
+    with pytest.raises(BadInput, match="Version has 5000 characters"):
+        wheel.parse_metadata("Name: foo\nVersion: " + "9" * 5000 + "\n", "METADATA")
