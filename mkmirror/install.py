@@ -30,7 +30,7 @@ from mkmirror.layers import MAP, Layers, Shown
 from mkmirror.native import is_confext
 from mkmirror.removal import plan_removal
 from mkmirror.requests import Requests, read_requests
-from mkmirror.staged import FOLDER, LIMIT_BYTES, Item, Kind, Modules, Request, Staged, parse_staged
+from mkmirror.staged import FOLDER, LIMIT_BYTES, By, Item, Kind, Modules, Request, Staged, parse_staged
 from mkmirror.transaction import Candidate, Transaction, is_wheel, take_in
 from mkmirror.verifying import Ground, Verifier
 
@@ -117,6 +117,9 @@ def verify(run: Run, staged: Staged) -> list[Candidate]:
     taken = {name: each.sha256 for name, each in run.installed.extensions.items()}
     found: list[Candidate] = []
     for request in staged.requests:
+        if run.requests.is_removed(request.name) and run.claims.origin(request.by, request.name) is not By.ADMIN:
+            log.info("%s was removed by the administrator since it was fetched, and stays away", request.name)
+            continue
         candidate = Candidate(request.name, request.by, ())
         try:
             candidate = _verify(run, verifier, request)

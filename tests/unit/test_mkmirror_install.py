@@ -126,6 +126,21 @@ def test_removal(node: Node) -> None:
     assert "a.raw is removed" in node.said
 
 
+def test_removed_while_it_was_fetched(node: Node) -> None:
+    """What mk-fetch staged before it knew of the removal does not bring it back; a new wish of his does."""
+    item = node.item("a.raw")
+    node.want(item, by=By.SITE)
+    node.configure('[extensions]\ninstall = ["a"]\n')
+    assert set(node.run().extensions) == {"a.raw"}
+    node.want(node.item("a.raw", {"usr/share/a": "again"}), by=By.SITE)
+    node.ask(remove=["a"])
+    installed = node.run()
+    assert not installed.extensions and not installed.refused and node.merged() == []
+    node.want(node.item("a.raw", {"usr/share/a": "anew"}))
+    node.ask(remove=["a"], install=["a.raw"])
+    assert set(node.run().extensions) == {"a.raw"}
+
+
 def test_packages(node: Node) -> None:
     """Wheels are installed with what they need; a newer one takes an older one's place, a missing need is refused."""
     folder = Folder("http://localhost:2158/gem-mirror", "wheels", True)
