@@ -1,0 +1,253 @@
+"""Extensions on the shipped image: built in, from other mirrors, by hand, and from a mirror that means harm.
+
+One story, told in order on one machine, which says that VMware made it. Its initrd is the shipped one with a site's own
+mirror behind it, as the README describes. The remote mirror is handed out by a stock nginx, and by mkserver.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from mkcore import events
+from tests.image.conftest import CMDLINE, PASSWORD
+from tests.machines import mirrors
+from tests.machines.accel import choose_accel
+from tests.machines.journal import CHANNELS, Channel, build_credentials
+from tests.machines.mirrors import CHAIN, MODULE, SINGLES, TRICKS, Mirrors
+from tests.machines.network import Lab
+from tests.machines.node import Node
+from tests.machines.qemu import Machine, Nic, VirtualMachine
+from tests.machines.server import IMAGE, PORT, ROOT, Server, read_manifest
+from tests.machines.web import Nginx
+from tests.machines.wire import Wire
+
+FOLDER = ROOT / "build/image-tests/extensions"
+WEB_PORT = 8080
+BOOT_S = 600.0
+INSTALL_S = 300.0
+"""From a push to what was installed by it: about 40 s under TCG."""
+SITE = b"""\
+[apply]
+min_spacing_s = 0
+[extensions]
+builtin_wait_s = 60
+"""
+INSTALLED = "/run/mk-extensions/installed.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The machine with the mirrors around it."""
+
+    node: Node
+    nginx: Nginx
+    kernel: str
+    certificate: str
+
+    def installed(self) -> dict[str, Any]:
+        """Return what mk-extensions wrote down."""
+        return dict(json.loads(self.node.channel.run("cat", INSTALLED).stdout))
+
+    def say(self, *argv: str) -> str:
+        """Return what a command in the machine says; it has to succeed."""
+        return self.node.channel.run(*argv, timeout_s=INSTALL_S).stdout.strip()
+
+    def push(self, **values: object) -> int:
+        """Have the server push these values; return the journal's mark from before, once they are confirmed."""
+        mark = self.node.channel.mark()
+        self.node.server.send("PATCH", "/api/config", {"set": values})
+        self.node.check_in(check=False)
+        self.node.channel.wait_event(events.CONFIG_CONFIRMED, INSTALL_S, mark)
+        return mark
+
+    def wait_installed(self, name: str, mark: int = 0) -> dict[str, str]:
+        """Wait until an extension or package is installed; return the journal's entry."""
+        return dict(self.node.channel.wait_event(events.EXTENSION_INSTALLED, INSTALL_S, mark, MK_EXTENSION=name))
+
+    def wait_refused(self, name: str, mark: int = 0) -> str:
+        """Wait until an extension is refused; return the reason."""
+        return self.node.channel.wait_event(events.EXTENSION_REFUSED, INSTALL_S, mark, MK_EXTENSION=name)["MESSAGE"]
+
+
+def build_machine(made: Mirrors, tap: str) -> Machine:
+    """Describe the machine: booted by QEMU itself, the key of the remote mirror given as a credential."""
+    initrd = FOLDER / "initrd"
+    mirrors.append_mirror(IMAGE / "initrd", made.local, "var/lib/mk/mirror", initrd)
+    return Machine(
+        uuid="3f0c9b52-6d0e-4c58-8a36-7b1d5a2e9f10",
+        nics=(Nic("52:54:00:4d:4b:51", tap),),
+        accel=choose_accel(),
+        kernel=IMAGE / "vmlinuz",
+        initrd=initrd,
+        cmdline=CMDLINE.format(host=Lab.address),
+        credentials=build_credentials({"mk.trust": made.key, "mk.toml": SITE}),
+        channels=CHANNELS,
+        smbios=("type=1,manufacturer=VMware,, Inc.,product=VMware7,,1",),
+        cpu_options=",-hypervisor",
+    )
+
+
+@pytest.fixture(scope="module")
+def place(image: dict[str, str]) -> Iterator[Place]:
+    """A machine that was just switched on, and every mirror of its story."""
+    kernel = str(read_manifest()["kernel"])
+    made = mirrors.make_mirrors(FOLDER / "mirrors", kernel)
+    with Lab("mk-extensions", FOLDER / "lab") as lab:
+        reach = {"prefix": lab.prefix, "where": lab.call}
+        with (
+            Server(FOLDER / "server", address=lab.address, password=PASSWORD, mirror=made.remote, **reach) as server,
+            Nginx(FOLDER / "mirrors", FOLDER / "nginx", lab.address, WEB_PORT, lab.prefix) as nginx,
+            Wire(lab.call, "br0", PORT) as wire,
+            VirtualMachine(build_machine(made, lab.add_tap()), FOLDER / "machine", prefix=lab.prefix) as vm,
+        ):
+            yield Place(Node(vm, Channel(vm), server, wire), nginx, kernel, made.certificate.decode())
+
+
+@pytest.fixture
+def node(place: Place) -> Node:
+    """The machine; its journal stands with a failure."""
+    return place.node
+
+
+def test_built_in_list_is_merged_before_the_first_registration(place: Place, node: Node) -> None:
+    """What the lists of the machine's own mirror name is there before the server hears of the machine."""
+    registered = node.channel.wait_event(events.REGISTERED, BOOT_S)
+    for name in ("open-vm-tools.raw", "lab-local.raw", "lablocal"):
+        merged = place.wait_installed(name)
+        assert int(merged["__MONOTONIC_TIMESTAMP"]) < int(registered["__MONOTONIC_TIMESTAMP"]), name
+    found = place.installed()
+    assert {each["by"] for each in [*found["extensions"].values(), *found["packages"].values()]} == {"builtin"}
+    assert found["packages"]["lablocal"]["version"] == "1.10"
+
+
+def test_built_in_extension_comes_over_loopback_http(node: Node) -> None:
+    """It takes the same way as from any other mirror: mkmirror's journal has the request."""
+    said = node.channel.run("journalctl", "--boot", "--unit=mkmirror.service", "--output=cat").stdout
+    assert "GET /tinycorelinux/sysext/x86_64/open-vm-tools.raw" in said
+    assert "GET /gem-mirror/wheels/lablocal-1.10-py3-none-any.whl" in said
+
+
+def test_vmwares_tools_are_there_on_vmware_alone(place: Place, node: Node) -> None:
+    """The built-in extension is merged here, libraries and default configuration included; one that is for another
+    hypervisor was passed over by the same list. (Its daemon ends at once, as there is no VMware to talk to.)
+    """
+    assert place.say("systemd-detect-virt") == "vmware"
+    assert "Service to support SAML token" in place.say("VGAuthService", "-h")
+    assert "[logging]" in place.say("cat", "/etc/vmware-tools/tools.conf")
+    assert "lab-xen.raw" not in place.installed()["extensions"]
+    assert "mk_extensions" in node.known()["facts"]
+
+
+def test_extensions_collector_and_unit_are_in_use(place: Place, node: Node) -> None:
+    """A collector that an extension brought is in the first registration, a unit that it brought runs."""
+    assert node.known()["registrations"] == 1
+    assert node.known()["facts"]["lab_place"] == "rack12"
+    assert node.show("lab-local.service", "ActiveState") == ["active"]
+
+
+def test_removal_takes_both_away(place: Place, node: Node) -> None:
+    """Removed: the unit is stopped, the program is gone, and the next registration is without the facts."""
+    mark = node.channel.mark()
+    place.say("mkmirror", "remove", "lab-local.raw")
+    assert node.show("lab-local.service", "ActiveState", "LoadState") == ["inactive", "not-found"]
+    assert node.channel.run("test", "-e", "/usr/bin/lab-local", check=False).status == 1
+    node.channel.wait_event(events.REGISTERED, INSTALL_S, mark)
+    assert "lab_place" not in node.known()["facts"]
+
+
+def test_pushed_remote_mirror_is_used(place: Place, node: Node) -> None:
+    """Changed over to a stock nginx by Hanlon's key: native extensions, twenty of Tiny Core's with three levels of
+    dependencies, a kernel module and a Python package, all of its lists.
+    """
+    base = f"{place.nginx.uri}/remote"
+    mark = place.push(mk_tce_mirror=f"{base}/tinycorelinux", mk_gem_mirror=f"{base}/gem-mirror")
+    for name in ("remote.raw", "top.tcz", SINGLES[-1], "labtool"):
+        place.wait_installed(name, mark)
+    modules = node.channel.wait_event(events.MODULES_LOADED, INSTALL_S, mark)["MK_MODULES"]
+    assert f"{MODULE}+" in modules.split()
+    found = place.installed()
+    chain = [name.format(kernel=place.kernel) for name in CHAIN]
+    assert {"remote.raw", *chain, *SINGLES} <= set(found["extensions"])
+    assert found["packages"]["labtool"]["version"] == "2.0"
+    assert MODULE in place.say("lsmod")
+    assert "GET /remote/tinycorelinux/15.x/x86_64/tcz/top.tcz.dep" in place.nginx.asked()
+
+
+def test_what_was_installed_runs(place: Place) -> None:
+    """Each program answers, and what start scripts wrote is there."""
+    assert place.say("lab-remote") == "remote"
+    assert place.say("/usr/local/bin/labtool") == "labtool 2.0"
+    for name in [*(name.format(kernel=place.kernel) for name in CHAIN), *SINGLES]:
+        plain = name[: -len(".tcz")]
+        assert place.say(f"/usr/local/bin/{plain}") == plain
+        assert place.say("cat", f"/usr/local/share/{plain}/{plain}.conf") == "a=1"
+
+
+def test_installed_by_hand(place: Place) -> None:
+    """An administrator names one that no list has; it is listed with who asked, and can be verified."""
+    place.say("mkmirror", "install", "by-hand.raw")
+    assert place.say("lab-by-hand") == "by-hand"
+    listed = json.loads(place.say("mkmirror", "list", "--json"))
+    assert listed["extensions"]["by-hand.raw"]["by"] == "admin"
+
+
+def test_image_with_verity_data_is_checked_by_the_kernel(place: Place, node: Node) -> None:
+    """A signed dm-verity image is merged where its certificate is known; one that was damaged is refused."""
+    node.write("/run/verity.d/lab.crt", place.certificate)
+    place.say("mkmirror", "install", "sealed.raw")
+    assert place.say("lab-sealed") == "sealed"
+    mark = node.channel.mark()
+    assert node.channel.run("mkmirror", "install", "broken.raw", timeout_s=INSTALL_S, check=False).status != 0
+    assert "\n" not in place.wait_refused("broken.raw", mark)
+    assert place.say("lab-sealed") == "sealed"
+
+
+def test_razors_keys_and_a_later_list(place: Place, node: Node) -> None:
+    """Another list is pushed while the machine runs, under Razor's names and from mkserver's own mirror."""
+    base = f"http://{node.server.address}:{PORT}/mirror/tinycorelinux"
+    mark = place.push(mk_tce_mirror_uri=base, mk_tce_install_list_uri=f"{base}/second-list")
+    assert place.wait_installed("second.raw", mark)["MK_BY"] == "push"
+    assert place.installed()["extensions"]["second.raw"]["mirror"].startswith(base)
+    assert place.say("lab-second") == "second"
+    for name in ("sysext/x86_64/remote.raw", "15.x/x86_64/tcz/top.tcz"):
+        asked = place.nginx.asked().count(f"GET /remote/tinycorelinux/{name} ")
+        assert asked == 1, f"{name} is installed already, and was fetched {asked} times"
+
+
+def test_stranger_gets_nothing_installed(place: Place, node: Node) -> None:
+    """Who controls mirror and pushes, but no key that is trusted, changes nothing: one clear line, and all goes on."""
+    before, base = place.installed(), f"{place.nginx.uri}/hostile/tinycorelinux"
+    mark = place.push(mk_tce_mirror_uri=base, mk_tce_install_list_uri=f"{base}/tce-install-list")
+    reason = place.wait_refused("trojan.raw", mark)
+    assert "trojan.raw" in reason and "\n" not in reason
+    found = node.channel.find(events.EXTENSION_REFUSED, mark)
+    refused = [entry["MESSAGE"] for entry in found if entry["MK_BY"] == "push"]
+    assert len(refused) == 1 + len(TRICKS) and not any("\n" in message for message in refused)
+    assert node.channel.run("test", "-e", "/usr/bin/lab-trojan", check=False).status == 1
+    assert place.installed()["extensions"] == before["extensions"]
+    node.check_in()
+
+
+def test_back_to_the_mirror_of_the_machine(place: Place, node: Node) -> None:
+    """The server takes its keys back: the machine's own mirror is the one that is asked."""
+    mark = node.channel.mark()
+    names = ["mk_tce_mirror", "mk_gem_mirror", "mk_tce_mirror_uri", "mk_tce_install_list_uri"]
+    node.server.send("PATCH", "/api/config", {"unset": names})
+    node.check_in(check=False)
+    node.channel.wait_event(events.CONFIG_CONFIRMED, INSTALL_S, mark)
+    place.say("mkmirror", "install", "lab-local.raw")
+    assert node.show("lab-local.service", "ActiveState") == ["active"]
+    assert place.installed()["extensions"]["lab-local.raw"]["mirror"].startswith("http://localhost:2157/")
+    assert "lab-local" not in place.nginx.asked()
+
+
+def test_nothing_failed(node: Node) -> None:
+    """After all this no unit has failed (but VMware's daemon without a VMware), and mkctl was not ended by a fault."""
+    failed = node.failed_units().splitlines()
+    assert [line for line in failed if not line.startswith("open-vm-tools.service")] == []
+    assert node.show("mkctl.service", "ActiveState", "NRestarts") == ["active", "0"]
