@@ -21,7 +21,7 @@ def open_port(name: str) -> int:
     return os.open(PORTS + name, os.O_RDWR)
 
 
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 """A person's, not this service's: its credentials directory and its journal stream are not theirs."""
 
 
