@@ -22,6 +22,7 @@ ARPHRD_ETHER = 1
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _BOOTIF = r"(?:01-)?([0-9a-f]{2}([-:])[0-9a-f]{2}(?:\2[0-9a-f]{2}){4})"
 _NO_MAC = "00:00:00:00:00:00"
+_USB_INTERFACE = re.compile(r"[0-9]+-[0-9.]+:[0-9]+\.[0-9]+")
 
 
 class Interface(NamedTuple):
@@ -46,6 +47,12 @@ class Interface(NamedTuple):
     def ethernet(self) -> bool:
         """True for a physical Ethernet NIC, one that can identify the machine."""
         return self.physical and self.type == ARPHRD_ETHER
+
+    @property
+    def plugged_in_by_bmc(self) -> bool:
+        """True for a USB NIC with a locally administered address, which is the same in many machines (iLO, XCC)."""
+        mac = self.permanent_mac or self.mac
+        return bool(_USB_INTERFACE.fullmatch(self.device)) and bool(mac) and bool(int(mac[:2], 16) & 2)
 
 
 def read_interfaces(
@@ -128,15 +135,16 @@ def parse_bonding(text: str) -> dict[str, str]:
 def identity_interfaces(interfaces: Iterable[Interface], pattern: str = "") -> list[Interface]:
     """Return the NICs that identify the machine, in order: physical Ethernet with an address, name found by `pattern`.
 
-    `pattern` is a Ruby regular expression, "" for all; raises BadInput when it cannot be used.
+    `pattern` is a Ruby regular expression, "" for all but those that a BMC plugs in, as long as others are there;
+    raises BadInput when it cannot be used.
     """
-    search = None
-    if pattern:
-        from mkcore.rubyregex import compile_ruby  # few sites restrict them
+    usable = sorted((nic for nic in interfaces if nic.ethernet and nic.permanent_mac), key=lambda nic: nic.name)
+    if not pattern:
+        return [nic for nic in usable if not nic.plugged_in_by_bmc] or usable
+    from mkcore.rubyregex import compile_ruby  # few sites restrict them
 
-        search = compile_ruby(pattern).search
-    usable = [nic for nic in interfaces if nic.ethernet and nic.permanent_mac]
-    return sorted((nic for nic in usable if search is None or search(nic.name)), key=lambda nic: nic.name)
+    search = compile_ruby(pattern).search
+    return [nic for nic in usable if search(nic.name)]
 
 
 def choose_boot_nic(interfaces: Iterable[Interface], facts: Mapping[str, Json], bootif: str) -> str:
@@ -145,7 +153,7 @@ def choose_boot_nic(interfaces: Iterable[Interface], facts: Mapping[str, Json], 
     bootif: the value of BOOTIF= on the kernel line (pxelinux, iPXE), which names it by address. Without one it is the
     first by name that has an IPv4 address among the address facts, else the first with a carrier, else the first.
     """
-    nics = [each for each in sorted(interfaces, key=lambda each: each.name) if each.ethernet]
+    nics = sorted((each for each in interfaces if each.ethernet), key=lambda each: (each.plugged_in_by_bmc, each.name))
     match = re.fullmatch(_BOOTIF, bootif, re.IGNORECASE)
     wanted = match[1].replace("-", ":").lower() if match else ""
     ranked = [

@@ -11,6 +11,7 @@ from mkcore import ethtool
 from mkcore.errors import BadInput
 from mkcore.interfaces import (
     address_facts,
+    choose_boot_nic,
     identity_interfaces,
     parse_bonding,
     parse_if_inet6,
@@ -121,6 +122,21 @@ def test_physical_ethernet_identifies_the_machine(machine: tuple[Path, Path]) ->
     assert identity_interfaces(nics, "^eth[0-9]+$") == []
     with pytest.raises(BadInput):
         identity_interfaces(nics, "(")
+
+
+def test_the_nic_of_a_management_controller_identifies_no_machine(machine: tuple[Path, Path]) -> None:
+    """Its made-up address stands in every machine of the kind: a server that goes by addresses would join them."""
+    eno1 = next(nic for nic in read_interfaces(*machine, permanent=lambda name: "") if nic.name == "eno1")
+    ilo = eno1._replace(
+        name="enp0s20f0u1", device="1-4.2:1.0", permanent_mac="0a:ca:fe:f0:0d:04", mac="0a:ca:fe:f0:0d:04"
+    )
+    dongle = ilo._replace(name="enx1", permanent_mac="00:e0:4c:68:00:01", mac="00:e0:4c:68:00:01")
+    assert [nic.name for nic in identity_interfaces([ilo, eno1, dongle])] == ["eno1", "enx1"]
+    assert identity_interfaces([ilo]) == [ilo], "better than nothing"
+    assert identity_interfaces([ilo, eno1], "u1$") == [ilo], "the site's own word counts"
+    later = eno1._replace(name="eth9")
+    assert choose_boot_nic([ilo, later], {}, "") == "eth9"
+    assert choose_boot_nic([ilo, later], {}, "01-0a-ca-fe-f0-0d-04") == ilo.name
 
 
 def test_no_network_at_all(tmp_path: Path) -> None:
