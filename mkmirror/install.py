@@ -246,6 +246,7 @@ def perform(run: Run) -> None:
     run.installed = run.installed.accepting(frozenset(staged.cleared))
     for each in staged.refused:
         run.refuse(each.name, each.by.value, each.reason, told=True)
+    _step(run, "tidying up", lambda: run.layers.sweep(shown_by(run.installed)))
     _step(run, "removing", lambda: remove(run))
     _step(run, "installing", lambda: install(run, verify(run, staged)))
     _step(run, "loading modules", lambda: load_modules(run, staged.modules))

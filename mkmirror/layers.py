@@ -67,7 +67,16 @@ class Layers:
         return self.run / merge.IMAGES / name
 
     def sweep(self, shown: Shown) -> None:
-        """Remove the files that nothing shown needs; unpacked wheels are of use without theirs. Raises OSError."""
+        """Remove what nothing shown needs: files, and links of a run that was ended before it wrote down what it did.
+
+        Unpacked wheels are of use without theirs. A link without its file would make each later merge fail. Raises
+        OSError.
+        """
+        mine = frozenset(merge.link_of(name, self.root) for name in shown.native)
+        for top in (self.root / folder for folder in merge.FOLDERS.values()):
+            for link in (top / name for name in files.list_names(top)):
+                if link not in mine and link.is_symlink() and link.readlink().parent == self.run / merge.IMAGES:
+                    files.remove(link)
         folder = self.run / merge.IMAGES
         needed = {*shown.native, *shown.tcz, *(f"{name}{MAP}" for name in shown.tcz)}
         for file in files.list_names(folder):

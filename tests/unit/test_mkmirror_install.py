@@ -229,6 +229,39 @@ def test_a_damaged_record_is_started_anew(node: Node) -> None:
     assert "installed.json" in node.said and "found out anew" in node.said
 
 
+def test_a_run_that_was_killed_leaves_no_trap(node: Node) -> None:
+    """A link that nobody wrote down goes, whether its file is there or not; those of others stay."""
+    images, links = node.paths.run_extensions / "images", node.root / "run/extensions"
+    images.mkdir(parents=True)
+    links.mkdir()
+    (images / "half.raw").write_bytes(b"half")
+    for name in ("half.raw", "gone.raw"):
+        (links / name).symlink_to(images / name)
+    (links / "other.raw").symlink_to("/srv/other.raw")
+    node.want(node.item("a.raw"))
+    assert set(node.run().extensions) == {"a.raw"}
+    assert node.merged() == ["a.raw", "other.raw"]
+    assert [path.name for path in images.iterdir()] == ["a.raw"]
+
+
+def test_images_that_claim_too_much(node: Node) -> None:
+    """A few bytes can claim millions of files: such an image is not even mounted; nor is one that lacks its end."""
+    for name, offset, value in (("bomb.raw", 4, 200_001), ("bomb.tcz", 4, 200_001), ("short.raw", 40, 1 << 20)):
+        folder = OWN if name.endswith("raw") else OWN_TCZ
+        item = node.item(name, folder=folder)
+        staged = node.staging(folder) / name
+        data = bytearray(staged.read_bytes())
+        data[offset : offset + 4] = value.to_bytes(4, "little")
+        staged.write_bytes(data)
+        node.want(node.add(staged, folder, item.needs))
+    installed = node.run()
+    assert not installed.extensions
+    assert installed.refused["bomb.raw"].reason == "bomb.raw: has 200001 files, more than 200000"
+    assert installed.refused["bomb.tcz"].reason == "bomb.tcz: has 200001 files, more than 200000"
+    assert installed.refused["short.raw"].reason == "short.raw: is truncated: 4096 of 1048576 bytes"
+    assert not [line for line in node.asked if line.startswith("mount")]
+
+
 def test_nothing_to_do(node: Node) -> None:
     assert not node.run(stage=False).extensions
     assert node.asked == []
