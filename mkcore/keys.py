@@ -44,7 +44,7 @@ VOLATILE = (
     r"/^mk_hw_lscpu_.*MHz$/",
     r"/^mk_hw_lscpu_BogoMIPS$/",
     r"/^mk_hw_cpu\d+_size$/",
-    r"/^mk_hw_nic\d+_configuration$/",
+    r"/^mk_hw_nic\d+_(configuration|size)$/",
     r"/^mk_hw_(lscpu|proc|nw)_.*_json_str$/",
     r"/uptime/",
 )
