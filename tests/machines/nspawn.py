@@ -32,6 +32,8 @@ BOOT_S, STOP_S, COMMAND_S, EVENT_S = 60.0, 60.0, 60.0, 30.0
 """Deadlines that bound hanging, about ten times of what is typical."""
 CLONE_NEWNET = 0x40000000
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
+"""What every installer writes and a bare bookworm lacks."""
 FIRMWARE = Path(__file__).parent / "firmware.service"
 
 
@@ -291,7 +293,8 @@ def boot(
             "/etc/systemd/system/test-firmware.service": FIRMWARE.read_text(encoding="utf-8").replace("@UUID@", uuid),
             "/etc/systemd/system/sysinit.target.d/test.conf": "[Unit]\nWants=test-firmware.service\n",
         }
-        for path, text in {**(firmware if uuid else {}), **(files or {})}.items():
+        hosts = {} if (root / "etc/hosts").exists() else {"/etc/hosts": HOSTS}
+        for path, text in {**hosts, **(firmware if uuid else {}), **(files or {})}.items():
             file = root / path.lstrip("/")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
