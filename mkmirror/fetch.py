@@ -189,8 +189,8 @@ def _machine() -> Machine:
 def _provided(name: str) -> str:
     """Return the version of a Python package that this system has, "" for none."""
     try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
+        return metadata.version(name) or ""
+    except (metadata.PackageNotFoundError, KeyError):  # none, or one without a version
         return ""
 
 

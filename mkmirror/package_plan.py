@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 
 from packaging.markers import default_environment
 from packaging.tags import Tag, sys_tags
+from packaging.version import InvalidVersion, Version
 
 from mkcore.errors import BadInput, MkError
 from mkmirror import trust
@@ -118,8 +119,7 @@ class PackagePlanner:
 
     def _has(self, need: wheel.Wanted) -> bool:
         """Whether a package that another one needs is there in a version that will do."""
-        versions = (self._installed.get(need.name, ""), self._provided(need.name))
-        return any(version and need.versions.contains(version, prereleases=True) for version in versions)
+        return any(_suits(need, text) for text in (self._installed.get(need.name, ""), self._provided(need.name)))
 
     def _look(self, mirror: Mirror, wanted: wheel.Wanted, problems: list[MkError]) -> Optional[Offered]:
         try:
@@ -151,6 +151,14 @@ class PackagePlanner:
         if not metadata.python.contains(python, prereleases=True):
             raise BadInput(f"is for Python {metadata.python}, not {python}", file)
         return _Chosen(offered, folder, wheel.needs(metadata, self._environment))
+
+
+def _suits(need: wheel.Wanted, version: str) -> bool:
+    """Whether a version will do; what the system has may have one that is none."""
+    try:
+        return bool(version) and need.versions.contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False
 
 
 def _item(each: _Chosen, chosen: Mapping[str, _Chosen]) -> Item:

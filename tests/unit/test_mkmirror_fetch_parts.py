@@ -16,7 +16,7 @@ from mkcore.errors import BadInput, MkError
 from mkcore.jsonfields import Json, canonical
 from mkmirror.bringing import Teller
 from mkmirror.formats import wheel
-from mkmirror.offers import folder_id
+from mkmirror.offers import Mirror, Trusting, folder_id
 from mkmirror.package_plan import PackagePlanner
 from mkmirror.remote import Fetching
 from mkmirror.requests import Requests, build_requests, parse_requests
@@ -34,6 +34,7 @@ from mkmirror.staged import (
     parse_staged,
 )
 from mkmirror.staging import Staging
+from mkmirror.trust import Verify, build_sums, digest_file
 from mkmirror.wanted import (
     Want,
     WantedPackage,
@@ -46,6 +47,7 @@ from mkmirror.wanted import (
     parse_package_list,
 )
 from mkmirror.when import parse_when
+from tests.unit.mirror_trees import StaticServer, make_wheel
 
 A = Item(Kind.TCZ, "a.tcz", "0", "a" * 64, "b" * 32, 4096)
 WHOLE = Staged(
@@ -403,3 +405,23 @@ def test_how_a_download_goes_on_is_told(caplog: pytest.LogCaptureFixture) -> Non
     assert said[0] == "Fetching a.tcz: 1.0 MB of 40.0 MB (2 %)"
     assert said[-1] == "Fetching a.tcz: 20.0 MB"
     assert [record.getMessage() for record in caplog.records] == [said[9], said[19]]
+
+
+@pytest.mark.parametrize(("system", "fetched"), [("2.0", False), ("0.5", True), ("unknown", True), ("", True)])
+def test_what_the_system_has_is_not_fetched_for_others(tmp_path: Path, system: str, fetched: bool) -> None:
+    """If it will do; a version that is none will not."""
+    for args in (("tool", "1.0", "helper>=1"), ("helper", "1.5")):
+        make_wheel(tmp_path / "wheels", *args)
+    with StaticServer(tmp_path) as server:
+        mirror = Mirror(server.uri, True, Trusting(Verify.CHECKSUM, (), tmp_path))
+        sums = {each.name: digest_file(each) for each in (tmp_path / "wheels").iterdir()}
+        (tmp_path / "wheels/SHA256SUMS").write_text(build_sums(sums))
+        provided = {"helper": system}
+        planner = PackagePlanner({}, lambda name: provided.get(name, ""), lambda item, *_: here(tmp_path, item))
+        planned = planner.plan(wheel.parse_wanted("tool", "x"), By.SITE, (mirror,))
+    assert planned is not None
+    assert [item.name.split("-")[0] for item in planned.request.items] == ["helper"] * fetched + ["tool"]
+
+
+def here(folder: Path, item: Item) -> Path:
+    return folder / "wheels" / item.name
