@@ -30,11 +30,19 @@ MARKS = "tce.installed"
 
 _ORIGINAL = "original"
 _LAYERS = "layers"
-_MOUNT = 'cd -- "$1" && LIBMOUNT_FORCE_MOUNT2=always exec mount -t overlay -o "$2" -- "$3" "$4"'
-_UNBIND = (
+# For the host's shell, as few runs as can be: $1 folder, $2 SOURCE, $3 place of the overlay, $4 links, $5 options.
+_HIDE = (
     'while grep -F -- " $1 " /proc/self/mountinfo | grep -q " - overlay $2 "; do umount --lazy -- "$1" || exit; done'
 )
-_SWITCH = f'{_UNBIND}; [ -z "$3" ] || {{ mkdir -p -- "$1" && exec mount --bind -- "$3" "$1"; }}'
+_SHOW = (
+    'cd -- "$4" && LIBMOUNT_FORCE_MOUNT2=always mount -t overlay -o "$5" -- "$2" "$3" && '
+    f'cd / && {_HIDE} && mkdir -p -- "$1" && exec mount --bind -- "$3" "$1"'
+)
+# $1 how many of the others are to be unmounted; all others are to be removed.
+_FORGET = (
+    'n=$1; shift; while [ "$n" -gt 0 ]; do umount --lazy -- "$1" || exit; shift; n=$((n - 1)); done; '
+    '[ $# = 0 ] || exec rm -r -f --one-file-system --preserve-root=all -- "$@"'
+)
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -121,13 +129,13 @@ def apply(hierarchy: Hierarchy, layers: Sequence[Path], marks: Sequence[str] = (
         return
     if not layers and not marks and not written:
         if current is not None:
-            _switch(hierarchy.target, "")
+            _run(_HIDE, str(hierarchy.target), SOURCE)
         _forget(hierarchy, numbers, frozenset())
         return
     new = hierarchy.state / str((numbers[-1] if numbers else 0) + 1)
     try:
-        _mount(hierarchy, new, [*written, *layers], marks)
-        _switch(hierarchy.target, str(new / "merged"))
+        options = _lay(hierarchy, new, [*written, *layers], marks)
+        _run(_SHOW, str(hierarchy.target), SOURCE, str(new / "merged"), str(new / "l"), options)
     except (MkError, OSError):
         _forget(hierarchy, [int(new.name)], frozenset())
         raise
@@ -135,7 +143,8 @@ def apply(hierarchy: Hierarchy, layers: Sequence[Path], marks: Sequence[str] = (
     _forget(hierarchy, numbers, frozenset(written))
 
 
-def _mount(hierarchy: Hierarchy, new: Path, above: Sequence[Path], marks: Sequence[str]) -> None:
+def _lay(hierarchy: Hierarchy, new: Path, above: Sequence[Path], marks: Sequence[str]) -> str:
+    """Make the folders of a new overlay and links to its layers; return mount(8)'s options for it."""
     original = hierarchy.state / _ORIGINAL
     files.make_dir(new / "upper", original.stat().st_mode & 0o7777)
     for name in ("work", "merged", "l"):
@@ -149,27 +158,20 @@ def _mount(hierarchy: Hierarchy, new: Path, above: Sequence[Path], marks: Sequen
     lower.append(original)
     for number, layer in enumerate(lower):
         files.point(new / "l" / str(number), layer)
-    options = build_options(len(lower), new / "upper", new / "work")
-    command = ["sh", "-c", _MOUNT, "sh", str(new / "l"), options, SOURCE, str(new / "merged")]
-    proc.require(host.run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S))
-
-
-def _switch(target: Path, merged: str) -> None:
-    """Take away what is shown in the folder by us, and show this overlay, if any; the host looks what there is."""
-    command = ["sh", "-c", _SWITCH, "sh", str(target), SOURCE, merged]
-    proc.require(host.run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S))
+    return build_options(len(lower), new / "upper", new / "work")
 
 
 def _forget(hierarchy: Hierarchy, numbers: Sequence[int], written: frozenset[Path]) -> None:
     """Unmount overlays that are no longer shown; remove all of them but what was written into them."""
     folders = [hierarchy.state / str(number) for number in numbers]
     mounted = mount_points()
-    host.unmount(*(folder / "merged" for folder in folders if folder / "merged" in mounted))
+    places = [folder / "merged" for folder in folders if folder / "merged" in mounted]
     gone: list[Path] = []
     for folder in folders:
         kept = folder / "upper" in written
         gone += [folder / name for name in ("work", "l", "marks", _LAYERS)] if kept else [folder]
-    remove_by_host(gone)
+    if gone:
+        forget_by_host(places, gone)
 
 
 def _generations(state: Path) -> list[int]:
@@ -180,11 +182,14 @@ def _has_any(folder: Path) -> bool:
     return bool(files.list_names(folder))
 
 
-def remove_by_host(paths: Sequence[Path]) -> None:
-    """Remove files and folders with all that is in them, but nothing that is mounted there. Raises ToolFailed.
+def forget_by_host(mounted: Sequence[Path], paths: Sequence[Path]) -> None:
+    """Unmount, and remove files and folders with all that is in them but is mounted there. Raises ToolFailed.
 
-    By the host, as the kernel makes folders for an overlay that only CAP_DAC_OVERRIDE can look into.
+    Removed by the host, as the kernel makes folders for an overlay that only CAP_DAC_OVERRIDE can look into.
     """
-    if paths:
-        command = ["rm", "-r", "-f", "--one-file-system", "--preserve-root=all", "--", *map(str, paths)]
-        proc.require(host.run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S))
+    _run(_FORGET, str(len(mounted)), *map(str, (*mounted, *paths)))
+
+
+def _run(script: str, *arguments: str) -> None:
+    command = ["sh", "-c", script, "sh", *arguments]
+    proc.require(host.run_as_pid1(command, timeout_s=MOUNT_TIMEOUT_S + len(arguments)))

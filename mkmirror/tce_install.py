@@ -139,8 +139,8 @@ def discard(run: Path, names: Iterable[str]) -> None:
     """Unmount extensions that are shown no longer, and remove their folders. Raises ToolFailed, OSError."""
     mounted = overlay.mount_points()
     places = [place_of(run, name) for name in names]
-    host.unmount(*(place for place in places if place in mounted))
-    overlay.remove_by_host(places)
+    if places:
+        overlay.forget_by_host([place for place in places if place in mounted], places)
 
 
 def merge(run: Path, names: Sequence[str], root: Path = Path("/")) -> None:
