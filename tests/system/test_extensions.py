@@ -141,6 +141,7 @@ def node(installed: list[Path], made: tuple[Path, str]) -> Iterator[nodes.Node]:
     files = {
         "/etc/mk/mk.toml": nodes.SITE + '[extensions]\nallow = ["ok", "hello", "deep", "/^payload/"]\n',
         "/etc/mk/trust.d/keys.asc": trusted,
+        "/etc/hosts": "127.0.0.1 localhost\n",  # as every installer writes it
         "/srv/stranger.py": STRANGER.read_text(encoding="utf-8"),
     }
     with nspawn.boot("extensions", installed, uuid=nodes.UUID, files=files) as machine:
@@ -192,10 +193,11 @@ def system(machine: nspawn.Machine) -> set[str]:
 
 
 def require_works(node: nodes.Node) -> None:
-    """The controller goes on, and nothing of the suite has failed."""
+    """The controller goes on, and nothing that has to do with extensions has failed."""
     node.check_in()
     assert node.machine.property("mkctl.service", "ActiveState") == "active"
-    assert "mk" not in node.machine.run("systemctl", "--failed", "--plain", "--no-legend").stdout
+    for unit in ("mkweb.service", "mkmirror.service", "mk-fetch.service", "mk-extensions.service"):
+        assert node.machine.property(unit, "Result") == "success", unit
 
 
 @pytest.mark.parametrize("name", BAD)
