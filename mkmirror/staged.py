@@ -13,7 +13,6 @@ import enum
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 from mkcore.errors import BadInput, one_line
@@ -129,11 +128,6 @@ class Staged:
     def is_empty(self) -> bool:
         """Tell whether there is nothing to do and nothing to tell."""
         return not (self.requests or self.modules or self.refused or self.cleared)
-
-
-def staged_file(run_fetch: Path, item: Item) -> Path:
-    """Return where the file of an item lies below mk-fetch's runtime directory."""
-    return run_fetch / FOLDER / item.folder / item.name
 
 
 def parse_staged(data: bytes, where: str = FILE) -> Staged:
