@@ -67,6 +67,7 @@ class PackagePlanner:
         self._installed = installed
         self._provided = provided
         self._bring = bring
+        self._known: dict[str, dict[str, list[Offered]]] = {}
         self._tags: Sequence[Tag] = ()
         self._environment: Mapping[str, str] = {}
 
@@ -129,10 +130,10 @@ class PackagePlanner:
             return None
 
     def _newest(self, folder: Folder, wanted: wheel.Wanted) -> Optional[Offered]:
-        if folder.sums:
-            offered = {each.wheel.file: each for each in _by_sums(folder)}
-        else:
-            offered = {each.wheel.file: each for each in _by_page(folder, wanted.name)}
+        if folder.id not in self._known:
+            self._known[folder.id] = _by_name(_by_sums(folder))
+        known = self._known[folder.id] if folder.sums else _by_name(_by_page(folder, wanted.name))
+        offered = {each.wheel.file: each for each in known.get(wanted.name, ())}
         found = wheel.choose((each.wheel for each in offered.values()), wanted, self._tags)
         return offered[found.file] if found is not None else None
 
@@ -164,6 +165,14 @@ def _suits(need: wheel.Wanted, version: str) -> bool:
 def _item(each: _Chosen, chosen: Mapping[str, _Chosen]) -> Item:
     needs = tuple(chosen[need.name].offered.wheel.file for need in each.needs if need.name in chosen)
     return Item(Kind.WHEEL, each.offered.wheel.file, each.folder.id, each.offered.sha256, needs=needs)
+
+
+def _by_name(offers: Iterable[Offered]) -> dict[str, list[Offered]]:
+    """Sort wheels by their packages."""
+    found: dict[str, list[Offered]] = {}
+    for each in offers:
+        found.setdefault(each.wheel.name, []).append(each)
+    return found
 
 
 def _by_sums(folder: Folder) -> Iterator[Offered]:
