@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from typing import Any
 
@@ -36,12 +37,6 @@ class Channel(HTTPChannel):
     partial: object = None  # the request that is being received
     partial_since = 0.0
 
-    def send(self, data: bytes, do_close: bool = True) -> int:
-        """Send, and count."""
-        sent: int = super().send(data, do_close)
-        self.sent_bytes += sent
-        return sent
-
     def _flush_some(self, do_close: bool = True) -> bool:
         """Send what the peer takes now, of a file at most its turn; return whether it took anything."""
         outbufs: Any = self.outbufs
@@ -50,7 +45,7 @@ class Channel(HTTPChannel):
             buffer = outbufs[0]
             left = len(buffer)
             while left and self.sent_bytes - began < TURN_BYTES:
-                sent = self._send_some(buffer, left, do_close)
+                sent = self._send_some(buffer, left, len(outbufs) > 1 and len(outbufs[1]) > 0, do_close)
                 if not sent:
                     break
                 buffer.skip(sent, True)
@@ -63,22 +58,27 @@ class Channel(HTTPChannel):
             self.last_activity = time.time()
         return self.sent_bytes > began
 
-    def _send_some(self, buffer: Any, left: int, do_close: bool) -> int:
-        """Send from the beginning of `buffer`; return how many bytes. A file that became shorter ends it."""
-        place = getattr(buffer.file, "place", None) if isinstance(buffer, ReadOnlyFileBasedBuffer) else None
-        if place is None:
-            return self.send(buffer.get(self.sendbuf_len), do_close)
+    def _send_some(self, buffer: Any, left: int, more: bool, do_close: bool) -> int:
+        """Send from the beginning of `buffer`; return how many bytes. A file that became shorter ends the connection.
+
+        more: what comes next may go in the same packet.
+        """
         connection: Any = self.socket
-        descriptor, offset = place()
+        place = getattr(buffer.file, "place", None) if isinstance(buffer, ReadOnlyFileBasedBuffer) else None
         try:
-            sent = os.sendfile(connection.fileno(), descriptor, offset, min(left, TURN_BYTES))
+            if place is None:
+                sent = int(connection.send(buffer.get(self.sendbuf_len), socket.MSG_MORE if more else 0))
+            else:
+                descriptor, offset = place()
+                sent = os.sendfile(connection.fileno(), descriptor, offset, min(left, TURN_BYTES))
         except BlockingIOError:
             return 0
-        except ConnectionError:
+        except OSError as error:
+            log.debug("a connection ended while it was answered: %s", error)
             if do_close:
                 self.handle_close()
             return 0
-        if not sent:
+        if not sent and place is not None:
             log.warning("a file became shorter while it was sent; its connection is closed")
             self.will_close = True
         self.sent_bytes += sent
@@ -100,7 +100,25 @@ class Channel(HTTPChannel):
 
 
 class InlineChannel(Channel):
-    """A connection whose requests are answered in the loop: nothing else can make room while it waits for room."""
+    """A connection whose requests are answered in the loop: nothing else can make room while it waits for room.
+
+    An answer is sent when all of it is there, so that head and content of a small file wake its reader once.
+    """
+
+    held = False
+
+    def service(self) -> None:
+        """Answer one request."""
+        self.held = True
+        try:
+            super().service()
+        finally:
+            self.held = False
+        self.handle_write()  # and closes, if that was asked for
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        """Send, but for an answer that is being made."""
+        return False if self.held else super()._flush_some(do_close)
 
     def _flush_outbufs_below_high_watermark(self) -> None:
         """Wait for nothing: the next request waits in `Inline` until this one's answer has left."""
@@ -128,8 +146,6 @@ class Inline:
             self._tasks = [task for task in self._tasks if task not in ready]
             for task in ready:
                 task.service()
-                if isinstance(task, Channel):
-                    task.handle_write()  # sends what is left, and closes if that was asked for
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
         """Drop what has not run."""

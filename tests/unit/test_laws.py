@@ -24,6 +24,7 @@ ALLOWED_SIBLINGS = {
 # What mkctl may know of the probe: what its results look like and mean, nothing that collects.
 PROBE_DESCRIPTIONS = ("mkctl.probe.model", "mkctl.probe.schema", "mkctl.probe.origins")
 SOCKET_FILES = {
+    "mkcore/channel.py",
     "mkcore/ethtool.py",
     "mkcore/journal.py",
     "mkcore/lifecycle.py",
