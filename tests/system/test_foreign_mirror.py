@@ -144,7 +144,7 @@ def node(installed: list[Path], made: tuple[Path, str]) -> Iterator[nodes.Node]:
         "/etc/hosts": "127.0.0.1 localhost\n",  # as every installer writes it
         "/srv/stranger.py": STRANGER.read_text(encoding="utf-8"),
     }
-    with nspawn.boot("extensions", installed, uuid=nodes.UUID, files=files) as machine:
+    with nspawn.boot("foreign-mirror", installed, uuid=nodes.UUID, files=files) as machine:
         shutil.copytree(srv, machine.root / "srv/mirrors")
         serve = ("systemd-run", "--quiet", "--unit=stranger", "--uid=nobody", "--property=StandardOutput=journal")
         machine.run(*serve, "/usr/bin/python3", "-I", "/srv/stranger.py", "/srv/mirrors", str(PORT))
