@@ -151,7 +151,7 @@ def commit(names: Sequence[str], images: Mapping[str, Path], root: Path = Path("
         mine = [name for name in names if kind_of(name) is kind]
         failed = _merge(kind, mine, images, root) if mine else {}
         if len(mine) > 1 and len(failed) == len(mine):
-            failed = {}
+            failed.clear()
             for name in mine:
                 failed.update(_merge(kind, [name], images, root))
         refused.update(failed)
