@@ -205,6 +205,7 @@ def test_image_with_verity_data_is_checked_by_the_kernel(place: Place, node: Nod
     assert node.channel.run("mkmirror", "install", "broken.raw", timeout_s=INSTALL_S, check=False).status != 0
     assert "\n" not in place.wait_refused("broken.raw", mark)
     assert place.say("lab-sealed") == "sealed"
+    place.say("mkmirror", "remove", "broken.raw")  # it is wanted no longer, and not tried again with what comes next
 
 
 def test_razors_keys_and_a_later_list(place: Place, node: Node) -> None:
