@@ -234,8 +234,8 @@ def _setup(content: Content) -> list[list[str]]:
     """What a package's installation would have run, unless the extension has a unit that does."""
     steps: list[list[str]] = []
     if not content.setup:
-        steps += [["systemd-sysusers", *content.sysusers]] if content.sysusers else []
-        steps += [["systemd-tmpfiles", "--create", *content.tmpfiles]] if content.tmpfiles else []
+        steps += [["systemd-sysusers", "--", *content.sysusers]] if content.sysusers else []
+        steps += [["systemd-tmpfiles", "--create", "--", *content.tmpfiles]] if content.tmpfiles else []
         steps += [["udevadm", "control", "--reload"]] if content.udev else []
     return steps + ([["systemctl", "reload", "dbus.service"]] if content.bus else [])
 

@@ -56,7 +56,7 @@ _SUITE = "mkcore|mkctl|mkweb|mkmirror|mkserver"
 _RESERVED = tuple(
     (re.compile(pattern), reason)
     for pattern, reason in (
-        (r"usr/lib/mk(?!/(?:facts\.d|extensions)(?:/|\Z)).*", "belongs to the suite"),
+        (r"usr/lib/mk(?:/(?!(?:facts\.d|extensions)(?:/|\Z)).*)?", "belongs to the suite"),
         (r"(?:usr/share|etc|run|var/lib)/mk(?:/.*)?", "belongs to the suite"),
         (rf"usr/(?:local/)?lib/python3[^/]*/.*-packages/(?:{_SUITE})(?:[-./].*)?", "belongs to the suite"),
         (rf"usr/(?:local/)?s?bin/(?:{_SUITE}|mk-facts)", "belongs to the suite"),

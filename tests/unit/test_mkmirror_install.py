@@ -33,7 +33,7 @@ def test_one_refresh_for_all(node: Node) -> None:
     installed = node.run()
     assert node.merged() == ["a.raw", "b.raw", "base.raw"]
     assert node.asked.count("systemd-sysext refresh") == 1
-    assert "systemd-sysusers a.conf" in node.asked
+    assert "systemd-sysusers -- a.conf" in node.asked
     assert "systemctl start -- a.service" in node.asked
     assert set(installed.extensions) == {"a.raw", "b.raw", "base.raw"}
     found = installed.extensions["a.raw"]

@@ -61,6 +61,7 @@ def test_reserved(path: str) -> None:
     "path",
     [
         "usr/lib/mk/facts.d/smart",
+        "usr/lib/mkinitcpio/hook",
         "usr/lib/mk/extensions/a/postinst",
         "usr/lib/python3/dist-packages/mkcorelation.py",
         "usr/lib/systemd/system/a.service",
