@@ -28,6 +28,7 @@ FETCH_TIMEOUT_S = 3600.0
 UNMERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 """Folders that have lain in /usr for long; packages may still name them at the top."""
 FACTORY = "usr/share/factory"
+COPYRIGHT_LIMIT_BYTES = 16 << 20
 LEFT_OUT = ("doc", "doc-base", "man", "info", "menu", "lintian", "bug")
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,99}(?::[a-z0-9]{1,20})?(?:=[A-Za-z0-9.+:~-]{1,99})?")
@@ -208,7 +209,7 @@ def _prune(tree: Path) -> None:
         for copyright_file in folder.glob("*/copyright") if name == "doc" else ():
             if copyright_file.is_file() and not copyright_file.is_symlink():
                 target = tree / f"usr/share/licenses/{copyright_file.parent.name}"
-                _write(target / "copyright", files.read_text(copyright_file))
+                _write(target / "copyright", files.read_text(copyright_file, COPYRIGHT_LIMIT_BYTES))
         files.remove_tree(folder)
 
 

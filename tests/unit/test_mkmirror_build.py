@@ -223,6 +223,15 @@ def test_packages_content_alone(tmp_path: Path) -> None:
     assert "'nothing' is not among" in run_mkmirror(*command, "--without", "nothing", status=65).stderr
 
 
+def test_a_long_copyright_stays_with_what_it_covers(tmp_path: Path) -> None:
+    deb = make_deb(
+        tmp_path, "boosted", {"usr/share/doc/boosted/copyright": "x" * (3 << 19), "usr/bin/b*": "#!/bin/sh\n"}
+    )
+    run_mkmirror("build", "boosted", "--format", "sysext", "--from-deb", deb, "--out", tmp_path / "out")
+    found = unsquash(tmp_path / "out/boosted.raw", tmp_path / "unpacked")
+    assert (found / "usr/share/licenses/boosted/copyright").stat().st_size == 3 << 19
+
+
 def test_a_tcz_from_a_debian_package(tmp_path: Path) -> None:
     """Row 97: content stays at its place, scripts run from the start script."""
     deb = make_deb(tmp_path, "tool", dict(TOOL), postinst=OWN)
