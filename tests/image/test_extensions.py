@@ -152,12 +152,10 @@ def test_extensions_collector_and_unit_are_in_use(place: Place, node: Node) -> N
 
 def test_removal_takes_both_away(place: Place, node: Node) -> None:
     """Removed: the unit is stopped, the program is gone, and the next registration is without the facts."""
-    mark = node.channel.mark()
     place.say("mkmirror", "remove", "lab-local.raw")
     assert node.show("lab-local.service", "ActiveState", "LoadState") == ["inactive", "not-found"]
     assert node.channel.run("test", "-e", "/usr/bin/lab-local", check=False).status == 1
-    node.channel.wait_event(events.REGISTERED, INSTALL_S, mark)
-    assert "lab_place" not in node.known()["facts"]
+    node.vm.wait_until(lambda: "lab_place" not in node.known()["facts"], "the facts are gone", INSTALL_S)
 
 
 def test_pushed_remote_mirror_is_used(place: Place, node: Node) -> None:
