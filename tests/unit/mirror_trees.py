@@ -57,18 +57,19 @@ def unsquash(image: Path, target: Path) -> Path:
 def make_wheel(
     folder: Path, name: str, version: str, *requires: str, commands: Optional[dict[str, str]] = None
 ) -> Path:
-    """Make a wheel with one module of the package's name, whose `version` is its version and whose `main` tells it.
+    """Make a wheel with one module of the package's name, whose `version` is its version.
 
-    commands: console scripts, name -> `module:object`.
+    commands: console scripts, name -> `module:object`; the module's `main` then tells name and version.
     """
     info = f"{name}-{version}.dist-info"
     needs = "".join(f"Requires-Dist: {each}\n" for each in requires)
     content = {
-        f"{name}.py": f"version = {version!r}\n\n\ndef main():\n    print(__name__, version)\n",
+        f"{name}.py": f"version = {version!r}\n",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     if commands:
+        content[f"{name}.py"] += "\n\ndef main():\n    print(__name__, version)\n"
         points = "".join(f"{each} = {target}\n" for each, target in commands.items())
         content[f"{info}/entry_points.txt"] = f"[console_scripts]\n{points}"
     return write_wheel(folder / f"{name}-{version}-py3-none-any.whl", info, content)
