@@ -115,20 +115,10 @@ def start_units(units: Sequence[str]) -> None:
 
 
 def stop_units(units: Sequence[str]) -> None:
-    """Stop units and wait for their jobs; those that are not there are no failure. Raises ToolFailed."""
-    known = [unit for unit, state in unit_states(units).items() if state["LoadState"] != "not-found" or _runs(state)]
-    if known:
-        proc.require(proc.run(["systemctl", "stop", "--", *known], timeout_s=UNIT_TIMEOUT_S))
-
-
-def mask_units(units: Sequence[str]) -> None:
-    """Stop units and keep them from being started, until `unmask_units` or the next boot. Raises ToolFailed."""
-    proc.require(proc.run(["systemctl", "mask", "--runtime", "--now", "--", *units], timeout_s=UNIT_TIMEOUT_S))
-
-
-def unmask_units(units: Sequence[str]) -> None:
-    """Undo mask_units. Raises ToolFailed."""
-    proc.require(proc.run(["systemctl", "unmask", "--runtime", "--", *units], timeout_s=UNIT_TIMEOUT_S))
+    """Stop those of the units that run, and wait for their jobs. Raises ToolFailed."""
+    running = [unit for unit, state in unit_states(units).items() if _runs(state)]
+    if running:
+        proc.require(proc.run(["systemctl", "stop", "--", *running], timeout_s=UNIT_TIMEOUT_S))
 
 
 def reload_manager() -> None:

@@ -103,7 +103,7 @@ class Layers:
         if names:
             stopped = merge.stop(unit for name in names for unit in units.get(name, ()))
             merge.take_out(names, self.root)
-            merge.release(stopped)
+            merge.settle(stopped)
 
     def _overlay(self, old: Shown, new: Shown) -> dict[str, str]:
         leaving = [name for name in old.tcz if name not in new.tcz]

@@ -212,22 +212,21 @@ def bring_up(contents: Mapping[str, Content]) -> dict[str, str]:
 
 
 def stop(units: Iterable[str]) -> tuple[str, ...]:
-    """Stop an extension's units for good; return those that `release` has to let go once it is unmerged.
-
-    Raises ToolFailed.
-    """
+    """Stop an extension's units; return those that `settle` has to look at once it is unmerged. Raises ToolFailed."""
     known = [unit for unit, state in host.unit_states(sorted(set(units))).items() if state["LoadState"] != "not-found"]
-    if known:
-        host.stop_units(known)  # as they want to be stopped
-        host.mask_units(known)  # as whatever upholds them starts them again
+    host.stop_units(known)
     return tuple(known)
 
 
-def release(units: Sequence[str]) -> None:
-    """Let units be what they are after their extension is gone. Raises ToolFailed."""
-    if units:
-        host.unmask_units(units)
+def settle(units: Sequence[str]) -> None:
+    """Stop those units for good whose extension is gone: whatever upholds one starts it again until then.
+
+    PID 1 reads all unit files anew only where the merge did not have it do so, since meanwhile it answers nobody.
+    Raises ToolFailed.
+    """
+    if any(state["LoadState"] != "not-found" for state in host.unit_states(units).values()):
         host.reload_manager()
+    host.stop_units(units)
 
 
 def _setup(content: Content) -> list[list[str]]:
