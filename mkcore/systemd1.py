@@ -288,7 +288,10 @@ def run_oneshot_blocking(unit: str, timeout_s: float, say: Callable[[str], None]
         job = asyncio.ensure_future((restart_unit if again else start_unit)(bus, unit, timeout_s))
         while True:
             await asyncio.wait([job], timeout=_LOOK_S)
-            text = (await unit_state(bus, unit)).status_text
+            try:
+                text = (await unit_state(bus, unit)).status_text
+            except BusFailed:  # systemd answers nobody while it reads its units again; only the job tells how it ends
+                text = said
             if text not in (said, ""):
                 say(text)
             said = text

@@ -122,6 +122,8 @@ class FakeSystemd:
         self.units: dict[str, tuple[str, str]] = {}
         self.status: dict[str, str] = {}
         self.refuse = ""
+        self.busy = False
+        """As while it reads its units again: of a unit that it has started it says nothing."""
         self.result = "done"
         self.on_start: Callable[[str], None] = lambda unit: None
         self._address = address
@@ -167,6 +169,8 @@ class FakeSystemd:
         if message.member == "ListJobs":
             jobs = [[i, unit, "start", "running", f"/job/{i}", f"/unit/{i}"] for i, unit in enumerate(self.jobs, 1)]
             return Message.new_method_return(message, "a(usssoo)", [jobs])
+        if message.member == "LoadUnit" and self.busy and message.body[0] in self.started:
+            return Message.new_error(message, "org.freedesktop.DBus.Error.NoReply", "busy")
         if message.member == "LoadUnit":
             return Message.new_method_return(message, "o", [f"/unit/{message.body[0].encode().hex()}"])
         if message.member == "GetAll":

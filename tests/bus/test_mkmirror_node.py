@@ -75,6 +75,14 @@ def machine(tmp_path: Path, bus: PrivateBus, systemd: FakeSystemd) -> Machine:
     return Machine(root, bus, systemd)
 
 
+def test_a_busy_systemd_is_waited_for(machine: Machine) -> None:
+    """One that answers nobody while it merges is no failure: the job tells how it ends."""
+    machine.write({"version": 1, "extensions": {"tools.raw": RAW}})
+    machine.systemd.busy = True
+    done = machine.run("remove", "tools.raw")
+    assert (done.returncode, done.stdout) == (0, "tools.raw: removed\n"), done.stderr
+
+
 def test_install(machine: Machine) -> None:
     """The request is written first, then both services run, and the outcome is one line a name."""
     machine.after = {"version": 1, "extensions": {"tools.raw": RAW}, "packages": {}}
