@@ -81,7 +81,7 @@ class Refusal:
 class Installed:
     """All of it by name: of files for extensions (`a.raw`), canonical ones of packages, of modules without ending.
 
-    signed: address of a folder -> Unix time of the newest signature that was used for it (an older one is a replay).
+    signed: use of a key (trust.use_of) -> Unix time of the newest signature for it (an older one is a replay).
     """
 
     extensions: Mapping[str, Extension] = field(default_factory=dict[str, Extension])

@@ -35,7 +35,7 @@ PATIENCE_S = 300.0
 class Trusting:
     """What must vouch for a mirror that is not this machine's own; work: a folder of this process.
 
-    signed: address of a folder -> Unix time of the newest signature that was used in this boot.
+    signed: trust.use_of a signature -> Unix time of the newest one of this use in this boot.
     """
 
     mode: trust.Verify
@@ -180,8 +180,8 @@ class Mirror:
                 found = remote.read_folder(uri, self.mode, self._trusting.keys, self._trusting.work)
         except OSError as error:
             raise ToolFailed(f"{uri}: cannot be checked: {error.filename}: {error.strerror}") from None
-        newest = self._trusting.signed.get(uri, 0)
-        if found.signed is not None and found.signed.made_s < newest:
+        signed = found.signed
+        if signed is not None and signed.made_s < self._trusting.signed.get(trust.use_of(signed, path), 0):
             raise Untrusted(f"{uri}: {trust.SUMS} was signed before the one that is in use already: it is out of date")
         return Folder(self, path, found)
 

@@ -60,6 +60,14 @@ class Signed:
     made_s: int
 
 
+def use_of(signed: Signed, path: str) -> str:
+    """Return what a signature was used for, e.g. `FINGERPRINT sysext/x86_64`: the key and the folder below a mirror.
+
+    The mirror's address is no part of it: one mirror has many spellings, and whoever replays old sums chooses one.
+    """
+    return f"{signed.fingerprint} {path}"
+
+
 class _Block:
     """What gpgv said of one signature."""
 

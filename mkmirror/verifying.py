@@ -71,7 +71,7 @@ class _Vouched:
 
 
 class Verifier:
-    """Checks the items of one staged document. `signed` grows: address of a folder -> time of its signature."""
+    """Checks the items of one staged document. `signed` grows: trust.use_of a signature -> its time."""
 
     def __init__(self, run_fetch: Path, ground: Ground, folders: Mapping[str, Folder], signed: Mapping[str, int]):
         self._staging = run_fetch / FOLDER
@@ -211,12 +211,12 @@ class Verifier:
         finally:
             files.remove_tree(place)
         if signed is not None:
-            before = self.signed.get(folder, 0)
-            if signed.made_s < before:
+            use = trust.use_of(signed, self._folders[number].path)
+            if signed.made_s < self.signed.get(use, 0):
                 raise Untrusted(
                     f"{folder}: its sums were signed earlier than those in use; somebody may replay old ones"
                 )
-            self.signed[folder] = signed.made_s
+            self.signed[use] = signed.made_s
         return _Vouched(sums, signed)
 
     def _copy_small(self, number: str, name: str, target: Path, limit_bytes: int) -> None:

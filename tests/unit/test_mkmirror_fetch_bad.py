@@ -125,7 +125,9 @@ def test_sums_from_before_those_in_use(node: Node, gpg: Gpg) -> None:
     add_sums(node.remote / RAW, gpg, "site")
     want(node, "x.raw")
     assert len(node.run().requests) == 2
-    node.installed(signed={f"{node.tce}/{RAW.split('/', 1)[1]}": 4_000_000_000})
+    key = trust.read_sums(node.remote / RAW, trust.Verify.SIGNATURE, [node.root / "etc/mk/trust.d/site.gpg"], node.root)
+    assert key[1] is not None
+    node.installed(signed={trust.use_of(key[1], RAW.split("/", 1)[1]): 4_000_000_000})
     assert "it is out of date" in refusals(node.run())["x.raw"]
 
 

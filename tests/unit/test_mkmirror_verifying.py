@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_signed_by_a_trusted_key(node: Node, gpg: Gpg) -> None:
     gpg.sign(node.sign(REMOTE), "good", at="20260101T000000")
     installed = node.run()
     assert len(installed.extensions["a.raw"].signed_by) == 40
-    assert installed.signed == {f"{REMOTE.mirror}/{REMOTE.path}": 1767225600}
+    assert installed.signed == {f"{installed.extensions['a.raw'].signed_by} {REMOTE.path}": 1767225600}
     assert installed.extensions["a.raw"].sha256 == trust.digest_file((node.root / "run/extensions/a.raw").resolve())
 
 
@@ -111,6 +112,27 @@ def test_replay(node: Node, gpg: Gpg) -> None:
         assert (name in installed.extensions) is fine
         if not fine:
             assert "were signed earlier than those in use" in installed.refused[name].reason
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "http://mirror.example:80/tinycorelinux",
+        "http://MIRROR.example/tinycorelinux",
+        "http://mirror.example//tinycorelinux",
+        "http://another.example/t",
+    ],
+)
+def test_replay_by_another_spelling_of_the_address(node: Node, gpg: Gpg, mirror: str) -> None:
+    """Old sums stay old, whatever the mirror that has them is called."""
+    trusting(node, gpg, "good")
+    other = replace(REMOTE, mirror=mirror)
+    for name, folder, at in (("a.raw", REMOTE, "20260201T000000"), ("b.raw", other, "20260101T000000")):
+        node.want(node.item(name, folder=folder))
+        gpg.sign(node.sign(folder), "good", at=at)
+        installed = node.run()
+    assert set(installed.extensions) == {"a.raw"}
+    assert "were signed earlier than those in use" in installed.refused["b.raw"].reason
 
 
 def test_whoever_speaks_on_loopback_gains_nothing(node: Node) -> None:
