@@ -199,7 +199,7 @@ class Mirror:
     def ask(self, uri: str) -> bool:
         """Tell whether the mirror has a file, without bringing it."""
         with self._asking():
-            return exchange("HEAD", uri, component=remote.COMPONENT).status == 200
+            return exchange("HEAD", remote.reach(uri), component=remote.COMPONENT).status == 200
 
     @contextmanager
     def _asking(self) -> Generator[None, None, None]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from mkcore import files, retry
 from mkcore.download import DEADLINE_S, Moved, discard, download
@@ -71,12 +71,27 @@ def join(base: str, *names: str) -> str:
     return "/".join([base.rstrip("/"), *(quote(name, safe="/+~!") for name in names)])
 
 
+def reach(uri: str) -> str:
+    """Return the address to connect to: for `localhost` the one of IPv4, on which this machine's own mirror listens.
+
+    The name means ::1 as well and first, where any user of this machine could listen on the same port.
+    """
+    try:
+        parts = urlsplit(uri)
+        port = parts.port
+    except ValueError:
+        return uri
+    if parts.hostname != "localhost" or "@" in parts.netloc:
+        return uri
+    return parts._replace(netloc="127.0.0.1" if port is None else f"127.0.0.1:{port}").geturl()
+
+
 def read_small(uri: str, limit_bytes: int = SMALL_LIMIT_BYTES) -> Optional[bytes]:
     """Return the content of a small file, None when the mirror has none of that name.
 
     Raises Unreachable, BadAnswer, ServerRefused.
     """
-    answer = exchange("GET", uri, limit_bytes=limit_bytes, component=COMPONENT)
+    answer = exchange("GET", reach(uri), limit_bytes=limit_bytes, component=COMPONENT)
     if answer.status in GONE:
         return None
     if answer.status != 200:
@@ -117,7 +132,9 @@ def _bring(uri: str, partial: Path, how: Fetching, moved: Optional[Moved]) -> No
         if left_s <= 0:
             raise Unreachable(f"{uri}: no time was left for it; it goes on at {before} bytes")
         try:
-            download(uri, partial, limit_bytes=how.limit_bytes, deadline_s=left_s, moved=moved, component=COMPONENT)
+            download(
+                reach(uri), partial, limit_bytes=how.limit_bytes, deadline_s=left_s, moved=moved, component=COMPONENT
+            )
             return
         except (Unreachable, BadAnswer, ServerRefused) as error:
             after = partial.stat().st_size if partial.is_file() else 0

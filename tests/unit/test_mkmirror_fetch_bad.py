@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -532,3 +533,22 @@ def test_a_mirror_that_drips_takes_nobody_elses_time(tmp_path: Path) -> None:
         with pytest.raises(Unreachable, match=r"no time was left|no complete answer within"):
             remote.fetch(f"{server.uri}/slow.raw", slow, Sums(sha256="a" * 64), how)
     assert time.monotonic() - end < 5
+
+
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST"])
+def test_another_user_who_listens_on_the_other_localhost_is_not_asked(tmp_path: Path, name: str) -> None:
+    """The name means ::1 first; a port of it that is free is anybody's."""
+    put(tmp_path, "list", "[]")
+    with StaticServer(tmp_path) as server, socket.socket(socket.AF_INET6) as other:
+        port = int(server.uri.rsplit(":", 1)[1])
+        other.bind(("::1", port))
+        other.listen()
+        other.settimeout(0.2)
+        uri = f"http://{name}:{port}/list"
+        assert remote.read_small(uri) == b"[]"
+        assert Mirror(f"http://{name}:{port}", True, Trusting(trust.Verify.CHECKSUM, (), tmp_path)).ask(uri)
+        assert remote.fetch(uri, tmp_path / "copy", Sums(), Fetching())
+        with pytest.raises(TimeoutError):
+            other.accept()
+    assert remote.reach("http://localhost.example:1/x") == "http://localhost.example:1/x"
+    assert remote.reach("http://[x") == "http://[x"
