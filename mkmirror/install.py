@@ -25,9 +25,10 @@ from mkcore.paths import Paths, paths_under
 from mkcore.site import read_site
 from mkmirror import host, modules, tce_install, trust
 from mkmirror.claims import Claims, read_claims
-from mkmirror.installed import Extension, Installed, Package, Refusal, read_installed, write_installed
+from mkmirror.installed import Extension, Installed, Package, Refusal, read_installed, room_bytes, write_installed
 from mkmirror.layers import MAP, Layers, Shown
 from mkmirror.native import is_confext
+from mkmirror.recovery import recover
 from mkmirror.removal import plan_removal
 from mkmirror.requests import Requests, read_requests
 from mkmirror.staged import FOLDER, LIMIT_BYTES, By, Item, Kind, Modules, Request, Staged, parse_staged
@@ -116,6 +117,7 @@ def verify(run: Run, staged: Staged) -> list[Candidate]:
     verifier = Verifier(run.paths.run_fetch, run.ground, staged.folders, run.installed.signed)
     taken = {name: each.sha256 for name, each in run.installed.extensions.items()}
     found: list[Candidate] = []
+    left_bytes = room_bytes(run.installed)
     for request in staged.requests:
         if run.requests.is_removed(request.name) and run.claims.origin(request.by, request.name) is not By.ADMIN:
             log.info("%s was removed by the administrator since it was fetched, and stays away", request.name)
@@ -123,7 +125,8 @@ def verify(run: Run, staged: Staged) -> list[Candidate]:
         candidate = Candidate(request.name, request.by, ())
         try:
             candidate = _verify(run, verifier, request)
-            problem = take_in(run.layers, candidate, taken)
+            left_bytes -= candidate.record_bytes
+            problem = take_in(run.layers, candidate, taken) if left_bytes >= 0 else "more is installed than is allowed"
         except MkError as error:
             problem = str(error)
         except OSError as error:
@@ -208,7 +211,11 @@ def _tell(candidate: Candidate) -> None:
 
 def load_modules(run: Run, wanted: Sequence[Modules]) -> None:
     """Load the kernel modules of lists. Raises OSError when the kernel does not say which ones are loaded."""
-    allowed = [replace(each, entries=tuple(e for e in each.entries if _may_load(run, each, e))) for each in wanted]
+    good, too_long = modules.bounded(wanted)
+    for each in too_long:
+        reason = f"the lists of kernel modules have more than {modules.MAX_ENTRIES} entries with this one"
+        run.refuse(each.list or "kernel modules", each.by.value, reason)
+    allowed = [replace(each, entries=tuple(e for e in each.entries if _may_load(run, each, e))) for each in good]
     if not any(each.entries for each in allowed):
         return
     try:
@@ -223,7 +230,7 @@ def load_modules(run: Run, wanted: Sequence[Modules]) -> None:
         if each.kind == Kind.TCZ.value and run.layers.image(name + MAP).is_file()
     ]
     done = modules.apply(modules.places(), allowed, brought, run.installed.modules, virtual)
-    run.installed = replace(run.installed, modules={**run.installed.modules, **done})
+    run.installed = replace(run.installed, modules=modules.remembered(run.installed.modules, done))
 
 
 def _may_load(run: Run, wanted: Modules, entry: str) -> bool:
@@ -287,7 +294,7 @@ def prepare(paths: Paths, root: Path, say: Notifier) -> Run:
         log_event(
             log, events.STATE_RECOVERED, f"{error}; what is installed is found out anew", path=str(paths.installed)
         )
-        installed = Installed()
+        installed = recover(Layers(paths.run_extensions, root), paths.installed)
     trees = (paths.mirror_admin, paths.mirror)
     folders = [root / each.lstrip("/") for each in trust.KEY_FOLDERS]
     keys = trust.usable_keys(trust.key_files(folders, paths.credentials), lambda text: log.warning("%s", text))

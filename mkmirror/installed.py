@@ -17,12 +17,13 @@ from typing import TypeVar
 
 from mkcore import files
 from mkcore.errors import BadInput
-from mkcore.jsonfields import Json, get_int, get_object, get_str, get_strings
+from mkcore.jsonfields import Json, canonical, get_int, get_object, get_str, get_strings
 from mkmirror.names import is_name, show
 
 FILE = "installed.json"
 VERSION = 1
 LIMIT_BYTES = 8 << 20
+"""More is neither written nor read."""
 MAX_REFUSED = 1_000
 """So many refusals are remembered, the newest ones."""
 KINDS = ("sysext", "tcz", "confext")
@@ -153,8 +154,30 @@ def read_installed(path: Path) -> Installed:
 
 
 def write_installed(path: Path, installed: Installed) -> None:
-    """Replace the file in one step. Raises OSError."""
+    """Replace the file in one step; without what was refused and skipped where only so it is as small as it must be.
+
+    Raises BadInput for more than LIMIT_BYTES even so (ask `room_bytes` before), OSError.
+    """
+    if _size(installed) > LIMIT_BYTES:
+        installed = _essential(installed)
+    if _size(installed) > LIMIT_BYTES:
+        raise BadInput(f"would be larger than {LIMIT_BYTES} bytes", str(path))
     files.write_json(path, build_installed(installed))
+
+
+def room_bytes(installed: Installed) -> int:
+    """Return how much more of extensions and packages can be written down."""
+    return LIMIT_BYTES - _size(_essential(installed))
+
+
+def _essential(installed: Installed) -> Installed:
+    """What must not be forgotten: what is installed and loaded, and when it was signed."""
+    modules = {name: each for name, each in installed.modules.items() if each.state != "skipped"}
+    return replace(installed, modules=modules, refused={})
+
+
+def _size(installed: Installed) -> int:
+    return len(canonical(build_installed(installed))) + 1
 
 
 def _each(

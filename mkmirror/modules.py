@@ -37,6 +37,9 @@ TOOL_TIMEOUT_S = 60.0
 MAX_FILES = 20_000
 FILE_LIMIT_BYTES = 16 << 20
 
+MAX_ENTRIES = 1_000
+"""Entries of all lists of one run together; a machine has a few hundred modules loaded."""
+
 _AT_ONCE = 100  # files that modinfo is asked for in one run
 _IFF_UP = 1
 _INTERFACES = (
@@ -97,11 +100,12 @@ def apply(
     systemd-detect-virt says. Raises OSError only when /proc/modules is there and cannot be read.
     """
     asked: dict[str, str] = {}
-    entries: list[str] = []
+    found: dict[str, None] = {}
     for each in wanted:
         for entry in each.entries:
-            if asked.setdefault(kmod.module_name(entry), each.by.value) == each.by.value and entry not in entries:
-                entries.append(entry)
+            if asked.setdefault(kmod.module_name(entry), each.by.value) == each.by.value:
+                found.setdefault(entry)
+    entries = list(found)
     if not entries:
         return {}
     catalogue = read_catalogue(where, brought)
@@ -118,6 +122,22 @@ def apply(
     }
     _report(kmod.summary(loaded, after, unloaded), result)
     return result
+
+
+def bounded(wanted: Sequence[Modules]) -> tuple[tuple[Modules, ...], tuple[Modules, ...]]:
+    """Return the lists that are MAX_ENTRIES together, and those with which they would be more."""
+    good: list[Modules] = []
+    others: list[Modules] = []
+    left = MAX_ENTRIES
+    for each in wanted:
+        (good if len(each.entries) <= left else others).append(each)
+        left -= len(each.entries) if len(each.entries) <= left else 0
+    return tuple(good), tuple(others)
+
+
+def remembered(before: Mapping[str, Module], now: Mapping[str, Module]) -> dict[str, Module]:
+    """Return what is kept of earlier runs and this one: of what was skipped, only this run's."""
+    return {**{name: each for name, each in before.items() if each.state != "skipped"}, **now}
 
 
 def _read_loaded(where: Places) -> dict[str, kmod.Loaded]:

@@ -22,6 +22,8 @@ from mkmirror.names import show
 CONFEXT_SUFFIX = ".confext.raw"
 MAX_ENTRIES = 200_000
 """Files, folders and links of one extension; a few bytes of squashfs can claim millions."""
+MAX_UNITS_TEXT = 4_096
+"""Characters of all names of units of one extension, which are written down."""
 UNITS = ("usr/lib/systemd/system", "usr/local/lib/systemd/system", "etc/systemd/system")
 
 
@@ -135,7 +137,10 @@ def reserved(path: str) -> str:
 
 
 def judge(file: str, entries: Mapping[str, Sort], read: Callable[[str], str]) -> Content:
-    """Return what has to be done for an extension. read: returns the text of a small file inside it."""
+    """Return what has to be done for an extension; raise BadInput for one with more units than can be written down.
+
+    read: returns the text of a small file inside it.
+    """
     units: dict[str, None] = {}
     start: dict[str, None] = {}
     for path in sorted(entries):
@@ -152,8 +157,11 @@ def judge(file: str, entries: Mapping[str, Sort], read: Callable[[str], str]) ->
     own = [unit for unit in start if unit in instances and (unit in units or re.sub(r"@.+\.", "@.", unit) in units)]
     if not own:
         own = [unit for unit in units if "@" not in unit and _is_installable(entries, unit, read)]
+    all_units = tuple(unit for unit in dict.fromkeys([*units, *own]) if not re.search(r"@\.", unit))
+    if sum(len(unit) + 3 for unit in all_units) > MAX_UNITS_TEXT:
+        raise BadInput(f"has {len(all_units)} units, too many to be written down", file)
     return Content(
-        units=tuple(unit for unit in dict.fromkeys([*units, *own]) if not re.search(r"@\.", unit)),
+        units=all_units,
         start=tuple(own),
         sysusers=_configuration(entries, "usr/lib/sysusers.d/"),
         tmpfiles=_configuration(entries, "usr/lib/tmpfiles.d/"),

@@ -78,6 +78,11 @@ def prepare(run: Path, file: str, path: Path, tags: Optional[Sequence[Tag]] = No
     return unpacked
 
 
+def unpacked(run: Path) -> list[str]:
+    """Return the files' names of the wheels that are unpacked, all of which are seen once a run is over."""
+    return [name for name in files.list_names(run / FOLDER / _UNPACKED) if name.endswith(wheel.SUFFIX)]
+
+
 def read_unpacked(run: Path, file: str) -> Unpacked:
     """Return what `prepare` returned for an unpacked wheel. Raises OSError when there is none, BadInput."""
     library = _folder(run, file) / LIBRARY

@@ -19,9 +19,12 @@ from mkcore.errors import MkError
 from mkmirror import merge, packages, tce_install
 from mkmirror.formats import tce, wheel
 from mkmirror.layers import MAP, Layers, Shown
-from mkmirror.native import Content
+from mkmirror.native import MAX_UNITS_TEXT, Content
 from mkmirror.staged import By
 from mkmirror.verifying import Checked
+
+ENTRY_BYTES = MAX_UNITS_TEXT + 1024
+"""What is written down of one extension at most, beside names that its mirror gave it."""
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,14 @@ class Candidate:
     def names(self) -> tuple[str, ...]:
         """Names of its files."""
         return tuple(each.item.name for each in self.items)
+
+    @property
+    def record_bytes(self) -> int:
+        """The most that it takes to write down that it is installed."""
+        return sum(
+            ENTRY_BYTES + len(each.item.name) + len(each.mirror) + sum(len(need) + 3 for need in each.item.needs)
+            for each in self.items
+        )
 
 
 @dataclass

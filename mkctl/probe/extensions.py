@@ -22,7 +22,9 @@ from mkctl.probe.texts import clean_text
 VERSION = 1
 LIMIT_BYTES = 8 << 20
 NAMES_LIMIT = 200
-"""Names in a flat fact, and refusals in the inventory; a list of thousands is nothing that a rule could match."""
+"""Names in a flat fact, refusals and modules in the inventory; a list of thousands is nothing to match by a rule."""
+INSTALLED_LIMIT = 1_000
+"""Extensions in the inventory, and packages: it goes to a server with each change."""
 TEXT_LIMIT = 300
 FACT = "mk_extensions"
 
@@ -86,14 +88,15 @@ def _join(names: Mapping[str, object]) -> str:
 
 def build_section(tables: Tables) -> dict[str, Json]:
     """Make the inventory's section {"extensions": {"installed": {...}, "packages": {...}, ...}}; {} for nothing."""
-    refused = dict(sorted(tables.refused.items())[:NAMES_LIMIT])
     parts = {
-        "installed": tables.extensions,
-        "packages": tables.packages,
-        "kernel_modules": tables.modules,
-        "refused": refused,
+        "installed": (tables.extensions, INSTALLED_LIMIT),
+        "packages": (tables.packages, INSTALLED_LIMIT),
+        "kernel_modules": (tables.modules, NAMES_LIMIT),
+        "refused": (tables.refused, NAMES_LIMIT),
     }
     section: dict[str, Json] = {
-        part: {name: dict(table[name]) for name in sorted(table)} for part, table in parts.items() if table
+        part: {name: dict(table[name]) for name in sorted(table)[:limit]}
+        for part, (table, limit) in parts.items()
+        if table
     }
     return {"extensions": section} if section else {}

@@ -284,3 +284,13 @@ def test_the_running_kernels_places() -> None:
     release = os.uname().release
     assert modules.places().kernel == Path("/usr/lib/modules") / release
     assert modules.places("6.1-x").local == Path("/usr/local/lib/modules/6.1-x")
+
+
+def test_lists_of_modules_without_end() -> None:
+    """A list with which all would be too many is left out whole; what it named before is remembered no longer."""
+    lists = [Modules(By.PUSH, tuple(f"{start}-{n}" for n in range(600)), str(start)) for start in range(2)]
+    small = Modules(By.SITE, ("a",), "small")
+    assert modules.bounded([*lists, small]) == ((lists[0], small), (lists[1],))
+    before = {"old": Module("push", "skipped", "no"), "there": Module("push", "loaded")}
+    now = {"new": Module("push", "skipped", "no")}
+    assert set(modules.remembered(before, now)) == {"there", "new"}

@@ -14,8 +14,9 @@ from probe_tree import make_tool, make_tree
 from test_probe_process import LSCPU, LSHW, MACHINE, probe, read, tools
 
 from mkcore.errors import BadInput
+from mkcore.jsonfields import Json
 from mkctl.probe.collect import Collected
-from mkctl.probe.extensions import NAMES_LIMIT, collect_extensions, parse_tables
+from mkctl.probe.extensions import NAMES_LIMIT, Tables, build_section, collect_extensions, parse_tables
 from mkctl.registration import choose_facts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,3 +169,11 @@ def test_programs_of_facts_d_find_what_extensions_brought(tmp_path: Path) -> Non
     run = subprocess.run([sys.executable, "-I", "-c", program], env=environment, capture_output=True, check=False)
     assert run.returncode == 0, run.stderr
     assert read(root).facts["b"] == "yes"
+
+
+def test_thousands_of_modules_do_not_fill_the_inventory() -> None:
+    many: dict[str, dict[str, Json]] = {f"m{number:05}": {"state": "skipped", "by": "push"} for number in range(5_000)}
+    section = build_section(Tables(many, many, many, many))["extensions"]
+    assert isinstance(section, dict)
+    counts = {part: len(table) for part, table in section.items() if isinstance(table, dict)}
+    assert counts == {"installed": 1_000, "packages": 1_000, "kernel_modules": 200, "refused": 200}
