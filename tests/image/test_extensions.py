@@ -7,6 +7,7 @@ mirror behind it, as the README describes. The remote mirror is handed out by a 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,7 @@ min_spacing_s = 0
 builtin_wait_s = 60
 """
 INSTALLED = "/run/mk-extensions/installed.json"
+IN_FULL = pytest.mark.skipif(not os.environ.get("MK_FULL"), reason="make test-full installs these, too: two minutes")
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ def test_what_was_installed_runs(place: Place) -> None:
         assert place.say("cat", f"/usr/local/share/{plain}/{plain}.conf") == "a=1"
 
 
+@IN_FULL
 def test_installed_by_hand(place: Place) -> None:
     """An administrator names one that no list has; it is listed with who asked, and can be verified."""
     place.say("mkmirror", "install", "by-hand.raw")
@@ -194,6 +197,7 @@ def test_installed_by_hand(place: Place) -> None:
     assert listed["extensions"]["by-hand.raw"]["by"] == "admin"
 
 
+@IN_FULL
 def test_image_with_verity_data_is_checked_by_the_kernel(place: Place, node: Node) -> None:
     """A signed dm-verity image is merged where its certificate is known; one that was damaged is refused."""
     node.write("/run/verity.d/lab.crt", place.certificate)
