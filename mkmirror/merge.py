@@ -30,6 +30,15 @@ FOLDERS: Mapping[Kind, str] = {Kind.SYSEXT: "run/extensions", Kind.CONFEXT: "run
 
 _OPTIONS = ("loop", "ro", "nodev", "nosuid", "noexec")
 _SMALL_BYTES = 256 << 10
+_PLAIN = """
+import os, sys
+def fail(error): raise error
+for top, folders, names in os.walk(sys.argv[1], onerror=fail):
+    for each in ("", *folders, *names):
+        if os.listxattr(os.path.join(top, each), follow_symlinks=False):
+            sys.exit(9)
+"""
+_NOT_PLAIN = 9
 
 
 def link_of(name: str, root: Path = Path("/")) -> Path:
@@ -45,6 +54,7 @@ def prepare(run: Path, images: Mapping[str, Path], root: Path = Path("/")) -> tu
     refused: dict[str, str] = {}
     places: dict[str, Path] = {}
     mounts: list[host.Mount] = []
+    unsure: set[str] = set()
     for name, image in images.items():
         place = run / LOOK / name
         try:
@@ -53,6 +63,7 @@ def prepare(run: Path, images: Mapping[str, Path], root: Path = Path("/")) -> tu
             files.make_dir(place)
             places[name] = place
             mounts.append(host.Mount(str(image), place, kind, (*_OPTIONS, *part)))
+            unsure.update({name} if kind != "squashfs" else ())
         except (MkError, OSError) as error:
             refused[name] = _line(name, error)
     # what lies below /usr now is kept reachable for later layers, before anything is merged into it
@@ -66,6 +77,8 @@ def prepare(run: Path, images: Mapping[str, Path], root: Path = Path("/")) -> tu
             if place in failed:
                 raise BadInput(f"cannot be mounted: {failed[place]}", name)
             found[name] = look_through(place, name, root)
+            if name in unsure:
+                require_plain(place, name)
         except (MkError, OSError) as error:
             refused[name] = _line(name, error)
     host.unmount(*(place for place in places.values() if place not in failed and os.path.ismount(place)))
@@ -115,6 +128,17 @@ def look_through(place: Path, name: str, root: Path = Path("/")) -> Content:
     if mismatch:
         raise BadInput(mismatch, name)
     return judge(name, entries, read)
+
+
+def require_plain(place: Path, name: str) -> None:
+    """Raise BadInput when a file or folder of a mounted image has extended attributes, as overlayfs reads them.
+
+    Asked of PID 1, since only who may administer the system sees those that are meant for overlayfs. Raises ToolFailed.
+    """
+    finished = _run(["/usr/bin/python3", "-I", "-c", _PLAIN, str(place)])
+    if finished.status == _NOT_PLAIN:
+        raise BadInput("has extended attributes, by which it could hide what the system has", name)
+    proc.require(finished)
 
 
 def scan(place: Path, name: str) -> dict[str, Sort]:

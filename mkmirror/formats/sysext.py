@@ -1,10 +1,13 @@
 """Native extensions: images that systemd-sysext or systemd-confext merges, and the release file that admits them.
 
+Extended attributes are instructions to overlayfs: a folder may be declared opaque, or to be found elsewhere. A squashfs
+image that has any is refused by its head; an erofs one can be judged only when it is mounted.
+
 An image names the system that it was made for in a release file inside. What systemd checks with it is checked here
 before, because systemd-sysext leaves a foreign image out without a word and merges a truncated one.
 
 Source: systemd-sysext(8), os-release(5); the squashfs superblock in the kernel's fs/squashfs/squashfs_fs.h, the erofs
-one in fs/erofs/erofs_fs.h; UEFI specification, chapter 5 (GPT).
+one in fs/erofs/erofs_fs.h; UEFI specification, chapter 5 (GPT); the kernel's overlayfs documentation on xattrs.
 """
 
 from __future__ import annotations
@@ -38,7 +41,8 @@ _ARCHITECTURES = {
     "riscv64": "riscv64",
     "loongarch64": "loongarch64",
 }
-_SQUASHFS = struct.Struct("<4sIIIIHHHHHHQQ")
+_SQUASHFS = struct.Struct("<4sIIIIHHHHHHQQQQ")
+_NO_TABLE = 2**64 - 1
 _EROFS_MAGIC = b"\xe2\xe1\xf5\xe0"
 
 
@@ -154,6 +158,8 @@ def parse_head(head: bytes, where: str) -> Head:
         block, log, major = fields[3], fields[6], fields[9]
         if major != 4 or not 12 <= log <= 20 or block != 1 << log:
             raise BadInput("has a damaged squashfs superblock", where)
+        if fields[14] != _NO_TABLE:
+            raise BadInput("has extended attributes, by which it could hide what the system has", where)
         return Head("squashfs", size_bytes=fields[12], inodes=fields[1])
     if head[1024:1028] == _EROFS_MAGIC and len(head) >= 1120:
         return _parse_erofs(head, where)

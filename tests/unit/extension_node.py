@@ -88,11 +88,11 @@ class Node:
         self.folders: dict[str, Folder] = {}
         self.requests: list[Request] = []
         self.said = ""
-        self._bin = folder / "bin"
-        self._bin.mkdir()
+        self.programs = folder / "bin"
+        self.programs.mkdir()
         for name, text in PROGRAMS.items():
-            (self._bin / name).write_text(text)
-            (self._bin / name).chmod(0o755)
+            (self.programs / name).write_text(text)
+            (self.programs / name).chmod(0o755)
 
     def configure(self, text: str) -> None:
         """Write the site's configuration."""
@@ -169,7 +169,7 @@ class Node:
         self.asked_file.write_text("")
         environment = {
             **os.environ,
-            "PATH": f"{self._bin}:{os.environ['PATH']}",
+            "PATH": f"{self.programs}:{os.environ['PATH']}",
             "PYTHONPATH": str(REPO),
             "ASKED": str(self.asked_file),
             "ROOT": str(self.root),

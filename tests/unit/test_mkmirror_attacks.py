@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from mkcore.errors import BadInput
+from mkcore.errors import BadInput, ToolFailed
+from mkmirror import merge
 from mkmirror.installed import LIMIT_BYTES, Extension, Installed, Module, Refusal, read_installed, write_installed
 from mkmirror.native import Sort, judge
-from mkmirror.staged import By, Modules
-from tests.unit.extension_node import OWN_TCZ, Node
+from mkmirror.staged import By, Folder, Modules
+from tests.unit.extension_node import OWN, OWN_TCZ, Node
 
 
 @pytest.fixture
@@ -58,3 +60,35 @@ def test_a_damaged_record_sweeps_nothing_away(node: Node) -> None:
     assert after.signed == {"k": 7} and node.merged() == ["a.raw"]
     node.ask(remove=["a", "b"])
     assert not node.run(stage=False).extensions
+
+
+def with_attributes(image: Path) -> None:
+    """Rewrite a squashfs image's head so that it says that it has extended attributes."""
+    data = bytearray(image.read_bytes())
+    data[56:64] = (len(data) - 8).to_bytes(8, "little")
+    image.write_bytes(data)
+
+
+@pytest.mark.parametrize(("name", "folder"), [("a.raw", OWN), ("a.tcz", OWN_TCZ)])
+def test_attributes_that_hide_the_systems_folders(node: Node, name: str, folder: Folder) -> None:
+    """trusted.overlay.opaque on usr/lib would hide the system's: such an image is not even mounted."""
+    item = node.item(name, folder=folder)
+    staged = node.staging(folder) / name
+    with_attributes(staged)
+    node.want(node.add(staged, folder, item.needs))
+    installed = node.run()
+    assert not installed.extensions and "has extended attributes, by which" in installed.refused[name].reason
+    assert not [line for line in node.asked if line.startswith("mount")]
+
+
+def test_attributes_that_hide_folders_where_the_head_does_not_tell(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of erofs each file is asked for, by PID 1."""
+    monkeypatch.setenv("PATH", str(node.programs), prepend=":")
+    tree = node.root / "tree"
+    (tree / "usr/lib").mkdir(parents=True)
+    merge.require_plain(tree, "a.raw")
+    os.setxattr(tree / "usr/lib", "user.overlay.opaque", b"y")
+    with pytest.raises(BadInput, match=r"a\.raw: has extended attributes"):
+        merge.require_plain(tree, "a.raw")
+    with pytest.raises(ToolFailed):
+        merge.require_plain(tree / "absent", "a.raw")
