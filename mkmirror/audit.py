@@ -85,6 +85,8 @@ def verify(root: Path, checks: Checks, progress: Progress) -> tuple[int, list[st
             if name in sums:
                 found += _file_problems(folder, name, sums, progress)
         found += dependency_problems(folder, names)
+        if signed is not None and any(not f"{folder.absolute()}".endswith(f"/{each}") for each in signed.folders):
+            found.append(f"{trust.SUMS} was signed for the folder {show(signed.folders[0])}")
         problems += [f"{folder}: {problem}" for problem in found]
         count += len(names)
         by = f"signed by {signed.user}" if signed else "signatures not checked"

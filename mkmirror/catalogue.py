@@ -38,9 +38,13 @@ class Signer:
     key: str
     home: str = ""
 
-    def sign(self, path: Path, signature: Path) -> None:
-        """Make a detached signature; raise ToolFailed with gpg's own words."""
+    def sign(self, path: Path, signature: Path, folder: str = "") -> None:
+        """Make a detached signature, for sums of `folder` below a mirror's base alone unless that is "".
+
+        Raises ToolFailed with gpg's own words.
+        """
         command = ["gpg", "--batch", "--yes", "--quiet", *(["--homedir", self.home] if self.home else [])]
+        command += ["--sig-notation", f"{trust.FOLDER_NOTATION}={folder}"] if folder else []
         command += ["--local-user", self.key, "--detach-sign", "--output", str(signature), "--", str(path)]
         proc.require(proc.run(command, timeout_s=SIGN_TIMEOUT_S))
 
@@ -144,13 +148,22 @@ def _write_sums(folder: Path, sums: dict[str, str], signer: Optional[Signer]) ->
     new, new_signature = folder / f".{trust.SUMS}.new", folder / f".{trust.SIGNATURE}.new"
     try:
         files.write_atomic(new, data)
-        signer.sign(new, new_signature)
+        signer.sign(new, new_signature, place_of(folder))
         files.place(new, target)
         files.place(new_signature, signature)
     finally:
         files.remove(new)
         files.remove(new_signature)
     return f"signed by {signer.key}"
+
+
+def place_of(folder: Path) -> str:
+    """Return where a folder of one of the usual places lies below its mirror's base, "" for another one."""
+    parts = folder.absolute().parts
+    for length, at, word in ((2, -2, "sysext"), (3, -1, "tcz"), (1, -1, wheel.FOLDER)):
+        if len(parts) > length and parts[at] == word:
+            return "/".join(parts[-length:])
+    return ""
 
 
 def write_list(root: Path, kind: str, names: Sequence[str]) -> Path:

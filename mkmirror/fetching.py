@@ -175,7 +175,10 @@ class Run:
         return [self._mirror(each) for each in addresses]
 
     def _mirror(self, address: Address) -> Mirror:
-        return self._mirrors.setdefault(address.uri, Mirror(address.uri, address.own, self._trusting))
+        trusting = self._trusting
+        if address.by is not By.SITE:  # a site that does without signatures says so of its own mirrors
+            trusting = replace(trusting, mode=trust.Verify.SIGNATURE)
+        return self._mirrors.setdefault(address.uri, Mirror(address.uri, address.own, trusting))
 
     def _folders(self) -> dict[str, Folder]:
         return {folder.id: folder for mirror in self._mirrors.values() for folder in mirror.folders}

@@ -33,7 +33,7 @@ from mkmirror.removal import plan_removal
 from mkmirror.requests import Requests, read_requests
 from mkmirror.staged import FOLDER, LIMIT_BYTES, By, Item, Kind, Modules, Request, Staged, parse_staged
 from mkmirror.transaction import Candidate, Transaction, is_wheel, take_in
-from mkmirror.verifying import Ground, Verifier
+from mkmirror.verifying import Ground, Verifier, ground_of
 
 COMPONENT = "mk-extensions"
 _WORK = "work"
@@ -298,7 +298,7 @@ def prepare(paths: Paths, root: Path, say: Notifier) -> Run:
     trees = (paths.mirror_admin, paths.mirror)
     folders = [root / each.lstrip("/") for each in trust.KEY_FOLDERS]
     keys = trust.usable_keys(trust.key_files(folders, paths.credentials), lambda text: log.warning("%s", text))
-    ground = Ground(trust.Verify(config.extensions_verify), keys, trees, work)
+    ground = ground_of(site, config, keys, trees, work)
     claims = read_claims(site, config, requests, trees)
     return Run(paths, Layers(paths.run_extensions, root), claims, ground, requests, installed, say)
 

@@ -181,6 +181,8 @@ class Mirror:
         except OSError as error:
             raise ToolFailed(f"{uri}: cannot be checked: {error.filename}: {error.strerror}") from None
         signed = found.signed
+        if signed is not None:
+            signed.require_for(path, uri)
         if signed is not None and signed.made_s < self._trusting.signed.get(trust.use_of(signed, path), 0):
             raise Untrusted(f"{uri}: {trust.SUMS} was signed before the one that is in use already: it is out of date")
         return Folder(self, path, found)

@@ -15,10 +15,13 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from mkcore.config import ORIGIN_DEFAULT, ORIGIN_DIALECT, ORIGIN_PUSH, Config, Effective
+from mkcore.site import Site
 from mkmirror.catalogue import LISTS
 from mkmirror.formats import wheel
 from mkmirror.staged import By
 
+_EXTENSIONS = ("mirror.tce_mirror_uri", "mirror.tce_mirror")
+_PACKAGES = ("mirror.gem_mirror_uri", "mirror.gem_mirror")
 _RANK = {By.BUILTIN: 0, By.SITE: 1, By.PUSH: 2}
 
 
@@ -68,8 +71,8 @@ class Sources:
 def find_sources(used: Effective, own: Own) -> Sources:
     """Work out the addresses; nothing is raised, what cannot be used is in `problems`."""
     problems: list[str] = []
-    extensions = _mirror(used, ("mirror.tce_mirror_uri", "mirror.tce_mirror"), own, own.extensions, problems)
-    packages = _mirror(used, ("mirror.gem_mirror_uri", "mirror.gem_mirror"), own, own.packages, problems)
+    extensions = _mirror(used, _EXTENSIONS, own, own.extensions, problems)
+    packages = _mirror(used, _PACKAGES, own, own.packages, problems)
     return Sources(
         extensions,
         packages,
@@ -78,6 +81,12 @@ def find_sources(used: Effective, own: Own) -> Sources:
         _list(used, "mirror.gemlist_uri", f"/{wheel.LIST}", packages, own, problems),
         tuple(dict.fromkeys(problems)),
     )
+
+
+def site_addresses(site: Site, config: Config) -> tuple[str, ...]:
+    """Return the mirrors that the site itself set; config: without what was pushed."""
+    found = (str(config.value(name)).rstrip("/") for name in (*_EXTENSIONS, *_PACKAGES) if name in site.values)
+    return tuple(filter(None, found))
 
 
 def own_sources(own: Own, config: Config) -> Sources:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Optional
+from urllib.parse import unquote
 
 from mkcore import files, proc
 from mkcore.errors import BadInput, ToolFailed, Untrusted
@@ -34,6 +35,8 @@ KEY_FOLDERS = ("/usr/lib/mk/trust.d", "/etc/mk/trust.d")
 KEY_ENDINGS = (".gpg", ".pgp", ".asc")
 CREDENTIAL = "mk.trust"
 GPGV_TIMEOUT_S = 30.0
+FOLDER_NOTATION = "folder@mksuite.org"
+"""In a signature: which folder below a mirror's base the sums are for, so that they count for no other one."""
 
 _CHUNK_BYTES = 1 << 20
 _LINE = re.compile(r"\\?([0-9A-Fa-f]{64}) [ *](.+)")
@@ -53,11 +56,20 @@ class Verify(enum.Enum):
 
 @dataclass(frozen=True)
 class Signed:
-    """A good signature: fingerprint of the primary key, its user id as the key has it, when it was made (Unix time)."""
+    """A good signature: fingerprint of the primary key, its user id as the key has it, when it was made (Unix time).
+
+    folders: what its notations say which folder below a mirror it is for, e.g. `sysext/x86_64`; none for any.
+    """
 
     fingerprint: str
     user: str
     made_s: int
+    folders: tuple[str, ...] = ()
+
+    def require_for(self, path: str, where: str) -> None:
+        """Raise Untrusted when the signature was made for another folder below a mirror than `path`."""
+        if set(self.folders) - {path}:
+            raise Untrusted(f"{where}: its sums were signed for the folder {show(self.folders[0])}")
 
 
 def use_of(signed: Signed, path: str) -> str:
@@ -73,6 +85,15 @@ class _Block:
 
     def __init__(self) -> None:
         self.words: dict[str, list[str]] = {}
+        self.notations: list[list[str]] = []
+
+    def take(self, word: str, rest: list[str]) -> None:
+        """Take one status line; a word counts as it came first."""
+        self.words.setdefault(word, rest)
+        if word == "NOTATION_NAME":
+            self.notations.append([" ".join(rest), ""])
+        elif word == "NOTATION_DATA" and self.notations:
+            self.notations[-1][1] += unquote(" ".join(rest))
 
     def signed(self) -> Optional[Signed]:
         """Return the signature when it is good and its key neither expired nor revoked."""
@@ -80,7 +101,8 @@ class _Block:
         if "GOODSIG" not in self.words or self.problem() or len(valid) < 10:
             return None
         user = " ".join(self.words["GOODSIG"][1:])
-        return Signed(valid[9], user, int(valid[2]) if valid[2].isdecimal() else 0)
+        folders = tuple(value for name, value in self.notations if name == FOLDER_NOTATION)
+        return Signed(valid[9], user, int(valid[2]) if valid[2].isdecimal() else 0, folders)
 
     def problem(self) -> str:
         """Say what is wrong with the signature in a few words; "" for nothing."""
@@ -110,7 +132,7 @@ def parse_status(text: str) -> Signed:
             continue
         if words[1] == "NEWSIG" or not blocks:
             blocks.append(_Block())
-        blocks[-1].words.setdefault(words[1], words[2:])
+        blocks[-1].take(words[1], words[2:])
     problems = [problem for problem in (block.problem() for block in blocks) if problem]
     good = [signed for signed in (block.signed() for block in blocks) if signed]
     if any("BADSIG" in block.words for block in blocks) or not good:

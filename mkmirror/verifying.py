@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +20,14 @@ from typing import BinaryIO, Optional
 from urllib.parse import unquote, urlsplit
 
 from mkcore import files
+from mkcore.config import Config
 from mkcore.errors import BadInput, MkError, Untrusted
+from mkcore.site import Site
 from mkmirror import trust
-from mkmirror.formats import tce
-from mkmirror.names import require_name_or_path
+from mkmirror.formats import tce, wheel
+from mkmirror.mirroring import native_folder
+from mkmirror.names import require_name_or_path, show
+from mkmirror.sources import site_addresses
 from mkmirror.staged import FOLDER, Folder, Item, Kind
 
 _CHUNK_BYTES = 1 << 20
@@ -36,13 +41,21 @@ _ALIASES = {"packages": "gem-mirror"}
 @dataclass(frozen=True)
 class Ground:
     """What trust is founded on. trees: of the machine's own mirror, the administrator's first; work: a folder of
-    this process alone, where checked files are put.
+    this process alone, where checked files are put. site: addresses of the mirrors that the site itself set, for which
+    alone `mode` counts; any other one needs a signature. folders: the ones for this machine below a mirror's base.
     """
 
     mode: trust.Verify
     keys: Sequence[Path]
     trees: Sequence[Path]
     work: Path
+    site: Sequence[str] = ()
+    folders: Sequence[str] = ()
+
+    def mode_of(self, folder: Folder) -> trust.Verify:
+        """Return what must vouch for a folder."""
+        of_site = any(f"{folder.mirror.rstrip('/')}/".startswith(f"{each}/") for each in self.site)
+        return self.mode if of_site else trust.Verify.SIGNATURE
 
 
 @dataclass(frozen=True)
@@ -131,7 +144,10 @@ class Verifier:
 
     def _require_builtin(self, folder: Folder, name: str, sha256: str) -> None:
         """Compare with the mirror on disk: its sums where it has some, else the file itself."""
-        base = unquote(urlsplit(folder.mirror).path).strip("/")
+        try:
+            base = unquote(urlsplit(folder.mirror).path).strip("/")
+        except ValueError:
+            raise BadInput(f"{show(folder.mirror)} is no address", name) from None
         parts = require_name_or_path(f"{_ALIASES.get(base, base)}/{folder.path}", "mirror", "a folder of the mirror")
         known = [_sum_on_disk(tree / parts, name) for tree in self._ground.trees]
         if sha256 not in known:
@@ -144,7 +160,7 @@ class Verifier:
                 raise Untrusted(
                     f"{item.name}: its SHA-256 is {sha256[:16]}…, {trust.SUMS} says {vouched.sums[item.name][:16]}…"
                 )
-        elif self._ground.mode is trust.Verify.SIGNATURE:
+        elif self._is_signed(item.folder):
             raise Untrusted(f"{item.name}: {trust.SUMS} has no sum for it")
         beside = f"{item.name}.md5.txt"
         text = self._small(item.folder, beside) if item.kind is Kind.TCZ else ""
@@ -152,6 +168,10 @@ class Verifier:
             raise Untrusted(f"{item.name}: is not what {beside} says")
         if not text and item.name not in vouched.sums:
             raise Untrusted(f"{item.name}: the mirror has no sum for it")
+
+    def _is_signed(self, number: str) -> bool:
+        """Whether a folder's files need a signature."""
+        return self._ground.mode_of(self._folders[number]) is trust.Verify.SIGNATURE
 
     def _copy_map(self, item: Item, vouched: Optional[_Vouched]) -> Optional[Path]:
         """Copy the `.map` of a Tiny Core extension when it is there and what vouches for the rest vouches for it."""
@@ -169,7 +189,7 @@ class Verifier:
             raise
         if vouched is None:
             self._require_builtin(self._folders[item.folder], name, sha256)
-        elif vouched.sums.get(name, sha256 if self._ground.mode is trust.Verify.CHECKSUM else "") != sha256:
+        elif vouched.sums.get(name, "" if self._is_signed(item.folder) else sha256) != sha256:
             raise Untrusted(f"{name}: {trust.SUMS} does not vouch for it")
         return target
 
@@ -195,6 +215,8 @@ class Verifier:
 
     def _read_sums(self, number: str) -> _Vouched:
         folder = address(self._folders[number])
+        if self._ground.folders and self._folders[number].path not in self._ground.folders:
+            raise Untrusted(f"{folder}: is not a folder for this machine")
         place = self._ground.work / "sums" / number
         files.make_dir(place, 0o700)
         try:
@@ -203,14 +225,16 @@ class Verifier:
                 (trust.SIGNATURE, trust.SIGNATURE_LIMIT_BYTES),
             ):
                 self._copy_small(number, name, place / name, limit_bytes)
-            if self._ground.mode is trust.Verify.CHECKSUM and not (place / trust.SUMS).exists():
+            if not self._is_signed(number) and not (place / trust.SUMS).exists():
                 return _Vouched()
-            sums, signed = trust.read_sums(place, self._ground.mode, self._ground.keys, self._ground.work)
+            mode = self._ground.mode_of(self._folders[number])
+            sums, signed = trust.read_sums(place, mode, self._ground.keys, self._ground.work)
         except (Untrusted, BadInput) as error:
             raise type(error)(str(error).replace(str(place), folder, 1)) from None
         finally:
             files.remove_tree(place)
         if signed is not None:
+            signed.require_for(self._folders[number].path, folder)
             use = trust.use_of(signed, self._folders[number].path)
             if signed.made_s < self.signed.get(use, 0):
                 raise Untrusted(
@@ -228,6 +252,21 @@ class Verifier:
         if len(data) > limit_bytes:
             raise BadInput(f"larger than {limit_bytes} bytes", f"{address(self._folders[number])}/{name}")
         files.write_atomic(target, data, mode=0o600)
+
+
+def ground_of(site: Site, config: Config, keys: Sequence[Path], trees: Sequence[Path], work: Path) -> Ground:
+    """Return what this machine and its site found trust on; config: without what was pushed."""
+    here = folders_here(config, os.uname().machine)
+    return Ground(trust.Verify(config.extensions_verify), keys, trees, work, site_addresses(site, config), here)
+
+
+def folders_here(config: Config, machine: str) -> tuple[str, ...]:
+    """Return the folders below a mirror's base whose content is for this machine; machine: by uname(2)."""
+    try:
+        tiny_core = [tce.folder(config.tce_release, config.tce_build or machine)]
+    except BadInput:  # which mk-fetch tells, and then it cannot have looked there
+        tiny_core = []
+    return (native_folder(machine), wheel.FOLDER, *tiny_core)
 
 
 def address(folder: Folder) -> str:

@@ -30,11 +30,12 @@ class Gpg:
         """Return a public key."""
         return self.run(*(["--armor"] if armor else []), "--export", f"{name}@mk.example")
 
-    def sign(self, path: Path, *names: str, at: str = "") -> Path:
-        """Make the detached signature PATH.gpg by these keys; return its path."""
+    def sign(self, path: Path, *names: str, at: str = "", folder: str = "") -> Path:
+        """Make the detached signature PATH.gpg by these keys, for sums of `folder` alone; return its path."""
         then = ["--faked-system-time", f"{at}!"] if at else []
         users = [word for name in names for word in ("--local-user", f"{name}@mk.example")]
         signature = path.with_name(path.name + ".gpg")
+        then += ["--sig-notation", f"folder@mksuite.org={folder}"] if folder else []
         self.run(*then, *users, "--detach-sign", "--output", str(signature), str(path))
         return signature
 

@@ -71,6 +71,14 @@ def test_a_folder_becomes_a_mirror_that_is_verified(gpg: Gpg, mirror: Path) -> N
     assert verified.stderr.count("signed by site <site@mk.example>, 0 problems") == 3
 
 
+def test_signed_sums_are_for_their_folder(gpg: Gpg, mirror: Path) -> None:
+    """Moved to another folder, they are one problem of it."""
+    index(gpg, mirror)
+    for name in ("SHA256SUMS", "SHA256SUMS.gpg"):
+        (mirror / TCZ / name).write_bytes((mirror / RAW / name).read_bytes())
+    assert any("SHA256SUMS was signed for the folder" in each for each in problems(mirror, "--key", str(key_of(gpg))))
+
+
 def snapshot(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".gpg"}
 

@@ -88,8 +88,8 @@ def test_three_levels_of_a_tiny_core_mirror_with_modules_of_the_kernel(node: Nod
     """The deepest first, -KERNEL in a name, by MD5 sums where the site says that these will do."""
     three_levels(node.remote)
     put(node.remote, LIST, '["a.tcz"]')
-    node.site('[extensions]\nverify = "checksum"\n')
-    node.push(mk_tce_mirror_uri=node.tce, mk_tce_install_list_uri=f"{node.tce}/tce-install-list")
+    node.site(f'[mirror]\ntce_mirror_uri = "{node.tce}"\n[extensions]\nverify = "checksum"\n')
+    node.push(mk_tce_install_list_uri=f"{node.tce}/tce-install-list")
     staged = node.run()
     (request,) = staged.requests
     assert (request.name, request.by) == ("a.tcz", By.PUSH)
@@ -212,15 +212,15 @@ def test_what_a_push_may_install(node: Node) -> None:
     assert node.run().requests == ()
 
 
-def test_a_built_in_name_that_only_a_pushed_mirror_has(node: Node) -> None:
+def test_a_built_in_name_that_only_a_pushed_mirror_has(node: Node, gpg: Gpg) -> None:
     """What it means there is the server's word, and so it is limited as a push."""
     add_raw(node.remote, "open-vm-tools")
-    add_sums(node.remote / RAW)
+    add_sums(node.remote / RAW, gpg, "site")
+    node.trust(gpg, "site")
     put(node.own, LIST, '["open-vm-tools.raw"]')
     node.push(mk_tce_mirror=node.tce)
-    node.site('[extensions]\nverify = "checksum"\n')
     assert [each.by for each in node.run().requests] == [By.PUSH]
-    node.site('[extensions]\nverify = "checksum"\nallow = []\n')
+    node.site("[extensions]\nallow = []\n")
     (refused,) = node.run().refused
     assert refused.name == "open-vm-tools.raw"
 

@@ -132,13 +132,28 @@ def test_sums_from_before_those_in_use(node: Node, gpg: Gpg) -> None:
     assert "it is out of date" in refusals(node.run())["x.raw"]
 
 
+def test_signed_sums_of_one_folder_are_none_of_another(node: Node, gpg: Gpg) -> None:
+    node.trust(gpg, "site")
+    add_raw(node.remote, "x")
+    add_sums(node.remote / RAW)
+    gpg.sign(node.remote / RAW / trust.SUMS, "site", folder=TCZ.split("/", 1)[1])
+    want(node, "x.raw")
+    assert "its sums were signed for the folder" in refusals(node.run())["x.raw"]
+    gpg.sign(node.remote / RAW / trust.SUMS, "site", folder=RAW.split("/", 1)[1])
+    assert [each.name for each in node.run().requests] == ["good.raw", "x.raw"]
+
+
 def test_only_signatures_count_unless_the_site_itself_says_otherwise(node: Node) -> None:
-    """A push cannot say it: it has no such key."""
+    """A push cannot say it: it has no such key; and what the site says is said of the mirror that it names."""
     add_tcz(node.remote, "x")
     put(node.remote, LIST, '["x.tcz"]')
     node.push(mk_tce_mirror=node.tce, mk_verify="checksum", mk_extensions_verify="checksum")
     assert "has no SHA256SUMS, and so no signature" in refusals(node.run())["x.tcz"]
     node.site('[extensions]\nverify = "checksum"\n')
+    assert "has no SHA256SUMS, and so no signature" in refusals(node.run())["x.tcz"]
+    node.site(f'[mirror]\ntce_mirror = "{node.tce}"\n[extensions]\nverify = "checksum"\n')
+    assert "has no SHA256SUMS, and so no signature" in refusals(node.run())["x.tcz"]
+    node.push(mk_tce_install_list_uri=f"{node.tce}/tce-install-list")
     assert [each.name for each in node.run().requests] == ["good.raw", "x.tcz"]
     add_raw(node.remote, "y")
     put(node.remote, LIST, '["y.raw"]')
@@ -238,10 +253,10 @@ def test_a_list_that_is_a_folder(node: Node) -> None:
     make_wheel(node.remote / WHEELS, "foo", "1.0")
     put(node.remote, PACKAGES, "foo\n")
     base = f"{node.remote_server.uri}/gem-mirror"
-    node.site('[extensions]\nverify = "checksum"\n')
+    node.site(f'[mirror]\ngem_mirror_uri = "{base}"\n[extensions]\nverify = "checksum"\n')
     add_sums(node.remote / WHEELS)
     for uri in (base, f"{base}/", f"{base}/gems/"):
-        node.push(mk_gem_mirror_uri=base, mk_gemlist_uri=uri)
+        node.push(mk_gemlist_uri=uri)
         assert [each.name for each in node.run().requests] == ["good.raw", "foo"]
 
 

@@ -194,7 +194,7 @@ def md5(node: Node, item: Item, text: str = "") -> None:
 
 def test_checksums_suffice_where_the_site_says_so(node: Node) -> None:
     """Sums without signature, or for Tiny Core's the MD5 sum alone; nothing at all does not, nor a wrong one."""
-    node.configure('[extensions]\nverify = "checksum"\n')
+    node.configure(f'[mirror]\ntce_mirror = "{REMOTE.mirror}"\n[extensions]\nverify = "checksum"\n')
     plain = node.item("plain.tcz", folder=REMOTE_TCZ)
     fine, wrong = node.item("fine.tcz", folder=REMOTE_TCZ), node.item("wrong.tcz", folder=REMOTE_TCZ)
     md5(node, fine)
@@ -209,6 +209,31 @@ def test_checksums_suffice_where_the_site_says_so(node: Node) -> None:
     assert installed.refused["plain.tcz"].reason == "plain.tcz: the mirror has no sum for it"
     assert installed.refused["wrong.tcz"].reason == "wrong.tcz: is not what wrong.tcz.md5.txt says"
     assert installed.refused["bare.raw"].reason == "bare.raw: the mirror has no sum for it"
+
+
+def test_checksums_do_not_suffice_for_a_mirror_that_a_push_names(node: Node, gpg: Gpg) -> None:
+    trusting(node, gpg, "good")
+    for number, mirror in enumerate(("http://other.example/t", f"{REMOTE.mirror}x")):
+        node.configure(f'[mirror]\ntce_mirror = "{mirror}"\n[extensions]\nverify = "checksum"\n')
+        node.want(node.item(f"a{number}.raw", folder=REMOTE))
+        node.sign(REMOTE)
+        assert "it is not signed" in refusal(node, f"a{number}.raw")
+
+
+def test_signed_sums_of_one_folder_are_none_of_another(node: Node, gpg: Gpg) -> None:
+    """Those of another kind or release, moved by whoever has the mirror; and folders for another machine."""
+    trusting(node, gpg, "good")
+    for name, folder, said in (
+        ("x.tcz", REMOTE_TCZ, f"its sums were signed for the folder '{REMOTE.path}'"),
+        ("y.tcz", replace(REMOTE_TCZ, path="14.x/x86_64/tcz"), "is not a folder for this machine"),
+        ("z.tcz", replace(REMOTE_TCZ, path="sysext/other"), "is not a folder for this machine"),
+    ):
+        node.want(node.item(name, folder=folder))
+        gpg.sign(node.sign(folder), "good", folder=REMOTE.path)
+        assert said in refusal(node, name)
+    node.want(node.item("a.raw", folder=REMOTE))
+    gpg.sign(node.sign(REMOTE), "good", folder=REMOTE.path)
+    assert set(node.run().extensions) == {"a.raw"}
 
 
 def test_an_md5_sum_is_no_signature(node: Node, gpg: Gpg) -> None:
