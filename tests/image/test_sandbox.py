@@ -50,9 +50,7 @@ else:
 print(json.dumps({"smartctl": {"exit_status": 0}, "smart_status": {"passed": True}}))
 """
 
-MACHINE = replace(
-    matrix.RICH, name="sandbox", controllers=(*matrix.RICH.controllers, matrix.MANY_NICS.controllers[0])
-)
+MACHINE = replace(matrix.RICH, name="sandbox", controllers=(*matrix.RICH.controllers, matrix.MANY_NICS.controllers[0]))
 """With SATA disks besides."""
 
 pytestmark = [
