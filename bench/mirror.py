@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.rows import Row, against
+from tests.machines.web import find_nginx
 
 LARGE_BYTES = 1 << 30
 CLIENTS, SHARE_BYTES = 50, 21 << 20
@@ -218,7 +219,7 @@ def start_nginx(root: Path, work: Path, tree: Path) -> contextlib.AbstractContex
     """Start nginx."""
     port, config = free_port(), work / "nginx.conf"
     config.write_text(NGINX.format(work=work, port=port, tree=tree), encoding="utf-8")
-    return running(["nginx", "-c", str(config), "-e", str(work / "nginx.log")], port, work)
+    return running([find_nginx(), "-c", str(config), "-e", str(work / "nginx.log")], port, work)
 
 
 def start_webrick(root: Path, work: Path, tree: Path) -> contextlib.AbstractContextManager[Served]:
