@@ -17,9 +17,10 @@ from pathlib import Path
 
 from mkcore import files, proc
 from mkcore.errors import BadInput, MkError, ToolFailed
-from mkmirror import host, overlay
+from mkmirror import host, overlay, reserved
 from mkmirror.formats import gpt, sysext
 from mkmirror.formats.sysext import Kind
+from mkmirror.names import show
 from mkmirror.native import MAX_ENTRIES, Content, Sort, judge, kind_of, plain_name, require_mergeable
 
 SETUP_TIMEOUT_S = 60.0
@@ -121,6 +122,11 @@ def look_through(place: Path, name: str, root: Path = Path("/")) -> Content:
         return files.read_text_if_any(place / path, _SMALL_BYTES)
 
     require_mergeable(name, entries, base)
+    folders = reserved.system_folders()
+    for path in entries:
+        said = reserved.reason(path, folders) if entries[path] is not Sort.FOLDER else ""
+        if said:
+            raise BadInput(f"{show(path)} {said}", name)
     kind = kind_of(name)
     inside = sysext.release_path(plain_name(name), kind)
     release = sysext.parse_release(read(inside), f"{name}: {inside}")

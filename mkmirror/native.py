@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from mkcore.errors import BadInput
 from mkmirror.formats.sysext import SUFFIX, Kind, release_path
-from mkmirror.names import show
+from mkmirror.names import require_inside, show
 
 CONFEXT_SUFFIX = ".confext.raw"
 MAX_ENTRIES = 200_000
@@ -54,29 +54,51 @@ class Content:
     libraries: bool = False
 
 
+_UNIT_FOLDERS = r".*/systemd/system(?:\.control|\.attached)?"
 _SUITE = "mkcore|mkctl|mkweb|mkmirror|mkserver"
 _RESERVED = tuple(
-    (re.compile(pattern), reason)
+    (re.compile(pattern, re.DOTALL), reason)
     for pattern, reason in (
         (r"usr/lib/mk(?:/(?!(?:facts\.d|extensions)(?:/|\Z)).*)?", "belongs to the suite"),
         (r"(?:usr/share|etc|run|var/lib)/mk(?:/.*)?", "belongs to the suite"),
+        (r"usr/(?:local/|bin/|local/bin/)?pyvenv\.cfg", "changes where the suite looks for its modules"),
+        (r"usr/lib/python3[^/]*\.zip(?:/.*)?", "would be imported by the programs of the suite"),
+        (
+            r"usr/(?:lib/python3[^/]*/(?!(?:dist|site)-packages(?:/|\Z)).+|local/lib/python3[^/]*/dist-packages(?:/.*)?)",
+            "would be imported by the programs of the suite",
+        ),
         (rf"usr/(?:local/)?lib/python3[^/]*/.*-packages/(?:{_SUITE})(?:[-./].*)?", "belongs to the suite"),
         (rf"usr/(?:local/)?s?bin/(?:{_SUITE}|mk-facts)", "belongs to the suite"),
         (r"usr/(?:local/)?lib/python3.*/(?:sitecustomize|usercustomize)\b.*", "would run in each program of the suite"),
         (r"usr/(?:local/)?lib/python3.*\.pth", "would run in each program of the suite"),
         (
-            r".*/systemd/system/mk(?:ctl|web|mirror|server|-[a-z-]*)?(?:-packages)?\.[a-z]+(?:\.[a-z]+)?(?:/.*)?",
+            rf"{_UNIT_FOLDERS}/mk(?:ctl|web|mirror|server|-[a-z-]*)?(?:-packages)?\.[a-z]+(?:\.[a-z]+)?(?:/.*)?",
             "changes a unit of the suite",
         ),
-        (r".*/systemd/system/(?:service|socket|target|slice|timer)\.d(?:/.*)?", "changes all units"),
+        (
+            rf"{_UNIT_FOLDERS}/dbus(?:-broker)?\.(?:service|socket)(?:\.d)?(?:/.*)?",
+            "changes a unit that the suite needs",
+        ),
+        (rf"{_UNIT_FOLDERS}/(?:service|socket|target|slice|timer)\.d(?:/.*)?", "changes all units"),
         (r"usr/lib/(?:sysusers|tmpfiles)\.d/mk(?:ctl|web|mirror|server)?\.conf", "belongs to the suite"),
-        (r"usr/share/(?:polkit-1|dbus-1)/.*(?:mksuite|/[0-9]*-?mk[-.]).*", "belongs to the suite"),
+        (r"etc/polkit-1/rules\.d/.*", "changes who may do what"),
+        (r"(?:usr/(?:local/)?share|etc)/(?:polkit-1|dbus-1)/.*(?:mksuite|/[0-9]*-?mk[-.]).*", "belongs to the suite"),
         (r"(?:usr/lib|etc)/os-release", "is the system's own, with which systemd refuses it"),
         (r"etc/(?:passwd|shadow|group|gshadow|machine-id|hostname)", "is the system's own"),
     )
 )
-_PYTHON = re.compile(r"usr/(?:bin/python3[^/]*|lib/python3[^/]*/.+|lib/systemd/(?!system/).+)")
-"""May be added to, not replaced: the suite's interpreter with its libraries, and systemd."""
+_LIBRARIES = (
+    r"ld-linux[^/]*|lib(?:c|m|dl|rt|pthread|resolv|nss_[a-z]+|python3[^/]*|systemd[^/]*|udev|mount|blkid|selinux|cap|"
+    r"seccomp|acl|crypto|ssl|gcrypt|gpg-error|dbus-1|expat|ffi|z|kmod|squashfs[^/]*)"
+)
+_KEPT = re.compile(
+    r"usr/(?:s?bin/(?:python3[^/]*|sh|dash|bash|env|gpgv|systemctl|systemd-[^/]*|busctl|mount|umount|ldconfig|insmod|rmmod|"
+    r"modinfo|kmod|udevadm|dbus-daemon|dbus-broker[^/]*)|lib/python3[^/]*/.+|lib/systemd/(?!system/).+|"
+    rf"lib(?:32|64)?/(?:[^/]+-linux-gnu[^/]*/)?(?:{_LIBRARIES})\.so[.0-9]*)",
+    re.DOTALL,
+)
+"""May be added to, not replaced: the suite's interpreter, what it runs, the libraries of both, and systemd."""
+_MODULE_OF_PYTHON = re.compile(r"(usr/lib/python3[^/]*/.*?)([^/.]+)(\.[^/]*)?", re.DOTALL)
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\-]+@?\.(?:service|socket|timer|path|target|mount|automount|swap|slice)")
 _WANTING = re.compile(r"[^/]+\.target\.(?:wants|upholds|requires)/([^/]+)")
 _DROP_IN = re.compile(r"[^/]+\.target\.d/[^/]+\.conf")
@@ -109,6 +131,7 @@ def require_mergeable(file: str, entries: Mapping[str, Sort], base: Callable[[st
     if entries.get(release) is not Sort.FILE:
         raise BadInput(f"has no {release}", file)
     for path, sort in entries.items():
+        require_inside(path, file)
         if sort is Sort.ODD:
             raise BadInput(f"{show(path)} is a device, a pipe or a socket", file)
         if path.split("/", 1)[0] not in kind.tops and sort is not Sort.FOLDER:
@@ -127,8 +150,19 @@ def _require_free(file: str, path: str, sort: Sort, base: Callable[[str], str]) 
         raise BadInput(f"{show(path)} is {sort.value} and would hide a folder of the system", file)
     if there == "other" and sort is Sort.FOLDER:
         raise BadInput(f"{show(path)} is a folder and would hide a file or link of the system", file)
-    if there == "other" and _PYTHON.fullmatch(path):
+    if there == "other" and _KEPT.fullmatch(path):
         raise BadInput(f"{show(path)} would replace a file that the suite runs with", file)
+    if not there and _is_imported_before(path, sort, base):
+        raise BadInput(f"{show(path)} would be imported instead of a module that the system has", file)
+
+
+def _is_imported_before(path: str, sort: Sort, base: Callable[[str], str]) -> bool:
+    """Whether Python would find this rather than the system's module: a package goes first, then compiled modules."""
+    match = _MODULE_OF_PYTHON.fullmatch(path)
+    if match is None or (sort is not Sort.FOLDER and not (match[3] or "").endswith((".so", ".py", ".pyc"))):
+        return False
+    top = match[1].replace("__pycache__/", "")
+    return any(base(f"{top}{match[2]}{ending}") for ending in ((".py",) if sort is Sort.FOLDER else ("", ".py")))
 
 
 def reserved(path: str) -> str:

@@ -9,13 +9,10 @@ Source: site.getsitepackages in Python's `site` module; Debian Python policy, 2.
 
 from __future__ import annotations
 
-import re
 import site
 from collections.abc import Iterable
 
 from mkmirror import native
-
-_DEBIAN = re.compile(r"usr/local/lib/python3[^/]*/dist-packages(?:/.*)?")
 
 
 def reason(path: str, folders: Iterable[str] = ()) -> str:
@@ -24,7 +21,7 @@ def reason(path: str, folders: Iterable[str] = ()) -> str:
     folders: where the system's Python looks for modules, `system_folders`.
     """
     said = native.reserved(path)
-    if not said and (_DEBIAN.fullmatch(path) or any(f"/{path}/".startswith(f"{each}/") for each in folders)):
+    if not said and any(f"/{path}/".startswith(f"{each}/") for each in folders):
         return "would be imported by the programs of the suite"
     return said
 

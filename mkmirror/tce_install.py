@@ -22,7 +22,7 @@ from mkcore.errors import BadInput, MkError, ToolFailed
 from mkmirror import host, overlay, reserved
 from mkmirror.formats import sysext, tce
 from mkmirror.image import make_folders
-from mkmirror.names import show
+from mkmirror.names import require_inside, show
 from mkmirror.packages import layer_of
 
 MAX_INODES = 200_000
@@ -105,6 +105,7 @@ def look_through(place: Path, name: str) -> Found:
     hierarchies = [each.inside for each in overlay.hierarchies(Path())]
     system = reserved.system_folders()
     for path, entry in _walk(place, name):
+        require_inside(path, name)
         if entry.is_dir(follow_symlinks=False):
             continue
         if not any(path.startswith(each + "/") for each in hierarchies):

@@ -10,9 +10,11 @@ import pytest
 from mkcore.errors import BadInput, ToolFailed
 from mkmirror import merge
 from mkmirror.installed import LIMIT_BYTES, Extension, Installed, Module, Refusal, read_installed, write_installed
-from mkmirror.native import Sort, judge
+from mkmirror.native import Sort, judge, require_mergeable
 from mkmirror.staged import By, Folder, Modules
 from tests.unit.extension_node import OWN, OWN_TCZ, Node
+
+RELEASE = "usr/lib/extension-release.d/extension-release.a"
 
 
 @pytest.fixture
@@ -92,3 +94,55 @@ def test_attributes_that_hide_folders_where_the_head_does_not_tell(node: Node, m
         merge.require_plain(tree, "a.raw")
     with pytest.raises(ToolFailed):
         merge.require_plain(tree / "absent", "a.raw")
+
+
+REPLACED = (
+    "usr/bin/gpgv",
+    "usr/bin/systemd-run",
+    "usr/bin/sh",
+    "usr/sbin/ldconfig",
+    "usr/bin/dbus-daemon",
+    "usr/lib/systemd/systemd",
+    "usr/lib/systemd/libsystemd-shared-257.so",
+    "usr/lib/x86_64-linux-gnu/libc.so.6",
+    "usr/lib/x86_64-linux-gnu/libpython3.13.so.1.0",
+    "usr/lib64/ld-linux-x86-64.so.2",
+)
+
+
+@pytest.mark.parametrize("path", REPLACED)
+def test_programs_that_root_runs_are_not_replaced(path: str) -> None:
+    """Where the system has none of that name, an extension may bring one."""
+    entries = {RELEASE: Sort.FILE, path: Sort.FILE}
+    with pytest.raises(BadInput, match="would replace a file that the suite runs with"):
+        require_mergeable("a.raw", entries, lambda found: "other" if found == path else "")
+    require_mergeable("a.raw", entries, lambda _: "")
+    entries = {RELEASE: Sort.FILE, "usr/lib/x86_64-linux-gnu/libpci.so.3": Sort.LINK}
+    require_mergeable("a.raw", entries, lambda _: "other")
+
+
+@pytest.mark.parametrize(
+    ("path", "sort"),
+    [
+        ("six", Sort.FOLDER),
+        ("six.cpython-313-x86_64-linux-gnu.so", Sort.FILE),
+        ("requests/adapters.abi3.so", Sort.LINK),
+        ("requests/adapters", Sort.FOLDER),
+        ("requests.so", Sort.FILE),
+        ("__pycache__/six.cpython-313.pyc", Sort.FILE),
+    ],
+)
+def test_modules_that_would_be_found_before_the_systems(path: str, sort: Sort) -> None:
+    top = "usr/lib/python3/dist-packages"
+    there = {f"{top}/six.py": "other", f"{top}/requests": "folder", f"{top}/requests/adapters.py": "other"}
+    with pytest.raises(BadInput, match="would be imported instead of"):
+        require_mergeable("a.raw", {RELEASE: Sort.FILE, f"{top}/{path}": sort}, lambda each: there.get(each, ""))
+    others = (f"{top}/x.py", f"{top}/x", f"{top}/requests/new.py", f"{top}/six-1.0.dist-info/METADATA")
+    entries = {RELEASE: Sort.FILE, **dict.fromkeys(others, Sort.FILE), f"{top}/x": Sort.FOLDER, top: Sort.FOLDER}
+    require_mergeable("a.raw", entries, lambda each: {**there, top: "folder"}.get(each, ""))
+
+
+@pytest.mark.parametrize(("name", "folder", "path"), [("a.raw", OWN, "usr/x\ny"), ("a.tcz", OWN_TCZ, "usr/local/x\ny")])
+def test_names_with_line_ends(node: Node, name: str, folder: Folder, path: str) -> None:
+    node.want(node.item(name, {path: ""}, folder=folder))
+    assert "is not the path of a file inside" in node.run().refused[name].reason

@@ -47,7 +47,7 @@ BAD: tuple[tuple[Content, str], ...] = (
     ({"usr/lib/mk/x.py": ""}, "'usr/lib/mk/x.py' belongs to the suite"),
     ({"usr/lib/systemd/system/mkctl.service.d/x.conf": ""}, "'usr/lib/systemd/system/mkctl.service.d' changes a unit"),
     ({"usr/lib/python3/dist-packages/mkctl/agent.py": ""}, "agent.py' belongs to the suite"),
-    ({"usr/lib/python3.13/sitecustomize.py": ""}, "sitecustomize.py' would run in each program of the suite"),
+    ({"usr/lib/python3.13/sitecustomize.py": ""}, "sitecustomize.py' would be imported by the programs of the suite"),
     ({"etc/passwd": ""}, "'etc/passwd' is outside opt and usr, and would not be merged"),
     ({"usr/lib/extension-release.d/extension-release.bad": "ID=fedora\n"}, "it is for fedora, not debian"),
     ({"usr/lib/extension-release.d/extension-release.other": "ID=_any\n"}, "the release file of another extension"),

@@ -51,6 +51,21 @@ RELEASE = "usr/lib/extension-release.d/extension-release.a"
         "usr/share/polkit-1/rules.d/50-mksuite.rules",
         "etc/mk/mk.toml",
         "etc/shadow",
+        "usr/pyvenv.cfg",
+        "usr/bin/pyvenv.cfg",
+        "usr/lib/python313.zip",
+        "usr/lib/python3.13/mkctl/__init__.py",
+        "usr/lib/python3.13/requests/__init__.py",
+        "usr/lib/python3.13/lib-dynload/x.so",
+        "usr/local/lib/python3.13/dist-packages/requests.py",
+        "usr/lib/mk/x\ny",
+        "usr/lib/python3/dist-packages/x\ny.pth",
+        "etc/systemd/system.control/mkctl.service.d/x.conf",
+        "etc/systemd/system.attached/mk-facts.service",
+        "usr/local/lib/systemd/system/dbus.service",
+        "etc/systemd/system/dbus.socket.d",
+        "etc/polkit-1/rules.d/00-all.rules",
+        "etc/dbus-1/system.d/org.mksuite.Controller1.conf",
     ],
 )
 def test_reserved(path: str) -> None:
@@ -70,6 +85,10 @@ def test_reserved(path: str) -> None:
         "usr/sbin/mkfs.ext4",
         "usr/share/dbus-1/system.d/org.example.conf",
         "etc/passwd.d/x",
+        "usr/lib/python3.13",
+        "usr/lib/python3.13/dist-packages/x.py",
+        "usr/share/gdb/auto-load/usr/lib/x-gdb.py",
+        "usr/share/polkit-1/rules.d/60-x.rules",
     ],
 )
 def test_free(path: str) -> None:
