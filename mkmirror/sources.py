@@ -10,6 +10,7 @@ is a folder).
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -109,6 +110,9 @@ def _mirror(used: Effective, names: tuple[str, ...], own: Own, base: str, proble
     name = max(names, key=lambda each: _RANK[_by(used, each)])
     uri = str(used.config.value(name)).rstrip("/")
     by = _by(used, name)
+    if by is By.PUSH and is_link_local(uri):
+        problems.append(f"{name}: a server may not name an address of this link, {uri}")
+        return Address("", by, False)
     if uri.startswith("/"):
         problems.append(f"{name}: {uri} is no address of a mirror ({used.origins[name]})")
         return Address("", by, False)
@@ -126,6 +130,9 @@ def _list(used: Effective, name: str, default: str, mirror: Address, own: Own, p
         uri = mirror.uri + default
     elif uri.endswith("/"):
         uri += default.rsplit("/", 1)[-1]
+    if by is By.PUSH and is_link_local(uri):
+        problems.append(f"{name}: a server may not name an address of this link, {uri}")
+        return Address("", by, False)
     usual = uri == mirror.uri + default
     return Address(uri, By.BUILTIN, True, usual) if own.has(uri) else Address(uri, by, False, usual)
 
@@ -143,6 +150,16 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_link_local(uri: str) -> bool:
+    """Tell whether an address lies on this link alone, where clouds and management controllers give away secrets."""
+    try:
+        host = urlsplit(uri).hostname or ""
+        address = ip_address(host) if ":" in host else ip_address(socket.inet_aton(host))
+    except (ValueError, OSError):  # none, or a name
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_link_local
 
 
 def _port(uri: str) -> int:

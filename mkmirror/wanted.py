@@ -74,11 +74,17 @@ def may_push(allow: Iterable[str], name: str) -> bool:
 def parse_names(data: bytes, where: str, by: By) -> Names:
     """Parse a list of extensions or modules; raise BadInput when it is no list at all.
 
-    Entries that can be no name are refused one by one.
+    Entries that can be no name are refused one by one. What a push points at may be any page that this machine can
+    read, and the server hears of refusals: so those tell the place alone.
     """
     text = decode(data, where)
     if not text.lstrip().startswith(("[", "{")):
-        return Names(tuple(parse_list(data, where)), ())
+        try:
+            return Names(tuple(parse_list(data, where)), ())
+        except BadInput as error:
+            if by is not By.PUSH:
+                raise
+            raise BadInput("not of the form '- name'", error.where) from None
     value = parse_json(text, where)
     if not isinstance(value, list):
         raise BadInput("must be a list of names", where)
@@ -91,8 +97,9 @@ def parse_names(data: bytes, where: str, by: By) -> Names:
         try:
             names[require_name_or_path(item if isinstance(item, str) else "", place)] = None
         except BadInput:
-            shown = show(item) if isinstance(item, str) else f"entry {position}"
-            refused.append(Refused(shown, by, f"{place}: {shown} is not the name of an extension or module"))
+            shown = show(item) if isinstance(item, str) and by is not By.PUSH else f"entry {position}"
+            name = shown if by is not By.PUSH else place
+            refused.append(Refused(name, by, f"{place}: {shown} is not the name of an extension or module"))
     return Names(tuple(names), tuple(refused))
 
 
@@ -115,6 +122,8 @@ def _package(entry: str, place: str, by: By) -> Union[WantedPackage, Refused]:
     try:
         return WantedPackage(wheel.parse_wanted(entry, place), by, place)
     except BadInput as error:
+        if by is By.PUSH:  # the line of whatever page that is stays here
+            return Refused(place, by, f"{place}: not of the form NAME [requirement]")
         return Refused(show(entry), by, str(error))
 
 

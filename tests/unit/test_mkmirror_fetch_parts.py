@@ -267,6 +267,19 @@ def test_other_ports_of_loopback_are_not_the_own_mirror() -> None:
         assert sources({"mk_tce_mirror": uri})[0] == (uri, "push")
 
 
+@pytest.mark.parametrize(
+    "host", ["169.254.169.254", "2852039166", "0xa9.254.0251.1", "[fe80::1]", "[::ffff:169.254.1.1]"]
+)
+def test_a_server_may_not_name_an_address_of_the_link(host: str) -> None:
+    """There metadata services and management controllers answer whoever asks from this machine."""
+    uri = f"http://{host}/latest/"
+    pushed = {"mk_tce_mirror": uri, "mk_gemlist_uri": uri}
+    found = find_sources(effective(Site(), pushed, {}), OWN)
+    assert (found.extensions.uri, found.package_list.uri) == ("", "")
+    assert any("may not name an address of this link" in each for each in found.problems)
+    assert sources({}, tce_mirror=uri)[0] == (uri.rstrip("/"), "site")
+
+
 def test_no_list_at_all() -> None:
     used = effective(Site(), {"mk_tce_install_list_uri": "", "mk_gem_mirror": ""}, {})
     assert own_sources(OWN, used.config).extension_list.uri == ""
@@ -332,11 +345,11 @@ def test_names_of_files() -> None:
 
 
 def test_one_bad_name_costs_itself() -> None:
-    found = parse_names(b'["a.tcz", 7, "../b", "a.tcz", "c/d.ko"]', "list", By.PUSH)
+    found = parse_names(b'["a.tcz", 7, "../b", "a.tcz", "c/d.ko"]', "list", By.BUILTIN)
     assert found.names == ("a.tcz", "c/d.ko")
     assert [each.name for each in found.refused] == ["entry 1", "'../b'"]
     assert parse_names(b"---\n- a.tcz  # one\n", "list", By.PUSH).names == ("a.tcz",)
-    packages, refused = parse_package_list(b"foo >= 1  # x\n\n-e .\nbar\n", "gem.list", By.PUSH)
+    packages, refused = parse_package_list(b"foo >= 1  # x\n\n-e .\nbar\n", "gem.list", By.SITE)
     assert [str(each.wanted) for each in packages] == ["foo >=1", "bar"]
     assert [(each.name, each.reason) for each in refused] == [
         ("'-e .'", "gem.list:3: not of the form NAME [requirement]: '-e .'")
