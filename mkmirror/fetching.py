@@ -28,7 +28,7 @@ from mkmirror.planning import Planner, beside
 from mkmirror.remote import Fetching
 from mkmirror.requests import Requests, stem
 from mkmirror.sources import Address, Own, find_sources, own_sources
-from mkmirror.staged import By, Kind, Modules, Refused, Request, Staged
+from mkmirror.staged import MAX_MODULES, By, Kind, Modules, Refused, Request, Staged
 from mkmirror.staging import Staging
 from mkmirror.wanted import Want, WantedPackage, merge_packages, merge_wants, modules_of
 
@@ -236,7 +236,7 @@ class Run:
 
     def _plan_modules(self, wishes: Wishes, *, anything: bool) -> tuple[Modules, ...]:
         """Return the modules to load: not those that were handled in this boot, and those that were not there only when
-        something is installed that may bring them.
+        something is installed that may bring them. A list with which they would be more than MAX_MODULES is left out.
         """
         known = self._said.installed.modules
         done = [name for name, each in known.items() if each.state in _HANDLED or not anything]
@@ -244,6 +244,10 @@ class Run:
         found: list[Modules] = []
         for each in wishes.modules:
             allow = self._config.extensions_allow
+            if sum(len(other.entries) for other in found) + len(each.names) > MAX_MODULES:
+                reason = f"{each.place}: more than {MAX_MODULES} modules in all; none of this list is loaded"
+                self._refuse(Refused(each.place, each.by, reason))
+                continue
             modules, refused = modules_of(each.names, each.by, each.place, allow, [*done, *removed])
             self._refuse(*refused)
             if modules.entries:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from mkcore.errors import BadInput, one_line
 from mkcore.jsonfields import Json, get_bool, get_int, get_list, get_object, get_str, get_strings, parse_object, show
@@ -28,6 +29,8 @@ LIMIT_BYTES = 4 << 20
 MAX_FOLDERS = 64
 MAX_REQUESTS = 10_000
 MAX_ITEMS = 5_000
+MAX_MODULES = 1_000
+"""Entries of all lists of modules together: what is told of each of them is kept in memory."""
 TEXT_LIMIT = 300
 """Characters of a reason or of a refused name."""
 
@@ -145,6 +148,7 @@ def parse_staged(data: bytes, where: str = FILE) -> Staged:
     cleared = get_strings(found, "cleared", default=(), where=where)
     _bound(len(cleared), MAX_REQUESTS, "cleared", where)
     modules = _each(found, "modules", where, _modules)
+    _bound(sum(len(each.entries) for each in modules), MAX_MODULES, "modules", where)
     return Staged(folders, requests, modules, _each(found, "refused", where, _refused), tuple(map(_shorten, cleared)))
 
 
@@ -188,6 +192,10 @@ def _build_item(item: Item) -> Json:
 def _folder(value: Mapping[str, Json], where: str) -> Folder:
     path = require_name_or_path(get_str(value, "path", where=where), f"{where}.path", "a folder of a mirror")
     mirror = _require(_ADDRESS, get_str(value, "mirror", where=where), f"{where}.mirror")
+    try:
+        urlsplit(mirror)
+    except ValueError:
+        raise BadInput(f"{show(mirror)} is no address", f"{where}.mirror") from None
     return Folder(mirror, path, get_bool(value, "builtin", where=where))
 
 
@@ -207,6 +215,8 @@ def _item(value: Mapping[str, Json], folders: Mapping[str, Folder], where: str) 
     folder = get_str(value, "folder", where=where)
     if folder not in folders:
         raise BadInput(f"{show(folder)} is not one of the folders", f"{where}.folder")
+    if kind is Kind.WHEEL:
+        wheel.parse_wheel(get_str(value, "name", where=where), f"{where}.name")
     needs = get_strings(value, "needs", default=(), where=where)
     _bound(len(needs), MAX_ITEMS, "needs", where)
     return Item(

@@ -251,6 +251,17 @@ def test_a_pushed_list_does_not_read_the_network_for_the_server(node: Node, page
     assert not any("secret" in text for text in (*found, *found.values()))
 
 
+def test_a_pushed_flood_of_modules_is_one_refusal(node: Node) -> None:
+    """What is told of each module stays in memory; the machine's own list counts all the same."""
+    put(node.own, MODULES, '["loop"]')
+    put(node.remote, "modules", json.dumps([f"m{number}" for number in range(1_000)]))
+    uri = f"{node.remote_server.uri}/modules"
+    node.push(mk_kmod_install_list_uri=uri)
+    staged = node.run()
+    assert refusals(staged) == {uri: f"{uri}: more than 1000 modules in all; none of this list is loaded"}
+    assert [each.entries for each in staged.modules] == [("loop",)]
+
+
 def test_a_mirror_without_the_usual_lists_is_a_mirror(node: Node) -> None:
     node.push(mk_tce_mirror=node.tce, mk_gem_mirror=f"{node.remote_server.uri}/gem-mirror")
     assert refusals(node.run()) == {}

@@ -90,6 +90,7 @@ def change(*path: Any, to: Any) -> bytes:
 
 
 ITEM = ("requests", 0, "items", 0)
+WHEEL = ("requests", 1, "items", 0)
 
 
 UNREADABLE = [
@@ -101,6 +102,9 @@ UNREADABLE = [
     (change("folders", "0", "path", to="/etc"), "is not the name of a folder of a mirror"),
     (change("folders", "0", "mirror", to="file:///etc"), "does not fit here"),
     (change("folders", "0", "mirror", to="http://m/\nx"), "does not fit here"),
+    (change("folders", "0", "mirror", to="http://[x"), "is no address"),
+    (change("modules", to=[{"by": "push", "entries": ["a"] * 600}] * 2), "more than 1000"),
+    (change(*WHEEL, "name", to="foo.whl"), "Invalid wheel filename"),
     (change("folders", "0", "builtin", to=1), "must be true or false"),
     (change(*ITEM, "name", to="../a.tcz"), "is not the name of such a file"),
     (change(*ITEM, "name", to=".a.tcz"), "is not the name of such a file"),
