@@ -66,9 +66,12 @@ def is_allowed(allow: Iterable[str], *names: str) -> bool:
     return False
 
 
-def may_push(allow: Iterable[str], name: str) -> bool:
-    """Tell whether a push may install or load what is called `name`: a file of an extension, a package, a module."""
-    return is_allowed(allow, name, stem(name), kmod.module_name(name))
+def may_push(allow: Iterable[str], name: str, *, module: bool = False) -> bool:
+    """Tell whether a push may install what is called `name`, a file of an extension or a package, or load a `module`.
+
+    Only a module's name ends at its first dot: of extensions `smart.other.raw` is another one than `smart.raw`.
+    """
+    return is_allowed(allow, name, kmod.module_name(name) if module else stem(name))
 
 
 def parse_names(data: bytes, where: str, by: By) -> Names:
@@ -180,7 +183,7 @@ def modules_of(
     wanted: list[str] = []
     refused: list[Refused] = []
     for name in names:
-        if by is By.PUSH and not may_push(allow, name):
+        if by is By.PUSH and not may_push(allow, name, module=True):
             refused.append(not_allowed(name, by))
         elif kmod.module_name(name) not in skip:
             wanted.append(name)

@@ -43,6 +43,7 @@ from mkmirror.wanted import (
     may_push,
     merge_packages,
     merge_wants,
+    modules_of,
     parse_names,
     parse_package_list,
 )
@@ -308,15 +309,31 @@ def test_no_list_at_all() -> None:
         (("nano.tcz",), "nano.raw", False),
         (("nan",), "nano.tcz", False),
         (("/^nan/",), "nano.tcz", True),
-        (("vmci",), "drivers/misc/vmci.ko", True),
-        (("snd_hda",), "sound/snd-hda.ko.xz", True),
-        (("drivers/misc/vmci.ko",), "drivers/misc/vmci.ko", True),
+        (("smart",), "smart.evil.raw", False),
+        (("smart",), "smart.evil.tcz", False),
+        (("snd_hda",), "snd-hda", False),
+        (("snd_hda",), "sound/snd-hda.ko.raw", False),
         (("foo",), "foo", True),
         (("/\\Afoo\\z/",), "foobar", False),
     ],
 )
 def test_what_a_push_may(allow: tuple[str, ...], name: str, may: bool) -> None:
     assert may_push(allow, name) is may
+
+
+@pytest.mark.parametrize(
+    ("allow", "name", "may"),
+    [
+        (("vmci",), "drivers/misc/vmci.ko", True),
+        (("snd_hda",), "sound/snd-hda.ko.xz", True),
+        (("drivers/misc/vmci.ko",), "drivers/misc/vmci.ko", True),
+        (("vmci",), "drivers/misc/vmci_other.ko", False),
+    ],
+)
+def test_which_modules_a_push_may_load(allow: tuple[str, ...], name: str, may: bool) -> None:
+    assert may_push(allow, name, module=True) is may
+    _, refused = modules_of([name], By.PUSH, "list", allow, [])
+    assert [each.name for each in refused] == ([] if may else [name])
 
 
 def test_a_pattern_that_cannot_be_understood_allows_nothing() -> None:
