@@ -2,15 +2,16 @@
 
 Only a push is limited by the site's list of what it may install, so any other origin has to be shown: the
 administrator's by his requests, the machine's own lists' by the lists on disk, the site's by its configuration. What is
-not shown counts as a push.
+not shown is refused.
 
 Source: protocol 5.1, 5.2, 5.5.
 """
 
 from __future__ import annotations
 
+import enum
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,65 +24,102 @@ from mkmirror.formats import kmod, tce, wheel
 from mkmirror.index import LIST_LIMIT_BYTES, read_list
 from mkmirror.lists import lines_of
 from mkmirror.requests import Requests, stem
-from mkmirror.staged import By
-from mkmirror.wanted import may_push
+from mkmirror.sources import site_addresses
+from mkmirror.staged import By, Folder
+from mkmirror.wanted import is_allowed
 
 _MIRRORS = "mirror."
 
 
+class What(enum.Enum):
+    """What a name is of; names of different kinds have nothing to do with each other."""
+
+    EXTENSION = "extension"
+    PACKAGE = "package"
+    MODULE = "kernel module"
+
+
 @dataclass(frozen=True)
 class Claims:
-    """The names that each origin but a push can have. any_list: the site names lists or mirrors of its own."""
+    """The names that each origin but a push can have. any_list: the site names lists or mirrors of its own.
 
-    admin: frozenset[str]
-    site: frozenset[str]
-    builtin: frozenset[str]
+    site: addresses of its mirrors.
+    """
+
+    shown: Mapping[tuple[By, What], frozenset[str]]
     any_list: bool
     allow: Sequence[str]
+    site: Sequence[str] = ()
 
-    def origin(self, claimed: By, name: str) -> By:
-        """Return who asks for `name`: a file of an extension, a canonical name of a package, a module's entry."""
-        keys = {name, stem(name), kmod.module_name(name)}
-        shown = {By.ADMIN: self.admin, By.SITE: self.site, By.BUILTIN: self.builtin}.get(claimed, frozenset())
-        if keys & shown or (claimed is By.SITE and self.any_list):
+    def is_shown(self, claimed: By, name: str, what: What) -> bool:
+        """Whether this machine's files say, too, that `claimed` asks for it.."""
+        keys = _keys(name, what)
+        return not keys.isdisjoint(self.shown.get((claimed, what), ())) or (claimed is By.SITE and self.any_list)
+
+    def require(self, claimed: By, name: str, what: What, folders: Iterable[Folder] = ()) -> By:
+        """Return who asks for `name`: a file of an extension, a canonical name of a package, a module's entry.
+
+        folders: where its files are from. The machine's own lists and the site's vouch for what its own mirrors and the
+        site's have; what is from elsewhere is a push's. Raises BadInput when nothing shows who asks, or when it is a
+        push and the site does not let it install this.
+        """
+        if claimed is not By.PUSH and not self.is_shown(claimed, name, what):
+            raise BadInput(f"nothing on this machine says that {_ASKING[claimed]} asks for it", name)
+        if claimed is By.ADMIN or (claimed is not By.PUSH and all(map(self._is_own, folders))):
             return claimed
+        if not is_allowed(self.allow, *_keys(name, what)):
+            raise BadInput("extensions.allow of this site does not let a push install it", name)
         return By.PUSH
 
-    def require(self, claimed: By, name: str) -> By:
-        """Return who asks; raise BadInput when that is a push and the site does not let it install this."""
-        by = self.origin(claimed, name)
-        if by is By.PUSH and not may_push(self.allow, name):
-            raise BadInput("extensions.allow of this site does not let a push install it", name)
-        return by
+    def _is_own(self, folder: Folder) -> bool:
+        return folder.builtin or any(f"{folder.mirror.rstrip('/')}/".startswith(f"{each}/") for each in self.site)
+
+
+_ASKING = {By.SITE: "the site", By.ADMIN: "the administrator", By.BUILTIN: "its own list"}
+
+
+def _keys(name: str, what: What) -> frozenset[str]:
+    """All that one thing may be called in a list."""
+    if what is What.EXTENSION:
+        return frozenset((name, stem(name)))
+    return frozenset((name, kmod.module_name(name) if what is What.MODULE else name))
 
 
 def read_claims(site: Site, config: Config, requests: Requests, trees: Sequence[Path]) -> Claims:
     """Gather them; a list that cannot be read names nothing. trees: of the machine's own mirror."""
     kernel = os.uname().release
-    own = [*config.extensions_install, *config.extensions_modules]
-    return Claims(
-        admin=frozenset((*_extensions(requests.install, kernel), *_packages(requests.packages))),
-        site=frozenset(
-            (*_extensions(own, kernel), *map(kmod.module_name, own), *_packages(config.extensions_packages))
+    names = {
+        (By.ADMIN, What.EXTENSION): _extensions(requests.install, kernel),
+        (By.ADMIN, What.PACKAGE): _packages(requests.packages),
+        (By.SITE, What.EXTENSION): _extensions(config.extensions_install, kernel),
+        (By.SITE, What.PACKAGE): _packages(config.extensions_packages),
+        (By.SITE, What.MODULE): map(kmod.module_name, config.extensions_modules),
+        (By.BUILTIN, What.EXTENSION): _builtin(trees, kernel),
+        (By.BUILTIN, What.PACKAGE): (
+            name for tree in trees for name in _packages(_lines(tree / "gem-mirror" / wheel.LIST))
         ),
-        builtin=frozenset(_builtin(trees, kernel)),
+        (By.BUILTIN, What.MODULE): map(kmod.module_name, _listed(trees, "modules")),
+    }
+    return Claims(
+        {key: frozenset(each) for key, each in names.items()},
         any_list=any(name.startswith(_MIRRORS) for name in site.values),
         allow=config.extensions_allow,
+        site=site_addresses(site, config),
     )
 
 
+def _listed(trees: Sequence[Path], kind: str) -> list[str]:
+    try:
+        return list(read_list(trees, TINY_CORE, LISTS[kind]))
+    except (BadInput, OSError):
+        return []
+
+
 def _builtin(trees: Sequence[Path], kernel: str) -> Iterable[str]:
-    for name in LISTS.values():
-        try:
-            listed = read_list(trees, TINY_CORE, name)
-        except (BadInput, OSError):
-            continue
-        yield from _extensions(listed, kernel)
-        yield from map(kmod.module_name, listed)
+    yield from _extensions(_listed(trees, "extensions"), kernel)
     for tree in trees:
         for path in (tree / TINY_CORE).glob(f"*/*/tcz/{tce.ONBOOT}"):
             yield from _extensions(_lines(path), kernel)
-        yield from _packages(_lines(tree / "gem-mirror" / wheel.LIST))
 
 
 def _lines(path: Path) -> list[str]:

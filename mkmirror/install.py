@@ -24,7 +24,7 @@ from mkcore.lifecycle import Notifier
 from mkcore.paths import Paths, paths_under
 from mkcore.site import read_site
 from mkmirror import host, modules, tce_install, trust
-from mkmirror.claims import Claims, read_claims
+from mkmirror.claims import Claims, What, read_claims
 from mkmirror.installed import Extension, Installed, Package, Refusal, read_installed, room_bytes, write_installed
 from mkmirror.layers import MAP, Layers, Shown
 from mkmirror.native import is_confext
@@ -119,12 +119,12 @@ def verify(run: Run, staged: Staged) -> list[Candidate]:
     found: list[Candidate] = []
     left_bytes = room_bytes(run.installed)
     for request in staged.requests:
-        if run.requests.is_removed(request.name) and run.claims.origin(request.by, request.name) is not By.ADMIN:
+        if _is_removed(run, request):
             log.info("%s was removed by the administrator since it was fetched, and stays away", request.name)
             continue
         candidate = Candidate(request.name, request.by, ())
         try:
-            candidate = _verify(run, verifier, request)
+            candidate = _verify(run, verifier, request, staged)
             left_bytes -= candidate.record_bytes
             problem = take_in(run.layers, candidate, taken) if left_bytes >= 0 else "more is installed than is allowed"
         except MkError as error:
@@ -141,8 +141,18 @@ def verify(run: Run, staged: Staged) -> list[Candidate]:
     return found
 
 
-def _verify(run: Run, verifier: Verifier, request: Request) -> Candidate:
-    by = run.claims.require(request.by, request.name)
+def _is_removed(run: Run, request: Request) -> bool:
+    of_admin = request.by is By.ADMIN and run.claims.is_shown(request.by, request.name, _what(request))
+    return run.requests.is_removed(request.name) and not of_admin
+
+
+def _what(request: Request) -> What:
+    return What.PACKAGE if request.items[-1].kind is Kind.WHEEL else What.EXTENSION
+
+
+def _verify(run: Run, verifier: Verifier, request: Request, staged: Staged) -> Candidate:
+    folders = (staged.folders[item.folder] for item in request.items)
+    by = run.claims.require(request.by, request.name, _what(request), folders)
     there = {*run.installed.extensions, *(each.file for each in run.installed.packages.values())}
     return Candidate(request.name, by, tuple(verifier.check(item) for item in request.items if item.name not in there))
 
@@ -235,7 +245,7 @@ def load_modules(run: Run, wanted: Sequence[Modules]) -> None:
 
 def _may_load(run: Run, wanted: Modules, entry: str) -> bool:
     try:
-        run.claims.require(wanted.by, entry)
+        run.claims.require(wanted.by, entry, What.MODULE)
     except BadInput as error:
         run.refuse(entry, wanted.by.value, str(error))
         return False

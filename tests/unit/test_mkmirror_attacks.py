@@ -9,10 +9,11 @@ import pytest
 
 from mkcore.errors import BadInput, ToolFailed
 from mkmirror import merge
+from mkmirror.claims import Claims, What
 from mkmirror.installed import LIMIT_BYTES, Extension, Installed, Module, Refusal, read_installed, write_installed
 from mkmirror.native import Sort, judge, require_mergeable
 from mkmirror.staged import By, Folder, Modules
-from tests.unit.extension_node import OWN, OWN_TCZ, Node
+from tests.unit.extension_node import OWN, OWN_TCZ, REMOTE, Node
 
 RELEASE = "usr/lib/extension-release.d/extension-release.a"
 
@@ -23,13 +24,13 @@ def node(tmp_path: Path) -> Node:
 
 
 def test_module_lists_do_not_push_out_what_is_installed(node: Node) -> None:
-    """One line for a list that is too long; what is installed stays, and can be read again."""
+    """List after list: what was skipped before is forgotten; what is installed stays, and can be read again."""
     node.want(node.item("a.raw"))
-    lists = tuple(Modules(By.PUSH, tuple(f"m{at}x{n}" for n in range(900)), f"http://m/{at}") for at in range(9))
-    node.stage(modules=lists)
-    installed = node.run(stage=False)
+    installed = node.run()
+    for at in range(3):
+        node.stage(modules=(Modules(By.PUSH, tuple(f"m{at}x{n}" for n in range(900)), f"http://m/{at}"),))
+        installed = node.run(stage=False)
     assert set(installed.extensions) == {"a.raw"} and len(installed.modules) == 900
-    assert set(installed.refused) == {f"http://m/{at}" for at in range(1, 9)}
     assert set(node.run().extensions) == {"a.raw"} and node.merged() == ["a.raw"]
 
 
@@ -146,3 +147,43 @@ def test_modules_that_would_be_found_before_the_systems(path: str, sort: Sort) -
 def test_names_with_line_ends(node: Node, name: str, folder: Folder, path: str) -> None:
     node.want(node.item(name, {path: ""}, folder=folder))
     assert "is not the path of a file inside" in node.run().refused[name].reason
+
+
+def test_names_that_only_begin_like_allowed_ones(node: Node) -> None:
+    """smart does not stand for smart.evil; nor does a module's name for an extension's."""
+    node.configure('[extensions]\nallow = ["smart"]\nmodules = ["drivers/net/tool.ko"]\ninstall = ["foo"]\n')
+    node.want(node.item("smart.raw"), by=By.PUSH)
+    node.want(node.item("smart.evil.raw"), by=By.PUSH)
+    node.want(node.item("tool.raw"), by=By.SITE)
+    node.want(node.item("foo.raw"), by=By.SITE)
+    installed = node.run()
+    assert set(installed.extensions) == {"smart.raw", "foo.raw"}
+    assert set(installed.refused) == {"smart.evil.raw", "tool.raw"}
+    claims = Claims({(By.SITE, What.EXTENSION): frozenset(("foo", "vmci"))}, False, ("/x/",))
+    claims.require(By.SITE, "foo.raw", What.EXTENSION)
+    for name, what in (("foo", What.PACKAGE), ("drivers/misc/vmci.ko", What.MODULE), ("foo.evil.raw", What.EXTENSION)):
+        with pytest.raises(BadInput, match="nothing on this machine says that the site asks for it"):
+            claims.require(By.SITE, name, what)
+
+
+def test_a_claim_that_nothing_shows_is_no_push(node: Node) -> None:
+    """Whoever claims another origin than is on file lies, though a push might have asked for it."""
+    for name, by in (("site", By.SITE), ("builtin", By.BUILTIN), ("pushed", By.PUSH)):
+        node.want(node.item(f"{name}.raw"), by=by)
+    installed = node.run()
+    assert set(installed.extensions) == {"pushed.raw"}
+    assert installed.refused["builtin.raw"].reason == (
+        "builtin.raw: nothing on this machine says that its own list asks for it"
+    )
+
+
+def test_a_listed_name_from_another_mirror_is_a_pushs() -> None:
+    """The site's list and the machine's own vouch for what their own mirrors have."""
+    both = {(by, What.EXTENSION): frozenset(("a",)) for by in (By.SITE, By.BUILTIN, By.ADMIN)}
+    claims = Claims(both, False, ("other",), ("http://site/m",))
+    near = (OWN, Folder("http://site/m", "sysext/x86_64", False), Folder("http://site/m/below/", "x", False))
+    for by in (By.SITE, By.BUILTIN):
+        assert claims.require(by, "a.raw", What.EXTENSION, near) is by
+        with pytest.raises(BadInput, match="does not let a push"):
+            claims.require(by, "a.raw", What.EXTENSION, (*near, Folder("http://site/m2", "x", False)))
+    assert claims.require(By.ADMIN, "a.raw", What.EXTENSION, (REMOTE,)) is By.ADMIN

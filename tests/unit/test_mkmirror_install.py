@@ -154,14 +154,14 @@ def test_packages(node: Node) -> None:
         return node.add(made, folder)
 
     node.ask(packages=["foo", "bar"])
-    node.want(wheel("dep", "1.0"), wheel("foo", "1.0", "dep>=1"), name="foo", by=By.BUILTIN)
-    node.want(wheel("bar", "1.0", "absent"), name="bar", by=By.BUILTIN)
+    node.want(wheel("dep", "1.0"), wheel("foo", "1.0", "dep>=1"), name="foo", by=By.PUSH)
+    node.want(wheel("bar", "1.0", "absent"), name="bar", by=By.PUSH)
     installed = node.run()
     assert {name: each.version for name, each in installed.packages.items()} == {"dep": "1.0", "foo": "1.0"}
     assert "absent" in installed.refused["bar"].reason
     library = node.paths.run_extensions / "python/lib"
     assert sorted(path.name for path in library.resolve().glob("*.py")) == ["dep.py", "foo.py"]
-    node.want(wheel("foo", "2.0", "dep>=1"), name="foo", by=By.BUILTIN)
+    node.want(wheel("foo", "2.0", "dep>=1"), name="foo", by=By.PUSH)
     installed = node.run()
     assert installed.packages["foo"].version == "2.0"
     assert "2.0" in (library.resolve() / "foo.py").read_text()
