@@ -25,13 +25,14 @@ from mkcore.paths import Paths, paths_under
 from mkcore.site import read_site
 from mkmirror import host, modules, tce_install, trust
 from mkmirror.claims import Claims, What, read_claims
+from mkmirror.discarding import discard, forget
 from mkmirror.installed import Extension, Installed, Package, Refusal, read_installed, room_bytes, write_installed
 from mkmirror.layers import MAP, Layers, Shown
 from mkmirror.native import is_confext
 from mkmirror.recovery import recover
 from mkmirror.removal import plan_removal
 from mkmirror.requests import Requests, read_requests
-from mkmirror.staged import FOLDER, LIMIT_BYTES, By, Item, Kind, Modules, Request, Staged, parse_staged
+from mkmirror.staged import LIMIT_BYTES, By, Kind, Modules, Request, Staged, parse_staged
 from mkmirror.transaction import Candidate, Transaction, is_wheel, take_in
 from mkmirror.verifying import Ground, Verifier, ground_of
 
@@ -81,7 +82,8 @@ def take_staged(paths: Paths) -> Staged:
             data = stream.read(LIMIT_BYTES + 1)
     except FileNotFoundError:
         return Staged()
-    files.remove(paths.staged)
+    finally:
+        discard(paths.staged)
     if len(data) > LIMIT_BYTES:
         raise BadInput(f"larger than {LIMIT_BYTES} bytes", str(paths.staged))
     return parse_staged(data, str(paths.staged))
@@ -136,8 +138,7 @@ def verify(run: Run, staged: Staged) -> list[Candidate]:
         elif candidate.items:
             found.append(candidate)
     run.installed = replace(run.installed, signed=verifier.signed)
-    for item in (item for request in staged.requests for item in request.items):
-        _forget(run.paths.run_fetch, item)
+    forget(run.paths.run_fetch, (item for request in staged.requests for item in request.items))
     return found
 
 
@@ -155,13 +156,6 @@ def _verify(run: Run, verifier: Verifier, request: Request, staged: Staged) -> C
     by = run.claims.require(request.by, request.name, _what(request), folders)
     there = {*run.installed.extensions, *(each.file for each in run.installed.packages.values())}
     return Candidate(request.name, by, tuple(verifier.check(item) for item in request.items if item.name not in there))
-
-
-def _forget(run_fetch: Path, item: Item) -> None:
-    """Give back the memory of a staged file; if it went away meanwhile, so much the better."""
-    folder = run_fetch / FOLDER / item.folder
-    if not folder.is_symlink() and not folder.parent.is_symlink() and folder.is_dir():
-        files.remove(folder / item.name)
 
 
 def install(run: Run, candidates: Sequence[Candidate]) -> None:

@@ -27,6 +27,11 @@ SETUP_TIMEOUT_S = 60.0
 MUTABLE_SINCE = 256
 """Version of systemd from which a merged confext leaves /etc writable."""
 IMAGES, LOOK = "images", "look"
+OTHERS: Mapping[Kind, tuple[str, ...]] = {
+    Kind.SYSEXT: ("run/extensions", "etc/extensions", "var/lib/extensions", "usr/lib/extensions"),
+    Kind.CONFEXT: ("run/confexts", "var/lib/confexts", "usr/local/lib/confexts", "usr/lib/confexts"),
+}
+"""Where systemd looks for extensions."""
 FOLDERS: Mapping[Kind, str] = {Kind.SYSEXT: "run/extensions", Kind.CONFEXT: "run/confexts"}
 
 _OPTIONS = ("loop", "ro", "nodev", "nosuid", "noexec")
@@ -60,6 +65,7 @@ def prepare(run: Path, images: Mapping[str, Path], root: Path = Path("/")) -> tu
         place = run / LOOK / name
         try:
             _require_supported(name)
+            require_free(name, run / IMAGES, root)
             kind, part = require_image(image, name)
             files.make_dir(place)
             places[name] = place
@@ -85,6 +91,19 @@ def prepare(run: Path, images: Mapping[str, Path], root: Path = Path("/")) -> tu
     host.unmount(*(place for place in places.values() if place not in failed and os.path.ismount(place)))
     files.remove_tree(run / LOOK)
     return found, refused
+
+
+def require_free(name: str, images: Path, root: Path = Path("/")) -> None:
+    """Raise BadInput when somebody else has put an extension of this name where systemd finds it; OSError.
+
+    images: the folder that our own links lead to.
+    """
+    plain = plain_name(name)
+    for folder in OTHERS[kind_of(name)]:
+        for path in (root / folder / f"{plain}{sysext.SUFFIX}", root / folder / plain):
+            mine = path.is_symlink() and path.readlink().parent == images
+            if os.path.lexists(path) and not mine:
+                raise BadInput(f"this machine's administrator has an extension of that name, {path}", name)
 
 
 def require_image(image: Path, name: str) -> tuple[str, tuple[str, ...]]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -323,14 +323,19 @@ def _close(
 ) -> list[str]:
     """Return all that a module needs, the deepest first; whatever names itself is taken once."""
     order: list[str] = []
-    visiting: set[str] = {path}
+    seen: set[str] = {path}
 
-    def visit(each: str) -> None:
-        for need in direct.get(each) or [by_name.get(kmod.module_name(n), n) for n in needs.get(each, ())]:
-            if need not in visiting:
-                visiting.add(need)
-                visit(need)
-                order.append(need)
+    def of(each: str) -> Iterator[str]:
+        return iter(direct.get(each) or [by_name.get(kmod.module_name(n), n) for n in needs.get(each, ())])
 
-    visit(path)
+    way = [(path, of(path))]  # not by recursion: a chain may be longer than Python's stack
+    while way:
+        each, left = way[-1]
+        need = next((found for found in left if found not in seen), None)
+        if need is None:
+            way.pop()
+            order += [each] if way else []
+        else:
+            seen.add(need)
+            way.append((need, of(need)))
     return order

@@ -171,12 +171,15 @@ class Transaction:
 def take_in(layers: Layers, candidate: Candidate, taken: dict[str, str]) -> str:
     """Put a candidate's files where they stay; return why that cannot be, "" for nothing. taken: name -> SHA-256.
 
-    The same name with another content is refused, since only one of them can be installed. Raises OSError.
+    The same name with another content is refused, since only one of them can be installed. Raises BadInput for the
+    name of a wheel that is none, OSError.
     """
+    for name in filter(is_wheel, candidate.names):
+        wheel.parse_wheel(name)
     for each in candidate.items:
-        before = taken.setdefault(each.item.name, each.sha256)
-        if before != each.sha256:
+        if taken.get(each.item.name, each.sha256) != each.sha256:
             return f"{each.item.name}: two mirrors have it, with different contents"
+    taken.update({each.item.name: each.sha256 for each in candidate.items})
     for each in candidate.items:
         _move(each.path, layers.image(each.item.name))
         if each.map is not None:

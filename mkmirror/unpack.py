@@ -97,7 +97,7 @@ def read_wheel(path: Path, file: str) -> Content:
             record = parse_record(listed, f"{file}: RECORD")
             # It is unpacked, too: by it the files can be checked later.
             record[f"{info}/RECORD"] = ("sha256", hashlib.sha256(listed.encode()).digest(), -1)
-            entries = tuple(_entries(archive, info, record, file))
+            entries = tuple(_entries(archive, info, record, wheel))
             _require_distinct(entries, file)
             points = f"{info}/entry_points.txt"
             text = _text(archive, points, file) if points in archive.namelist() else ""
@@ -246,9 +246,10 @@ def _text(archive: zipfile.ZipFile, name: str, file: str) -> str:
 
 
 def _entries(
-    archive: zipfile.ZipFile, info: str, record: Mapping[str, tuple[str, bytes, int]], file: str
+    archive: zipfile.ZipFile, info: str, record: Mapping[str, tuple[str, bytes, int]], wheel: Wheel
 ) -> Iterator[Entry]:
     """Yield each file with its digest and where it goes; every file must stand in RECORD, once, with a digest."""
+    file = wheel.file
     data = f"{info[: -len('.dist-info')]}.data"
     seen: set[str] = set()
     for member in archive.infolist():
@@ -270,7 +271,7 @@ def _entries(
             raise BadInput(f"RECORD has no digest of {show(name)}", file)
         if size_bytes not in (-1, member.file_size):
             raise BadInput(f"{show(name)} has {member.file_size} bytes, RECORD says {size_bytes}", file)
-        target, executable = _target(name, data, file)
+        target, executable = _target(name, data, wheel.name, file)
         _require_free(target, name, file)
         executable = executable or bool(member.external_attr >> 16 & 0o100)
         yield Entry(name, target, member.file_size, algorithm, digest, executable)
@@ -279,14 +280,14 @@ def _entries(
         raise BadInput(f"lacks {show(missing[0])}, which RECORD has", file)
 
 
-def _target(name: str, data: str, file: str) -> tuple[str, bool]:
+def _target(name: str, data: str, package: str, file: str) -> tuple[str, bool]:
     """Return where a file goes, and whether it is a command."""
     if not name.startswith(f"{data}/"):
         return f"{LIBRARY}/{name}", False
     _, _, rest = name.partition("/")
     scheme, _, inside = rest.partition("/")
-    if scheme == "headers" and inside:
-        return f"{COMMANDS}/include/{data.partition('-')[0]}/{inside}", False
+    if scheme == "headers" and inside and package[:1].isalnum():
+        return f"{COMMANDS}/include/{package}/{inside}", False
     if scheme not in _DATA or not inside or (scheme == "data" and inside.split("/")[0] not in _DATA_TOPS):
         raise BadInput(f"{show(name)} has no place here", file)
     return f"{_DATA[scheme]}/{inside}", scheme == "scripts"

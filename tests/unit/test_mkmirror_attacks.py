@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from mkcore.errors import BadInput, ToolFailed
-from mkmirror import merge
+from mkmirror import merge, unpack
 from mkmirror.claims import Claims, What
+from mkmirror.discarding import forget
 from mkmirror.installed import LIMIT_BYTES, Extension, Installed, Module, Refusal, read_installed, write_installed
+from mkmirror.layers import Layers
 from mkmirror.native import Sort, judge, require_mergeable
-from mkmirror.staged import By, Folder, Modules
+from mkmirror.staged import By, Folder, Item, Kind, Modules, Staged, build_staged, parse_staged
+from mkmirror.transaction import Candidate, take_in
+from mkmirror.verifying import Checked
 from tests.unit.extension_node import OWN, OWN_TCZ, REMOTE, Node
 
 RELEASE = "usr/lib/extension-release.d/extension-release.a"
@@ -187,3 +192,77 @@ def test_a_listed_name_from_another_mirror_is_a_pushs() -> None:
         with pytest.raises(BadInput, match="does not let a push"):
             claims.require(by, "a.raw", What.EXTENSION, (*near, Folder("http://site/m2", "x", False)))
     assert claims.require(By.ADMIN, "a.raw", What.EXTENSION, (REMOTE,)) is By.ADMIN
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_a_document_that_is_no_file_is_gone_afterwards(node: Node, kind: str) -> None:
+    """It costs one run, not each later one."""
+    if kind == "pipe":
+        os.mkfifo(node.paths.staged)
+    elif kind == "link":
+        node.paths.staged.symlink_to("/etc/passwd")
+    else:
+        (node.paths.staged / "below").mkdir(parents=True)
+    node.run(1, stage=False)
+    assert "what was fetched is not used" in node.said and not os.path.lexists(node.paths.staged)
+    node.want(node.item("a.raw"))
+    assert set(node.run().extensions) == {"a.raw"}
+
+
+def test_forgetting_follows_no_link_and_costs_nothing(tmp_path: Path) -> None:
+    """A folder of staging that became a link to somebody else's; a file that became a folder."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/a.raw").write_text("kept")
+    (tmp_path / "run/staging/1/a.raw").mkdir(parents=True)
+    (tmp_path / "run/staging/2").mkdir()
+    (tmp_path / "run/staging/2/a.raw").write_text("goes")
+    (tmp_path / "run/staging/0").symlink_to(tmp_path / "other")
+    forget(tmp_path / "run", [Item(Kind.SYSEXT, "a.raw", number) for number in "0123"])
+    assert (tmp_path / "other/a.raw").read_text() == "kept" and (tmp_path / "run/staging/1/a.raw").is_dir()
+    assert not (tmp_path / "run/staging/2/a.raw").exists()
+
+
+@pytest.mark.parametrize("place", ["run/extensions/a.raw", "etc/extensions/a", "var/lib/extensions/a.raw"])
+def test_an_administrators_own_extension_is_not_replaced(node: Node, place: str) -> None:
+    theirs = node.root / place
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    node.want(node.item("a.raw"))
+    node.want(node.item("b.raw"))
+    installed = node.run()
+    assert set(installed.extensions) == {"b.raw"} and theirs.read_text() == "theirs"
+    assert "has an extension of that name" in installed.refused["a.raw"].reason
+
+
+def test_a_refused_request_leaves_no_claim_on_a_name(tmp_path: Path) -> None:
+    """Its first file does not keep another request from having that name, when its second one is why it is refused."""
+
+    def checked(name: str, digit: str) -> Checked:
+        (tmp_path / digit).write_text(digit)
+        return Checked(Item(Kind.SYSEXT, name, "0"), tmp_path / digit, digit * 64, 1, "http://m", "")
+
+    layers, taken = Layers(tmp_path / "run", tmp_path), {"b.raw": "9" * 64}
+    bad = Candidate("b.raw", By.PUSH, (checked("a.raw", "1"), checked("b.raw", "2")))
+    assert "two mirrors" in take_in(layers, bad, taken)
+    assert take_in(layers, Candidate("a.raw", By.PUSH, (checked("a.raw", "3"),)), taken) == ""
+
+
+def test_a_wheel_whose_name_is_none_costs_its_request_alone(node: Node) -> None:
+    folder = Folder("http://localhost:2157/tinycorelinux", "wheels", True)
+    (node.staging(folder) / "foo.whl").write_text("no wheel")
+    node.want(node.add(node.staging(folder) / "foo.whl", folder), node.item("a.raw"))
+    node.want(node.item("b.raw"))
+    document = json.dumps(build_staged(Staged(node.folders, tuple(node.requests))))
+    try:
+        parse_staged(document.encode())
+    except BadInput:
+        return  # the document is refused already
+    assert set(node.run().extensions) == {"b.raw"} and "foo.whl" in node.said
+
+
+def test_headers_of_a_package_without_a_name_lead_nowhere() -> None:
+    target = unpack._target  # pyright: ignore[reportPrivateUsage]
+    assert target("foo-1.data/headers/x.h", "foo-1.data", "foo", "f")[0] == "local/include/foo/x.h"
+    for package in ("-", "..", "_", ""):
+        with pytest.raises(BadInput, match="has no place here"):
+            target("..-1.data/headers/x.h", "..-1.data", package, "f")

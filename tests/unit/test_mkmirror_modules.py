@@ -294,3 +294,11 @@ def test_lists_of_modules_without_end() -> None:
     before = {"old": Module("push", "skipped", "no"), "there": Module("push", "loaded")}
     now = {"new": Module("push", "skipped", "no")}
     assert set(modules.remembered(before, now)) == {"there", "new"}
+
+
+def test_a_chain_longer_than_the_stack() -> None:
+    needs = {f"m{number}.ko": [f"m{number + 1}.ko"] for number in range(5_000)}
+    by_name = {f"m{number}": f"m{number}.ko" for number in range(5_001)}
+    found = modules._close("m0.ko", {}, needs, by_name)  # pyright: ignore[reportPrivateUsage]
+    assert found == [f"m{number}.ko" for number in range(5_000, 0, -1)]
+    assert modules._close("a", {"a": ["b", "c"], "b": ["c", "a"]}, {}, {}) == ["c", "b"]  # pyright: ignore[reportPrivateUsage]
