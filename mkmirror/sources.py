@@ -10,9 +10,8 @@ is a folder).
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from urllib.parse import urlsplit
 
 from mkcore.config import ORIGIN_DEFAULT, ORIGIN_DIALECT, ORIGIN_PUSH, Config, Effective
@@ -156,10 +155,19 @@ def is_link_local(uri: str) -> bool:
     """Tell whether an address lies on this link alone, where clouds and management controllers give away secrets."""
     try:
         host = urlsplit(uri).hostname or ""
-        address = ip_address(host) if ":" in host else ip_address(socket.inet_aton(host))
-    except (ValueError, OSError):  # none, or a name
+        address = ip_address(host) if ":" in host else _inet(host)
+    except ValueError:  # none, or a name
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_link_local
+
+
+def _inet(host: str) -> IPv4Address:
+    """Return the address that numbers mean to a resolver, in all forms of inet(3); raise ValueError for a name."""
+    bases = {"0x": 16, "0X": 16}
+    *first, last = [int(part, bases.get(part[:2], 8 if part[:1] == "0" else 10)) for part in host.split(".")]
+    if len(first) > 3 or any(not 0 <= number <= 255 for number in first):
+        raise ValueError("no address")
+    return IPv4Address(sum(number << (24 - 8 * at) for at, number in enumerate(first)) + last)
 
 
 def _port(uri: str) -> int:
