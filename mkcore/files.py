@@ -223,6 +223,20 @@ def open_below(root: StrPath, *parts: str) -> BinaryIO:
         raise
 
 
+def remove_below(root: StrPath, *parts: str) -> None:
+    """Remove a file below a folder that somebody else writes; no symbolic link on the way is followed. Raises OSError."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY
+    descriptor = os.open(root, flags)
+    try:
+        for part in parts[:-1]:
+            below = os.open(part, flags, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        os.unlink(parts[-1], dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def remove_tree(path: StrPath) -> None:
     """Remove the directory `path` with all that is in it, if it is there; links are removed, not followed."""
     import shutil  # slow to import, and mk-facts has no use for it

@@ -8,14 +8,11 @@ Source: path_resolution(7), openat(2), unlinkat(2).
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from mkcore import files
 from mkmirror.staged import FOLDER, Item
-
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY
 
 
 def discard(path: Path) -> None:
@@ -29,15 +26,5 @@ def discard(path: Path) -> None:
 def forget(run_fetch: Path, items: Iterable[Item]) -> None:
     """Give back the memory of staged files; if one went away or became something else meanwhile, so be it."""
     for item in items:
-        with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
-            folder = _open(opened, str(run_fetch))
-            for part in (FOLDER, item.folder):
-                folder = _open(opened, part, folder)
-            os.unlink(item.name, dir_fd=folder)
-
-
-def _open(opened: contextlib.ExitStack, name: str, below: int = -1) -> int:
-    """Open a folder, below another one if that is given."""
-    descriptor = os.open(name, _FLAGS) if below < 0 else os.open(name, _FLAGS, dir_fd=below)
-    opened.callback(os.close, descriptor)
-    return descriptor
+        with contextlib.suppress(OSError):
+            files.remove_below(run_fetch, FOLDER, item.folder, item.name)
