@@ -224,7 +224,7 @@ def open_below(root: StrPath, *parts: str) -> BinaryIO:
 
 
 def remove_below(root: StrPath, *parts: str) -> None:
-    """Remove a file below a folder that somebody else writes; no symbolic link on the way is followed. Raises OSError."""
+    """Remove a file below a folder that somebody else writes, following no symbolic link. Raises OSError."""
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY
     descriptor = os.open(root, flags)
     try:
