@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 import uuid
 
-SQUASHFS = struct.pack("<4sIIIIHHHHHHQQQQ", b"hsqs", 5, 0, 131072, 0, 1, 17, 0, 1, 4, 0, 0, 4096, 0, 2**64 - 1) + bytes(48)
+_SQUASHFS = struct.Struct("<4sIIIIHHHHHHQQQQ")
+SQUASHFS = _SQUASHFS.pack(b"hsqs", 5, 0, 131072, 0, 1, 17, 0, 1, 4, 0, 0, 4096, 0, 2**64 - 1) + bytes(48)
 EROFS = bytes(1024) + b"\xe2\xe1\xf5\xe0" + bytes(8) + b"\x0c\0" + bytes(2) + struct.pack("<Q", 9) + bytes(92)
 GPT = (
     bytes(512)
