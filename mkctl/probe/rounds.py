@@ -4,7 +4,8 @@ A start request that arrives while the unit is starting merges into that start a
 during a collection would be noticed only by the next timer. Therefore a run compares the kernel's uevent number before
 and after a collection and collects again until it is the same, within bounds: rounds are counted and the total time
 leaves room below the unit's TimeoutStartSec=. What is not awaited, the LLDP listener, runs beside the rounds, and while
-it alone is still running the number is watched, too. Before a round it waits, for some seconds at most, until udev has
+it alone is still running the number is watched, too; so is, when it has ended, whether udev has learnt more of the
+devices meanwhile, which has no number. Before a round it waits, for some seconds at most, until udev has
 nothing to do and the number stood still for a moment: one device makes many events, and at boot, while drivers are
 loaded, a collection would be half the machine, be registered, and slow the boot down.
 
@@ -52,17 +53,26 @@ PACE = Pace()
 
 
 class Kernel(NamedTuple):
-    """Where hardware changes show: the kernel's uevent number, and whether udev is still working on events."""
+    """Where hardware changes show: the kernel's uevent number, whether udev is still working on events, and a number
+    that changes whenever udev has stored what it learnt of a device."""
 
     seqnum: Callable[[], int]
     busy: Callable[[], bool] = lambda: False
+    learnt: Callable[[], int] = lambda: 0
 
 
 def watch_kernel(top: Path, sys_root: Path) -> Kernel:
-    """Return the view of the machine, or of a tree: /sys/kernel/uevent_seqnum, and udev's mark that its queue is not
-    empty."""
-    queue = top / "run/udev/queue"
-    return Kernel(lambda: read_seqnum(sys_root), queue.exists)
+    """Return the view of the machine, or of a tree: /sys/kernel/uevent_seqnum, udev's mark that its queue is not empty,
+    and the time of the last change in the folder of its database."""
+    queue, database = top / "run/udev/queue", top / "run/udev/data"
+    return Kernel(lambda: read_seqnum(sys_root), queue.exists, lambda: _changed_ns(database))
+
+
+def _changed_ns(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def read_seqnum(sys_root: Path) -> int:
@@ -122,6 +132,8 @@ class _Run:
         self._pace = pace
         self._began = time.monotonic()
         self._before = 0
+        self._learnt = 0
+        self._listening = False
         self._failed: list[str] = []
         self._owed_s: Optional[float] = None
 
@@ -129,6 +141,7 @@ class _Run:
         """Start what is not awaited."""
         self.running.start(listeners)
         if listeners:
+            self._listening = True
             self._store.note_listening()
 
     def has_time_for(self, listeners: Sequence[Collector]) -> bool:
@@ -148,14 +161,21 @@ class _Run:
             self._finish(self._owed_s)
 
     def moved(self) -> bool:
-        """Hardware came or went since the last round, and there is time for another."""
-        return self._kernel.seqnum() != self._before and self._may_repeat()
+        """Hardware came or went since the last round, or became known, and there is time for another."""
+        return self._is_old() and self._may_repeat()
+
+    def _is_old(self) -> bool:
+        """Whether the last round missed something. What udev learns makes it ask for a collection of its own, unless
+        that merges into this one: half a minute of listening is long enough for that."""
+        if self._kernel.seqnum() != self._before:
+            return True
+        return self._listening and not self.running.waiting and self._kernel.learnt() != self._learnt
 
     def is_done(self) -> bool:
         """All have ended, and another round is not needed or not possible."""
         if self.running.waiting:
             return False
-        if self._kernel.seqnum() == self._before:
+        if not self._is_old():
             return True
         if self._may_repeat():
             return False
@@ -172,6 +192,7 @@ class _Run:
         self.rounds += 1
         self._failed = []
         self._before, began = self._kernel.seqnum() if since is None else since, time.monotonic()
+        self._learnt = self._kernel.learnt()
         self.running.start(self._awaited)
         while any(collector.awaited for collector in self.running.waiting):
             self._accept(self.running.take(self._pace.total_s, self._pace.gather_s))

@@ -270,6 +270,26 @@ def test_neighbours_are_heard_though_the_timer_s_start_was_lost(tmp_path: Path) 
     assert listener.starts == 1, "once: from now on the timer does"
 
 
+def test_what_udev_learns_while_neighbours_are_awaited_is_collected(tmp_path: Path) -> None:
+    """Its start request merges into this run, and the kernel's number does not tell: a drive's serial number, say."""
+    listener, learnt, serial = Listener(neighbour="s1"), [100], [""]
+
+    def collect() -> Collected:
+        if not serial[0]:
+            learnt[0], serial[0] = 101, "S1"
+            listener.let_go.set()
+            return Collected({"serial": ""})
+        return Collected({"serial": serial[0]})
+
+    store = FactsStore(tmp_path / "facts.json", ["block", "listener"])
+    both = [Collector("block", 10.0, collect), listener.collector()]
+    assert collect_until_stable(both, store, Kernel(lambda: 7, learnt=lambda: learnt[0]), lambda _: None, FAST) == 2
+    assert (store.content.facts, listener.starts) == ({"serial": "S1", "neighbour": "s1"}, 1)
+    only = FactsStore(tmp_path / "other.json", ["block"])
+    learnt[0], serial[0] = 100, ""
+    assert collect_until_stable(both[:1], only, Kernel(lambda: 7, learnt=lambda: learnt[0]), lambda _: None, FAST) == 1
+
+
 def test_a_run_that_took_all_its_time_does_not_listen_any_more(tmp_path: Path) -> None:
     listener, store = Listener(), FactsStore(tmp_path / "facts.json", ["listener"])
     pace = FAST._replace(total_s=9.0)
