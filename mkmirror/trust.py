@@ -102,7 +102,7 @@ class _Block:
             return None
         user = " ".join(self.words["GOODSIG"][1:])
         folders = tuple(value for name, value in self.notations if name == FOLDER_NOTATION)
-        return Signed(valid[9], user, int(valid[2]) if valid[2].isdecimal() else 0, folders)
+        return Signed(valid[9], user, int(valid[2]) if re.fullmatch(r"[0-9]{1,11}", valid[2]) else 0, folders)
 
     def problem(self) -> str:
         """Say what is wrong with the signature in a few words; "" for nothing."""
