@@ -220,7 +220,7 @@ def test_refused_with_one_line(node: nodes.Node, name: str) -> None:
 
 
 def test_a_server_on_loopback_in_the_mirrors_place_gains_nothing(node: nodes.Node) -> None:
-    """mk-fetch believes it; mk-extensions compares with what the machine's own mirror has on disk."""
+    """mk-fetch believes it; mk-extensions goes by the lists and files of the machine's own mirror on disk."""
     machine = node.machine
     machine.run("rm", "-f", SITE_FILE)
     machine.run("systemctl", "stop", "mkmirror.socket", "mkmirror-packages.socket", "mkmirror.service")
@@ -239,7 +239,7 @@ def test_a_server_on_loopback_in_the_mirrors_place_gains_nothing(node: nodes.Nod
         before, start = system(machine), machine.mark()
         run(machine)
         told = refusals(machine, start)
-        assert "not in the machine's own mirror" in told["payload.tcz"][-1]
+        assert "nothing on this machine says that" in told["payload.tcz"][-1]
         known = outcome(machine)
         assert {key: known[key] for key in NOTHING} == NOTHING
         assert system(machine) ^ before == set()
