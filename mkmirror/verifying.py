@@ -43,6 +43,7 @@ class Ground:
     """What trust is founded on. trees: of the machine's own mirror, the administrator's first; work: a folder of
     this process alone, where checked files are put. site: addresses of the mirrors that the site itself set, for which
     alone `mode` counts; any other one needs a signature. folders: the ones for this machine below a mirror's base.
+    limit_bytes: what one staged file may have, which may be sparse and so cost whoever staged it nothing.
     """
 
     mode: trust.Verify
@@ -51,6 +52,7 @@ class Ground:
     work: Path
     site: Sequence[str] = ()
     folders: Sequence[str] = ()
+    limit_bytes: int = 1 << 40
 
     def mode_of(self, folder: Folder) -> trust.Verify:
         """Return what must vouch for a folder."""
@@ -131,10 +133,15 @@ class Verifier:
         sha256, md5, size_bytes = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
         try:
             with _open(self._staging, folder, name) as source, files.open_partial(target) as copy:
+                if os.fstat(source.fileno()).st_size > self._ground.limit_bytes:
+                    raise BadInput(f"is larger than the {self._ground.limit_bytes} bytes that may be staged", name)
                 while data := source.read(_CHUNK_BYTES):
                     sha256.update(data)
                     md5.update(data)
                     size_bytes += copy.write(data)
+        except BadInput:
+            files.remove(target)
+            raise
         except OSError as error:
             files.remove(target)
             if error.errno == errno.ENOSPC:
@@ -257,7 +264,9 @@ class Verifier:
 def ground_of(site: Site, config: Config, keys: Sequence[Path], trees: Sequence[Path], work: Path) -> Ground:
     """Return what this machine and its site found trust on; config: without what was pushed."""
     here = folders_here(config, os.uname().machine)
-    return Ground(trust.Verify(config.extensions_verify), keys, trees, work, site_addresses(site, config), here)
+    limit_bytes = config.extensions_staging_limit_mb * 1_000_000
+    mode, own = trust.Verify(config.extensions_verify), site_addresses(site, config)
+    return Ground(mode, keys, trees, work, own, here, limit_bytes)
 
 
 def folders_here(config: Config, machine: str) -> tuple[str, ...]:

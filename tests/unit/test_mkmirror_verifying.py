@@ -186,6 +186,14 @@ def test_what_is_no_file(node: Node) -> None:
     assert refusal(node, "b.raw") == "b.raw: was not staged"
 
 
+def test_a_sparse_file_does_not_fill_the_memory(node: Node) -> None:
+    """It costs whoever staged it nothing, and would cost root's copy all of its length."""
+    node.configure("[extensions]\nstaging_limit_mb = 1\n")
+    node.want(node.item("a.raw"))
+    os.truncate(node.staging(OWN) / "a.raw", 1 << 40)
+    assert "is larger than the 1000000 bytes that may be staged" in refusal(node, "a.raw")
+
+
 def md5(node: Node, item: Item, text: str = "") -> None:
     path = node.staging(REMOTE_TCZ) / item.name
     text = text or f"{trust.digest_file(path, 'md5')}  {item.name}\n"
