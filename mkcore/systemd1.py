@@ -284,6 +284,7 @@ def run_oneshot_blocking(unit: str, timeout_s: float, say: Callable[[str], None]
     """
 
     async def run(bus: MessageBus) -> JobResult:
+        """Look at the unit now and then until its job has ended."""
         said = (await unit_state(bus, unit)).status_text
         job = asyncio.ensure_future((restart_unit if again else start_unit)(bus, unit, timeout_s))
         while True:

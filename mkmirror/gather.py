@@ -80,6 +80,7 @@ class Gathering:
             return
 
         def take(data: bytes, address: Address) -> None:
+            """Wish for each name of the list."""
             names = tce.parse_onboot(data.decode("utf-8", "replace"), kernel, address.uri)
             self.wishes.extensions += [Want(name, By.BUILTIN, address.uri) for name in names]
 

@@ -131,6 +131,7 @@ def look_through(place: Path, name: str, root: Path = Path("/")) -> Content:
     entries = scan(place, name)
 
     def base(path: str) -> str:
+        """Return what the system itself has at `path`: "folder", "other", "" for nothing."""
         try:
             mode = (root / path).lstat().st_mode
         except OSError:
