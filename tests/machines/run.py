@@ -179,7 +179,7 @@ def run(number: int, once: bool, screen: Screen) -> int:
     """Do all of it; returns the exit status. Raises ServerError, MachineError."""
     check_port()
     manifest, accel = read_manifest(), choose_accel()
-    size_mb = sum(entry["size_bytes"] for entry in manifest["files"].values()) / 1e6
+    size_mb = sum(manifest["files"][name]["size_bytes"] for name in ("vmlinuz", "initrd")) / 1e6
     FOLDER.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         server = stack.enter_context(Server(FOLDER / "server", cmdline=CMDLINE))
