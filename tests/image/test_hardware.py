@@ -149,9 +149,12 @@ def test_plug_during_a_collection_is_registered_once(declared: Declared, found: 
 
 
 def test_nothing_failed_and_nobody_complained(declared: Declared) -> None:
-    """After all this no unit has failed and no service of ours wrote a warning."""
+    """After all this no unit has failed and no service of ours wrote a warning, but of a checkin that timed out while
+    this host was busy and that a later one made good.
+    """
+    declared.node.check_in()
     assert declared.node.failed_units() == ""
-    assert declared.node.warnings() == ""
+    assert declared.node.complaints() == []
 
 
 def test_architectures_without_an_image() -> None:

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from .complaints import list_complaints
 from .journal import Channel
 from .qemu import VirtualMachine
 from .server import Server
@@ -118,6 +119,12 @@ class Node:
     def failed_units(self) -> str:
         """Return what `systemctl --failed` lists."""
         return self.channel.run("systemctl", "--failed", "--no-legend", "--plain").stdout
+
+    def complaints(self) -> list[str]:
+        """Return those of the warnings that are no passing silence of a busy host (tests/machines/complaints.py)."""
+        fields = "--output-fields=PRIORITY,MESSAGE,MESSAGE_ID,_SYSTEMD_UNIT"
+        said = self.channel.run("journalctl", "--boot", "--unit=mk*", "--output=json", "--quiet", fields)
+        return list_complaints([json.loads(line) for line in said.stdout.splitlines()])
 
     def warnings(self) -> str:
         """Return what our services wrote at warning or above in this boot."""
