@@ -1,20 +1,29 @@
 # The one recipe that puts the suite into a tree, and what calls it for Debian. Every packaging format calls `install`:
 #
-#   make -f packaging/install.mk install DESTDIR=/tmp/tree [PREFIX=/usr] [SITELIB=/usr/lib/python3/dist-packages]
+#   make -f packaging/install.mk install DESTDIR=/tmp/tree [PREFIX=/usr] [SITELIB=/usr/lib/python3/dist-packages] [PRIVATE=1]
+#
+# PRIVATE=1: the modules lie in $(PREFIX)/share/mk/python, where no Python looks by itself, and the programs look there. For
+# packages that one build makes for several distributions: each has site-packages of its own, named after its Python.
 #
 # It starts and enables nothing and calls no package manager. The image's own files (units/networkd) are not part of it.
 
 DESTDIR ?=
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
-SITELIB ?= $(PREFIX)/lib/python3/dist-packages
+PRIVATE ?=
+SITELIB ?= $(if $(PRIVATE),$(PREFIX)/share/mk/python,$(PREFIX)/lib/python3/dist-packages)
 MK_PYTHON ?= /usr/bin/python3
 MK_MODULES := mkcore mkctl mkweb mkmirror mkserver
 MK_COMMANDS := mkctl mkweb mkmirror mkserver
 MK_LIB = $(DESTDIR)$(PREFIX)/lib
 MK_SHARE = $(DESTDIR)$(PREFIX)/share
 # Where the units name programs below /usr, another PREFIX names its own.
-MK_INSTALL_UNIT = sed -e 's|/usr/bin/mk|$(PREFIX)/bin/mk|g' -e 's|/usr/bin/python3|$(MK_PYTHON)|g'
+MK_INSTALL_UNIT = sed -e 's|/usr/bin/mk|$(PREFIX)/bin/mk|g' -e 's|/usr/bin/python3|$(MK_PYTHON)|g' \
+	$(if $(PRIVATE),-e 's|$(MK_PYTHON) -I -m \([a-z.]*\)|$(MK_PYTHON) -I $(PREFIX)/lib/mk/run \1|')
+ifneq ($(PRIVATE),)
+MK_LOOK := sys.path.insert(0, "$(SITELIB)")\n
+MK_RUN := import runpy\nimport sys\n\n$(MK_LOOK)runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)\n
+endif
 
 .PHONY: install install-python install-units install-man deb build-deb
 
@@ -25,10 +34,12 @@ install-python:
 	find $(MK_MODULES) -name __pycache__ -prune -o -type f ! -name '*.pyc' ! -path mkcore/mk.toml -print0 \
 		| LC_ALL=C sort -z | xargs -0 -I'{}' install -D -m 644 '{}' '$(DESTDIR)$(SITELIB)/{}'
 	for command in $(MK_COMMANDS); do \
-		printf '#!%s -I\nimport sys\n\nfrom %s.__main__ import main\n\nsys.exit(main())\n' '$(MK_PYTHON)' "$$command" \
+		printf '#!%s -I\nimport sys\n\n$(MK_LOOK)from %s.__main__ import main\n\nsys.exit(main())\n' '$(MK_PYTHON)' "$$command" \
 			> '$(DESTDIR)$(PREFIX)'/bin/"$$command" && chmod 755 '$(DESTDIR)$(PREFIX)'/bin/"$$command" || exit 1; \
 	done
 	install -D -m 644 -t '$(MK_LIB)/mk' mkcore/mk.toml
+	$(if $(PRIVATE),printf '#!%s -I\n# Runs a module of the suite: its name then its arguments.\n$(MK_RUN)' '$(MK_PYTHON)' > '$(MK_LIB)/mk/run')
+	$(if $(PRIVATE),chmod 755 '$(MK_LIB)/mk/run')
 	install -d '$(DESTDIR)$(SYSCONFDIR)/mk/mk.toml.d'
 
 install-units:
