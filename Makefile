@@ -7,6 +7,7 @@ VENV := build/venv
 PYTEST := $(VENV)/bin/python -m pytest
 
 -include packaging/install.mk
+-include packaging/packages.mk
 -include packaging/image/image.mk
 -include packaging/extensions/extensions.mk
 

@@ -1,0 +1,46 @@
+# rpm and apk packages beside Debian's, and a signed repository of each kind, from the one `make install`.
+#
+#   make rpm                        packages for EL, Fedora and their like in build/rpm
+#   make apk                        packages for Alpine's format, with systemd, in build/apk
+#   make repo [SIGN=KEY] [APK_KEY=FILE] [URL=https://HOST/mk]
+#                                   build/repo/{deb,rpm,apk}: signed by a key of gpg's and an RSA key in PEM, which apk wants;
+#                                   without them by throw-away ones
+#
+# Built from a clean copy, as Debian's are, and again only when an input changed.
+
+MK_VERSION = $(shell sed -n 's/^VERSION = "\(.*\)"$$/\1/p' mkcore/version.py)
+MK_SOURCES := $(MK_MODULES) units man packaging/install.mk packaging/split packaging/debian packaging/rpm LICENSE README.md pyproject.toml
+MK_PACKAGE_INPUTS = $(MK_DEB_INPUTS) packaging/packages.mk packaging/split packaging/repo $(wildcard packaging/rpm/* packaging/apk/*)
+# The time of every file in every package: the date of the release.
+MK_EPOCH = $(shell date +%s -d "$$(sed -n 's/^ -- .*>  //p' packaging/debian/changelog | head -1)")
+
+.PHONY: rpm apk repo build-rpm build-apk setup-rpm setup-apk setup-repo
+
+setup-rpm setup-apk setup-repo:
+	@packaging/setup $(@:setup-%=%)
+
+build/rpm/.stamp: | setup-rpm
+build/apk/.stamp: | setup-apk
+
+rpm: build/rpm/.stamp
+build/rpm/.stamp: $(MK_PACKAGE_INPUTS)
+	@mkdir -p build
+	@flock build/rpm.lock $(MAKE) --no-print-directory build-rpm
+
+# Binary packages alone: the header of a source package holds the path that it was built in, and theirs its sum.
+build-rpm:
+	@echo 'rpm: building the packages'
+	@rm -rf build/rpm
+	@mkdir -p build/rpm/work/SOURCES
+	@tar -c --sort=name --mtime=@$(MK_EPOCH) --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw --exclude=__pycache__ \
+		--exclude='*.pyc' --transform='s|^|mksuite-$(MK_VERSION)/|' $(MK_SOURCES) \
+		| gzip -9n > build/rpm/work/SOURCES/mksuite-$(MK_VERSION).tar.gz
+	@install -D -m 644 packaging/rpm/mksuite.spec build/rpm/work/SPECS/mksuite.spec
+	@find build/rpm/work -type f -exec chmod 644 {} + -exec touch -d @$(MK_EPOCH) {} +
+	@umask 022 && SOURCE_DATE_EPOCH=$(MK_EPOCH) rpmbuild -bb --nodeps --define '_topdir $(CURDIR)/build/rpm/work' \
+		$(if $(RPM_RELEASE),--define 'mk_release $(RPM_RELEASE)') build/rpm/work/SPECS/mksuite.spec > build/rpm/log 2>&1 \
+		|| { cat build/rpm/log; exit 1; }
+	@mv build/rpm/work/RPMS/noarch/*.rpm build/rpm/
+	@rm -rf build/rpm/work
+	@touch build/rpm/.stamp
+	@ls -1 build/rpm/*.rpm
