@@ -20,6 +20,8 @@ help:
 	@echo 'make check        linters and the tiers that need neither root nor image; under a minute'
 	@echo 'make bench        what it costs, beside what it must beat                                   (ONLY=facts)'
 	@echo 'make deb          Debian packages in build/deb'
+	@echo 'make rpm          rpm packages in build/rpm; make apk: apk packages in build/apk'
+	@echo 'make repo         signed repositories of deb, rpm and apk in build/repo                   (SIGN=KEY APK_KEY=FILE URL=https://…)'
 	@echo 'make image        kernel and initrd of the microkernel in build/image                       (EXTENSIONS=DIR)'
 	@echo 'make extensions   debugging, firmware, health, load: a mirror of extensions in build/extensions (NAMES=smart SIGN=KEY)'
 	@echo 'make install      DESTDIR= PREFIX=/usr: what every packaging format calls'
@@ -41,11 +43,11 @@ setup-deb:
 check: setup-check
 	$(PYTEST) -n 4 --dist worksteal tests/unit tests/fuzz tests/bus tests/units
 
-test: setup-test deb image
+test: setup-test deb rpm apk image
 	MK_REQUIRE_TIERS=1 $(PYTEST) -ra -n 3 --dist worksteal tests/unit tests/fuzz tests/bus tests/units tests/coverage
 	MK_REQUIRE_TIERS=1 $(PYTEST) -ra --durations=15 tests/browser tests/system tests/image
 
-test-full: setup-test deb image
+test-full: setup-test deb rpm apk image
 	$(VENV)/bin/python -m tests.full
 
 bench: setup-test setup-bench deb image

@@ -9,8 +9,8 @@
 # Built from a clean copy, as Debian's are, and again only when an input changed.
 
 MK_VERSION = $(shell sed -n 's/^VERSION = "\(.*\)"$$/\1/p' mkcore/version.py)
-MK_SOURCES := $(MK_MODULES) units man packaging/install.mk packaging/split packaging/debian packaging/rpm LICENSE README.md pyproject.toml
-MK_PACKAGE_INPUTS = $(MK_DEB_INPUTS) packaging/packages.mk packaging/split packaging/repo $(wildcard packaging/rpm/* packaging/apk/*)
+MK_SOURCES := $(MK_MODULES) units man packaging/install.mk packaging/split.py packaging/debian packaging/rpm LICENSE README.md pyproject.toml
+MK_PACKAGE_INPUTS = $(MK_DEB_INPUTS) packaging/packages.mk packaging/split.py packaging/repo $(wildcard packaging/rpm/* packaging/apk/*)
 # The time of every file in every package: the date of the release.
 MK_EPOCH = $(shell date +%s -d "$$(sed -n 's/^ -- .*>  //p' packaging/debian/changelog | head -1)")
 
@@ -44,3 +44,26 @@ build-rpm:
 	@rm -rf build/rpm/work
 	@touch build/rpm/.stamp
 	@ls -1 build/rpm/*.rpm
+
+MK_NFPM = $(firstword $(wildcard build/tools/nfpm/bin/nfpm) nfpm)
+
+apk: build/apk/.stamp
+build/apk/.stamp: $(MK_PACKAGE_INPUTS)
+	@mkdir -p build
+	@flock build/apk.lock $(MAKE) --no-print-directory build-apk
+
+build-apk:
+	@echo 'apk: building the packages'
+	@rm -rf build/apk
+	@mkdir -p build/apk/tree
+	@umask 022 && $(MAKE) --silent -f packaging/install.mk install PRIVATE=1 DESTDIR='$(CURDIR)/build/apk/tree'
+	@gzip -9nr build/apk/tree/usr/share/man
+	@packaging/apk/build build/apk/tree build/apk --version $(MK_VERSION) --release $(or $(APK_RELEASE),0) \
+		--time "$$(date -u +%Y-%m-%dT%H:%M:%SZ -d @$(MK_EPOCH))" --nfpm $(MK_NFPM)
+	@rm -rf build/apk/tree build/apk/work
+	@touch build/apk/.stamp
+	@ls -1 build/apk/*.apk
+
+repo: setup-repo deb rpm apk
+	@packaging/repo --out build/repo $(if $(SIGN),--sign '$(SIGN)') $(if $(APK_KEY),--apk-key '$(APK_KEY)') \
+		$(if $(URL),--url '$(URL)')

@@ -58,7 +58,7 @@ def split(tree: dict[str, bool], wanted: dict[str, list[str]], sitelib: str) -> 
     owner: dict[str, str] = {}
     for package, entries in wanted.items():
         for entry in entries:
-            found = [path for path in tree if path == entry or path.startswith(f"{entry}/")]
+            found = [path for path in tree if path in (entry, f"{entry}.gz") or path.startswith(f"{entry}/")]
             if not found:
                 raise Mismatch(f"{package}: nothing is at {entry}")
             for path in found:
@@ -100,7 +100,7 @@ def main() -> int:
     try:
         packages = split_tree(asked.tree, asked.sitelib)
     except Mismatch as error:
-        print(f"packaging/split: {error}; see packaging/debian/*.install", file=sys.stderr)
+        print(f"packaging/split.py: {error}; see packaging/debian/*.install", file=sys.stderr)
         return 1
     for package, paths in packages.items():
         text = "".join(f"{line}\n" for line in rpm_lines(asked.tree, paths))
