@@ -68,6 +68,7 @@ class Config:
     facts_max_age_s: int
     log_level: str
     actions_allow_power_orders: bool
+    actions_power_through: str
     apply_min_spacing_s: int
     apply_allow_push: tuple[str, ...]
     extensions_builtin_wait_s: int

@@ -112,6 +112,7 @@ KEYS: tuple[Key, ...] = (
     Key("facts.max_age_s", Kind.INTEGER, 300, low=0, high=86_400),
     Key("log.level", Kind.LEVEL, "ERROR"),
     Key("actions.allow_power_orders", Kind.BOOLEAN, False),
+    Key("actions.power_through", Kind.PATH, ""),
     Key("apply.min_spacing_s", Kind.INTEGER, 60, low=0, high=3600),
     Key("apply.allow_push", Kind.PROTECTED, ()),
     Key("extensions.builtin_wait_s", Kind.INTEGER, 10, low=0, high=600),

@@ -11,10 +11,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from typing import Any, Callable, Optional
+from urllib.parse import quote
 
 from mkcore import events
 from mkcore.errors import BusFailed, MkError, NotReady, ToolFailed
-from mkcore.systemd1 import JobResult, start_unit, unit_state
+from mkcore.systemd1 import JobResult, connect, start_unit, unit_state
 from mkctl import localweb, plan
 from mkctl.callers import settle
 from mkctl.contact import DEADLINE_S
@@ -160,13 +161,25 @@ async def _power(node: Node, action: plan.Power) -> Optional[Outcome]:
     node.checkin_callers_done(None)
     node.progress.step(action.kind, POWER_TIMEOUT_S + SLACK_S)
     try:
-        result = await start_unit(node.presence.require(), f"{action.kind}.target", POWER_TIMEOUT_S)
+        result = await _start_power(node, f"{action.kind}.target")
     except BusFailed as error:
         node.fail(error)
         return plan.PowerFailed(action.kind, error)
     if result not in (JobResult.DONE, JobResult.TIMEOUT):  # a machine that takes longer to stop is stopping
         return plan.PowerFailed(action.kind, ToolFailed(f"{action.kind}.target ended as {result.value}"))
     return None
+
+
+async def _start_power(node: Node, unit: str) -> JobResult:
+    """Have a systemd start the unit: this system's, or the one whose bus the site names (a container's host)."""
+    through = node.effective.config.actions_power_through
+    if not through:
+        return await start_unit(node.presence.require(), unit, POWER_TIMEOUT_S)
+    bus = await connect(f"unix:path={quote(through, safe='/-_.*')}")
+    try:
+        return await start_unit(bus, unit, POWER_TIMEOUT_S)
+    finally:
+        bus.disconnect()  # type: ignore[no-untyped-call]
 
 
 async def _post_config(node: Node, action: plan.PostConfig) -> Outcome:

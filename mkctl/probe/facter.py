@@ -36,6 +36,7 @@ from mkctl.probe.facter_dmi import read_attributes, structured_dmi, structured_h
 from mkctl.probe.facter_memory import flat_memory, parse_meminfo, structured_memory
 from mkctl.probe.facter_mounts import (
     MOUNTS_LIMIT_BYTES,
+    Mount,
     mounted_devices,
     parse_filesystems,
     parse_mounts,
@@ -120,17 +121,26 @@ def collect_processors(paths: Paths, top: Path) -> Collected:
     )
 
 
-def collect_mounts(paths: Paths) -> Collected:
+def read_mounts(paths: Paths, host: str = "") -> list[Mount]:
+    """Read the mounted file systems: this process's, or those of process 1 of the host whose files lie in `host`.
+
+    Raises OSError, BadInput.
+    """
+    path = Path(f"{host}/proc/1/mounts") if host else paths.proc / "self/mounts"
+    return parse_mounts(read_bytes(path, MOUNTS_LIMIT_BYTES))
+
+
+def collect_mounts(paths: Paths, host: str = "") -> Collected:
     """Collect the mounted file systems; a server that is gone makes this collector hang, and no other."""
-    mounts = parse_mounts(read_bytes(paths.proc / "self/mounts", MOUNTS_LIMIT_BYTES))
-    return Collected(structured={"mountpoints": structured_mounts(mounts, read_text_if_any(paths.proc / "cmdline"))})
+    mounts = structured_mounts(read_mounts(paths, host), read_text_if_any(paths.proc / "cmdline"), host)
+    return Collected(structured={"mountpoints": mounts})
 
 
-def collect_partitions(paths: Paths, top: Path) -> Collected:
+def collect_partitions(paths: Paths, top: Path, host: str = "") -> Collected:
     """Collect disks and partitions."""
     root = str(top).rstrip("/")
     try:
-        mounted = mounted_devices(parse_mounts(read_bytes(paths.proc / "self/mounts", MOUNTS_LIMIT_BYTES)))
+        mounted = mounted_devices(read_mounts(paths, host))
     except (OSError, BadInput):
         mounted = {}
     partitions = read_partitions(paths.sys, root)

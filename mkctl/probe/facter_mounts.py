@@ -56,8 +56,11 @@ def mounted_devices(mounts: Iterable[Mount]) -> dict[str, str]:
     return found
 
 
-def structured_mounts(mounts: Iterable[Mount], command_line: str = "") -> dict[str, Json]:
-    """Make `mountpoints`, asking the kernel for the sizes. command_line: the kernel's, which names /dev/root."""
+def structured_mounts(mounts: Iterable[Mount], command_line: str = "", host: str = "") -> dict[str, Json]:
+    """Make `mountpoints`, asking the kernel for the sizes. command_line: the kernel's, which names /dev/root.
+
+    host: where the paths are seen, if they are those of a container's host.
+    """
     facts: dict[str, Json] = {}
     for mount in mounts:
         hidden = mount.path.startswith(("/proc", "/sys")) and mount.filesystem != "tmpfs"
@@ -67,7 +70,7 @@ def structured_mounts(mounts: Iterable[Mount], command_line: str = "") -> dict[s
                 "device": device or mount.device,
                 "filesystem": mount.filesystem,
                 "options": list[Json](mount.options),
-                **_usage(mount.path),
+                **_usage(host + mount.path),
             }
     return facts
 

@@ -30,24 +30,26 @@ AGAIN = 3
 
 
 class Wish(NamedTuple):
-    """What a run is asked for: the tree ("" for the machine), whether it writes no file, whether it listens."""
+    """What a run is asked for: the tree ("" for the machine), whether it writes no file, whether it listens, and where
+    a container has its host's files ("" outside one)."""
 
     root: str = ""
     only_print: bool = False
     listen: bool = False
+    host: str = ""
 
 
 def run(arguments: Sequence[str], ahead: Ahead) -> int:
     """Collect, and return the exit status: 0 even where collectors failed, as their status stands in the file."""
-    root, only_print, listen = _parse(arguments) if arguments else ("", False, by_timer(os.environ))
+    wish = _parse(arguments) if arguments else Wish()
     journal.setup("INFO", component="mk-facts")
-    wish = Wish(root, only_print, listen)
+    wish = wish._replace(listen=wish.listen or by_timer(os.environ))
     try:
         store = collect(wish, ahead)
     except (MkError, OSError) as error:
         log.error("%s; the facts of the last good run stay in use", error)
         return error.exit_status if isinstance(error, MkError) else 74
-    if only_print:
+    if wish.only_print:
         _print(store)
     return 0
 
@@ -77,13 +79,18 @@ def mark_of(path: Path) -> tuple[int, int]:
 
 def _collect(wish: Wish, ahead: Ahead) -> FactsStore:
     paths = paths_under(wish.root)
-    collectors = build_collectors(wish.root, ahead=ahead, before=lambda name: store.content.collectors[name].inventory)
+    collectors = build_collectors(
+        wish.root,
+        ahead=ahead,
+        before=lambda name: store.content.collectors[name].inventory,
+        host=wish.host,
+    )
     save = save_nothing if wish.only_print else save_facts
     store = FactsStore(paths.facts, [collector.name for collector in collectors], save)
     if not wish.only_print:
         store.load(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
     pace = Pace(rounds=1, first_quiet_s=0.0) if wish.only_print else Pace()
-    kernel = watch_kernel(Path(wish.root or "/"), paths.sys)
+    kernel = watch_kernel(Path(wish.host or wish.root or "/"), paths.sys)
     chosen = [collector for collector in collectors if collector.awaited or wish.listen or not wish.only_print]
     overdue = None if wish.listen else is_overdue
     collect_until_stable(chosen, store, kernel, _status(os.environ), pace, ahead.seqnum, overdue)
@@ -110,15 +117,16 @@ def is_overdue() -> bool:
     return time.clock_gettime(time.CLOCK_BOOTTIME) >= OVERDUE_S
 
 
-def _parse(arguments: Sequence[str]) -> tuple[str, bool, bool]:
+def _parse(arguments: Sequence[str]) -> Wish:
     import argparse  # not for the unit, which passes nothing
 
     parser = argparse.ArgumentParser(prog="mk-facts", description="Collect the hardware facts of this machine.")
     parser.add_argument("--print", action="store_true", help="write facts to standard output, and no file")
     parser.add_argument("--root", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--host", default="", metavar="DIR", help="in a container: where the host's files are")
     parser.add_argument("--listen", action="store_true", help="wait for neighbours too (31 s), as the timer's runs do")
     options = parser.parse_args(arguments)
-    return options.root, options.print, options.listen
+    return Wish(options.root, options.print, options.listen, options.host.rstrip("/"))
 
 
 def _print(store: FactsStore) -> None:

@@ -64,15 +64,20 @@ LIMITS = Limits()
 
 
 def build_collectors(
-    root: str = "", limits: Limits = LIMITS, ahead: Optional[Ahead] = None, before: Before = lambda _: {}
+    root: str = "",
+    limits: Limits = LIMITS,
+    ahead: Optional[Ahead] = None,
+    before: Before = lambda _: {},
+    host: str = "",
 ) -> list[Collector]:
     """Return the collectors for the machine, or for the tree below `root`; later ones win where names collide.
 
+    host: where a container has the files of the machine that it runs on, with which it shares kernel and network.
     ahead: the tools that are under way already. before: returns what a collector, by its name, brought to the inventory
     the last time. Two have the name lldp: what the one heard in half a minute takes the place of the other's.
     """
     tool = (ahead or Ahead()).run
-    paths, top = paths_under(root), Path(root or "/")
+    paths, own, top = paths_under(root), Path(root or "/"), Path(host or root or "/")
     margin_s = 5.0  # a tool's limit, then its end and its parsing
     return [
         Collector("system", limits.kernel_s, partial(collect_system, paths, top)),
@@ -81,21 +86,21 @@ def build_collectors(
         Collector("processors", limits.kernel_s, partial(collect_processors, paths, top)),
         Collector("dmi", limits.kernel_s, partial(collect_dmi, paths)),
         Collector("smbios", limits.kernel_s, partial(collect_smbios, paths)),
-        Collector("tpm", limits.kernel_s, partial(collect_tpm, paths, top)),
+        Collector("tpm", limits.kernel_s, partial(collect_tpm, paths, own)),
         Collector("network", limits.kernel_s, partial(collect_network, paths, top, bool(root))),
         Collector("lldp", limits.kernel_s, partial(collect_lldp, top, paths.sys, before)),
         Collector("networking", limits.kernel_s, partial(collect_networking, paths, top, bool(root))),
-        Collector("mounts", limits.kernel_s, partial(collect_mounts, paths)),
-        Collector("partitions", limits.kernel_s, partial(collect_partitions, paths, top)),
+        Collector("mounts", limits.kernel_s, partial(collect_mounts, paths, host)),
+        Collector("partitions", limits.kernel_s, partial(collect_partitions, paths, top, host)),
         Collector("block", limits.kernel_s, partial(collect_block, paths.sys, top)),
-        Collector("pci", limits.kernel_s, partial(collect_pci, paths.sys, top)),
-        Collector("usb", limits.kernel_s, partial(collect_usb, paths.sys, top)),
+        Collector("pci", limits.kernel_s, partial(collect_pci, paths.sys, own)),
+        Collector("usb", limits.kernel_s, partial(collect_usb, paths.sys, own)),
         Collector("lscpu", limits.lscpu_s + margin_s, partial(collect_lscpu, paths, limits.lscpu_s, tool)),
         Collector("lshw", 2 * limits.lshw_s + margin_s, partial(collect_lshw, paths, limits.lshw_s, tool)),
         *build_ipmi(root, paths),
         *build_health(root, paths.sys, before),
         Collector("extensions", limits.kernel_s, partial(collect_extensions, paths.installed)),
-        *build_custom(top),
+        *build_custom(own),
         *([] if root else [_listener(top, paths, before)]),
     ]
 

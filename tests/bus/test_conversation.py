@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from tests.bus.harness import FakeSystemd, Node, wait_until
+from tests.bus.harness import FakeSystemd, Node, PrivateBus, wait_until
 from tests.bus.server import HANLON, RAZOR, Server, answer
 from tests.fakes import Drip, Play, Reset
 
@@ -131,6 +132,27 @@ def test_power_orders_are_refused_unless_allowed(node: Node, server: Server, sys
         daemon.wait_for("reboot refused: actions.allow_power_orders")
         assert node.call("CheckIn").returncode == 0
         assert len(daemon.said("reboot refused")) == 1
+    assert systemd.started == []
+
+
+def test_power_orders_go_to_the_host_of_a_container(
+    node: Node, server: Server, systemd: FakeSystemd, tmp_path: Path
+) -> None:
+    """Only they: what the facts need is asked of the own systemd. A host that is not there is said."""
+    (tmp_path / "host").mkdir()
+    host = PrivateBus(tmp_path / "host")
+    node.configure(server.uri, f"[actions]\nallow_power_orders = true\npower_through = '{host.socket}'\n")
+    server.command = "reboot"
+    with node.daemon() as daemon:
+        daemon.wait_for("reboot: no connection to .*tried again")
+        host.start()
+        try:
+            with FakeSystemd(host.address) as above:
+                node.call("CheckIn")
+                wait_until(lambda: above.started, "the order at the host")
+                assert above.started == ["reboot.target"]
+        finally:
+            host.stop()
     assert systemd.started == []
 
 

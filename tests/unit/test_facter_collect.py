@@ -18,6 +18,7 @@ from mkcore.paths import paths_under
 from mkctl.factsview import compile_volatile
 from mkctl.probe import facter
 from mkctl.probe.collect import Collected
+from mkctl.probe.sources import build_collectors
 from mkctl.registration import Steady
 
 SCHEMA = Path(facter.__file__).parent / "schema"
@@ -173,3 +174,25 @@ def test_two_thousand_devices_and_mounts(tmp_path: Path) -> None:
     assert len(partitions.facts["partitions"]) == 1001  # type: ignore[arg-type]
     assert mounts.structured["mountpoints"].keys() == {str(tmp_path)}  # type: ignore[union-attr]
     assert time.monotonic() - began < 10
+
+
+def test_a_container_tells_of_its_host(tmp_path: Path) -> None:
+    """Kernel and devices are the same on both sides; names, release, mounts and what contains it are the host's."""
+    own = make_tree(tmp_path / "own", {**TREE, "run/systemd/container": "podman\n"})
+    host = make_tree(
+        tmp_path / "host",
+        {
+            "proc/1/mounts": "/dev/vda1 /srv xfs rw 0 0\nproc /proc proc rw 0 0\n",
+            "etc/os-release": 'ID=fedora\nNAME="Fedora Linux"\nVERSION_ID="43"\n',
+            "srv/": "",
+        },
+    )
+    collectors = {each.name: each for each in build_collectors(str(own), host=str(host))}
+    system = collectors["system"].collect()
+    assert (system.facts["operatingsystem"], system.facts["virtual"]) == ("Fedora", "kvm")
+    assert system.facts["hostname"] == "mk0123", "the kernel says so"
+    mountpoints: Any = collectors["mounts"].collect().structured["mountpoints"]
+    assert mountpoints.keys() == {"/srv"}
+    assert mountpoints["/srv"]["size_bytes"] > 0, "its size is asked for where the container sees it"
+    partitions: Any = collectors["partitions"].collect().structured["partitions"]
+    assert partitions["/dev/vda1"]["mount"] == "/srv"
