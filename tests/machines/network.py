@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, Optional, TypeVar
@@ -32,10 +33,11 @@ class Lab:
 
     address = "192.168.88.1"
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, options: Sequence[str] = ()) -> None:
         """Prepare the namespace ``name`` plus this process's id, so that two runs on one machine leave each other
-        alone; what processes left that have ended is removed.
+        alone; what processes left that have ended is removed. ``options`` are further ones of dnsmasq.
         """
+        self._options = options
         self._family, self.name, self.folder = name, f"{name}-{os.getpid()}", folder
         self.prefix = ("ip", "netns", "exec", self.name)
         self._taps = 0
@@ -78,6 +80,7 @@ class Lab:
             f"--dhcp-leasefile={self.folder / 'leases'}",
             "--log-facility=-",
             f"--pid-file={self.folder / 'pid'}",
+            *self._options,
         ]
         with (self.folder / "dnsmasq.log").open("wb") as log:
             self._dnsmasq = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

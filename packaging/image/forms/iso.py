@@ -41,6 +41,9 @@ SHIM = BOOT_TOOLS / "usr/lib/shim/shimx64.efi.signed"
 GRUB = BOOT_TOOLS / "usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed"
 """The build of GRUB that looks for its files on a CD."""
 PREPARER = "mksuite: discovers bare-metal machines"
+APPLICATION = "Razor Microkernel"
+PVD = 16 * 2048
+"""Where the volume is described: its sector 16 (ECMA-119, 8.4)."""
 PLACE_BYTES = 512
 """Of a site's words in each loader's file, blank and line end around them included."""
 EMPTY_PLACE = b"\n" + b"#" * (PLACE_BYTES - 1)
@@ -105,11 +108,30 @@ def _set_times(tree: Path, epoch: int) -> None:
 
 def build_argv(tree: Path, target: Path, version: str) -> list[str]:
     """Build the command of xorriso: what is said of the volume is protocol 8.5, how it boots is El Torito."""
-    argv = ["xorriso", "-as", "mkisofs", "-quiet", "-l", "-J", "-R", "-o", str(target), "-V", f"Razor MK {version[:22]}"]
-    argv += ["-A", "Razor Microkernel", "-sysid", "LINUX", "-p", PREPARER[:128], "-copyright", "LICENSE"]
+    argv = ["xorriso", "-as", "mkisofs", "-quiet", "-l", "-J", "-R", "-o", str(target)]
+    argv += [
+        "-V",
+        f"Razor MK {version[:22]}",
+        "-A",
+        APPLICATION,
+        "-sysid",
+        "LINUX",
+        "-p",
+        PREPARER[:128],
+        "-copyright",
+        "LICENSE",
+    ]
     argv += ["-isohybrid-mbr", str(HYBRID), "-c", "boot/isolinux/boot.cat", "-b", "boot/isolinux/isolinux.bin"]
     argv += ["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]
     return [*argv, "-eltorito-alt-boot", "-e", EFI, "-no-emul-boot", "-isohybrid-gpt-basdat", str(tree)]
+
+
+def spell(iso: Path) -> None:
+    """Write what is said of the volume as it was given: xorriso makes capitals of it."""
+    with iso.open("r+b") as file:
+        for offset, text in ((PVD + 446, PREPARER[:128]), (PVD + 574, APPLICATION)):
+            file.seek(offset)
+            file.write(text.encode("ascii").ljust(128))
 
 
 def find_places(iso: Path) -> list[dict[str, int]]:
@@ -147,7 +169,7 @@ def address(image: Path, words: str, target: Path) -> str:
             for place in manifest.read(image)["files"][NAME]["places"]:
                 file.seek(place["offset"])
                 file.write(filled)
-        os.replace(folder / "iso", target)
+        (folder / "iso").replace(target)
     return f"{target}, with '{words}' on its kernel line"
 
 
@@ -167,9 +189,10 @@ def make(image: Path, line: str) -> str:
         make_efi(tree / EFI, epoch)
         _set_times(tree, epoch)
         common.run_tool(build_argv(tree, folder / NAME, version), epoch, folder)
+        spell(folder / NAME)
         places = find_places(folder / NAME)
         (folder / NAME).chmod(0o644)
-        os.replace(folder / NAME, image / NAME)
+        (folder / NAME).replace(image / NAME)
     entry = manifest.record(image, NAME, inputs, places=places, kernel_line=line)
     return f"{NAME}, {entry['size_bytes'] / 1e6:.1f} MB"
 

@@ -11,7 +11,6 @@ Source: ukify(1), systemd-stub(7), the UAPI group's specification of unified ker
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from pathlib import Path
 from typing import Optional
@@ -71,7 +70,7 @@ def make(image: Path, line: str, key: Optional[Path], arch: str) -> str:
             argv += ["--signtool=sbsign"]
         common.run_tool(argv, known["source_date_epoch"], folder)
         (folder / NAME).chmod(0o644)
-        os.replace(folder / NAME, image / NAME)
+        (folder / NAME).replace(image / NAME)
     entry = manifest.record(image, NAME, inputs, signed=bool(signer), kernel_line=line)
     return f"{NAME}, {entry['size_bytes'] / 1e6:.1f} MB{', signed' if signer else ''}"
 
