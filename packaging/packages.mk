@@ -58,7 +58,7 @@ build-apk:
 	@mkdir -p build/apk/tree
 	@umask 022 && $(MAKE) --silent -f packaging/install.mk install PRIVATE=1 DESTDIR='$(CURDIR)/build/apk/tree'
 	@gzip -9nr build/apk/tree/usr/share/man
-	@packaging/apk/build build/apk/tree build/apk --version $(MK_VERSION) --release $(or $(APK_RELEASE),0) \
+	@/usr/bin/python3 packaging/apk/build build/apk/tree build/apk --version $(MK_VERSION) --release $(or $(APK_RELEASE),0) \
 		--time "$$(date -u +%Y-%m-%dT%H:%M:%SZ -d @$(MK_EPOCH))" --nfpm $(MK_NFPM)
 	@rm -rf build/apk/tree build/apk/work
 	@touch build/apk/.stamp
