@@ -28,6 +28,7 @@ FETCH_TIMEOUT_S = 3600.0
 UNMERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 """Folders that have lain in /usr for long; packages may still name them at the top."""
 FACTORY = "usr/share/factory"
+PACKAGES = "usr/lib/mk/extensions/{name}/Packages"
 COPYRIGHT_LIMIT_BYTES = 16 << 20
 LEFT_OUT = ("doc", "doc-base", "man", "info", "menu", "lintian", "bug")
 
@@ -88,10 +89,15 @@ def parse_postinst(text: str) -> Effects:
     return Effects(tuple(dict.fromkeys(units)), rest if own else "")
 
 
+def read_control(deb: Path) -> str:
+    """Return the control file of the package file `deb`; raise ToolFailed."""
+    out = proc.require(proc.run(["dpkg-deb", "--field", str(deb)], timeout_s=TOOL_TIMEOUT_S))
+    return out.decode("utf-8", "replace").rstrip("\n") + "\n"
+
+
 def read_package(deb: Path) -> Package:
     """Return what the package file `deb` says of itself; raise ToolFailed or BadInput."""
-    out = proc.require(proc.run(["dpkg-deb", "--field", str(deb)], timeout_s=TOOL_TIMEOUT_S))
-    return parse_control(out.decode("utf-8", "replace"), str(deb))
+    return parse_control(read_control(deb), str(deb))
 
 
 def fetch(wanted: Sequence[str], base: Path, apt_config: str, work: Path, progress: Progress) -> list[Path]:
@@ -169,6 +175,8 @@ def unpack(
         units += effects.units
         left += [package.name] if effects.script else []
     if merged:
+        # what is in it, in the form of an archive's index; no package's script can have that name
+        _write(stage / PACKAGES.format(name=name), "\n".join(read_control(deb) for _, deb in found))
         _write_setup(stage, name, units, left)
     elif left:
         lines = [f"/usr/local/postinst/{script} configure" for script in left]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -216,7 +217,9 @@ def test_packages_content_alone(tmp_path: Path) -> None:
     run_mkmirror(*command, "--no-scripts", "--without", "library")
     found = unsquash(tmp_path / "out/tool.raw", tmp_path / "unpacked")
     assert (found / "usr/lib/systemd/system/tool.service").is_file()
-    assert not (found / "usr/lib/mk").exists()
+    assert [path.name for path in (found / "usr/lib/mk/extensions/tool").iterdir()] == ["Packages"], "no script"
+    listed = (found / "usr/lib/mk/extensions/tool/Packages").read_text()
+    assert re.findall(r"^(?:Package|Version): (.*)$", listed, re.MULTILINE) == ["tool", "1.0"]
     assert not list(found.rglob("libtool.so.1"))
     wants = (found / "usr/lib/systemd/system/multi-user.target.d/10-tool.conf").read_text()
     assert wants == "[Unit]\nWants=tool-setup.service\n"
