@@ -56,10 +56,14 @@ child.communicate()
 
 
 def size(root: Path) -> list[Row]:
-    """Kernel and initrd together."""
+    """Kernel and initrd together, and the ISO."""
     folder = root / "build/image"
     total = sum((folder / name).stat().st_size for name in ("vmlinuz", "initrd"))
-    return [Row("image.kernel_plus_initrd_mb", round(total / 1e6, 2), "MB")]
+    iso = (folder / "mk.iso").stat().st_size
+    return [
+        Row("image.kernel_plus_initrd_mb", round(total / 1e6, 2), "MB"),
+        Row("image.iso_mb", round(iso / 1e6, 2), "MB"),
+    ]
 
 
 def cli(root: Path) -> list[Row]:

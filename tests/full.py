@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fuzz.parsers import PARSERS
-from tests.machines import matrix
+from tests.machines import forms, matrix
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "build/full.json"
@@ -50,6 +50,10 @@ def _machine(name: str) -> Cell:
     return Cell(f"machine-{name}", (*PYTEST, "tests/image/test_hardware.py"), {"MK_MACHINE": name})
 
 
+def _form(name: str) -> Cell:
+    return Cell(f"form-{name}", (*PYTEST, "tests/image/test_forms.py"), {"MK_FORM": name})
+
+
 CELLS = (
     Cell("check", (*PYTEST, "-n", "2", "tests/unit", "tests/fuzz", "tests/bus", "tests/units", "tests/coverage")),
     _python("3.9"),
@@ -59,6 +63,7 @@ CELLS = (
     Cell("system-bookworm", (*PYTEST, "tests/system"), {"MK_SYSTEM_RELEASE": "bookworm"}),
     Cell("image", (*PYTEST, "tests/image")),
     Cell("quiet-half-hour", (*PYTEST, "tests/image/test_hardware.py", "-k", "well or again"), {"MK_QUIET_S": "1800"}),
+    *(_form(name) for name in forms.WAYS if name != forms.IN_MAKE_TEST),
     *(_machine(name) for name in matrix.MACHINES if name != matrix.IN_MAKE_TEST),
     *(_fuzz(parser.name) for parser in PARSERS),
 )

@@ -105,9 +105,20 @@ def test_it_registers(site: Site) -> None:
             site.type(vm)
         vm.wait_until(site.registered, f"registered by {site.way.how}", BOOT_S)
         took_s = time.monotonic() - vm.began
-        check_lockdown(Channel(vm), bool(site.way.keys))
+        channel = Channel(vm)
+        check_lockdown(channel, bool(site.way.keys))
+        check_memory(channel, vm)
     record_booted(site.way.how, *site.way.files)
     print(f"{site.way.how}: registered after {took_s:.0f} s with {site.way.memory_mib} MB")
+
+
+def check_memory(channel: Channel, vm: VirtualMachine) -> None:
+    """Row 1: the system is in memory alone, whatever it was booted from; no processor is hidden from it (B02)."""
+    mounted = [line.split()[:2] for line in channel.run("cat", "/proc/mounts").stdout.splitlines()]
+    devices = {source for source, _ in mounted if source.startswith("/dev/") and not source.startswith("/dev/loop")}
+    assert devices == set(), mounted
+    assert channel.run("cat", "/proc/swaps").stdout.count("\n") == 1
+    assert channel.run("nproc").stdout.strip() == str(vm.machine.cpus)
 
 
 def check_lockdown(channel: Channel, secure: bool) -> None:
