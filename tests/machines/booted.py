@@ -18,16 +18,12 @@ NAME = "booted.json"
 
 
 def read_booted(folder: Path = IMAGE) -> dict[str, list[str]]:
-    """Return what was booted, by digest; nothing where no test has written it, or somebody broke it."""
+    """Return what was booted, by digest; nothing where no test has written it."""
     try:
-        return {str(key): [str(how) for how in value] for key, value in _load(folder / NAME).items()}
+        loaded = json.loads((folder / NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-
-
-def _load(path: Path) -> dict[str, list[str]]:
-    loaded = json.loads(path.read_text(encoding="utf-8"))
-    return dict(loaded)
+    return {str(digest): [str(how) for how in ways] for digest, ways in loaded.items()}
 
 
 def record_booted(how: str, *names: str, folder: Path = IMAGE) -> None:
@@ -36,7 +32,7 @@ def record_booted(how: str, *names: str, folder: Path = IMAGE) -> None:
     Several tests may do so at the same time. AssertionError for a file that is not what the manifest says: what was
     booted has to be what is shipped.
     """
-    files = read_manifest()["files"] if folder == IMAGE else json.loads((folder / "manifest.json").read_text())["files"]
+    files = read_manifest(folder)["files"]
     for name in names:
         digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         assert digest == files[name]["sha256"], f"{folder / name} is not what its manifest says: run make image"

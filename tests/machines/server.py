@@ -49,11 +49,11 @@ def find_python() -> str:
     raise ServerError(f"none of {', '.join(tried)} has the embedded server's libraries: run packaging/setup run")
 
 
-def read_manifest() -> dict[str, Any]:
+def read_manifest(folder: Path = IMAGE) -> dict[str, Any]:
     """Return the built image's manifest. Raises ServerError when there is none."""
-    path = IMAGE / "manifest.json"
+    path = folder / "manifest.json"
     if not path.exists():
-        raise ServerError(f"there is no image in {IMAGE}: run make image")
+        raise ServerError(f"there is no image in {folder}: run make image")
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
