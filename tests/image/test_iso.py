@@ -158,10 +158,14 @@ def test_a_second_one_is_the_same(other: Path, name: str) -> None:
 
 
 def test_a_signed_one_is_signed(other: Path, tmp_path: Path) -> None:
-    """The operator's certificate verifies it, and none does verify the unsigned one."""
+    """The operator's certificate verifies it, signed again it is the same; nothing verifies the unsigned one."""
     key = firmware.write_test_key(tmp_path / "keys")
     done = run_form("uki.py", other, "--sign", str(key))
     assert done.returncode == 0 and "signed" in done.stdout, done.stderr
+    first = (other / "mk.efi").read_bytes()
+    (other / "mk.efi").unlink()
+    assert run_form("uki.py", other, "--sign", str(key)).returncode == 0
+    assert (other / "mk.efi").read_bytes() == first
     verify = ["sbverify", "--cert", str(key.with_suffix(".crt"))]
     assert subprocess.run([*verify, str(other / "mk.efi")], check=False, capture_output=True).returncode == 0
     assert subprocess.run([*verify, str(IMAGE / "mk.efi")], check=False, capture_output=True).returncode == 1

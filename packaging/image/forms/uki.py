@@ -5,7 +5,7 @@ With a key of the operator it is signed for Secure Boot: the firmware then verif
 well, which no other form of the image has. Without Secure Boot the words that a firmware or boot loader gives it
 replace its kernel line; with it they are ignored, and a site's own words are built in (``--cmdline``).
 
-Source: ukify(1), systemd-stub(7), the UAPI group's specification of unified kernel images.
+Source: ukify(1), osslsigncode(1), systemd-stub(7), the UAPI group's specification of unified kernel images.
 """
 
 from __future__ import annotations
@@ -51,6 +51,14 @@ def read_inputs(image: Path, stub: Path, line: str, signer: list[Path]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def sign(program: Path, key: Path, certificate: Path, epoch: int) -> None:
+    """Sign in place, at the image's own time: two builds with one key are alike, which sbsign's are not."""
+    signed = program.with_suffix(".signed")
+    argv = ["osslsigncode", "sign", "-certs", str(certificate), "-key", str(key), "-h", "sha256", "-st", str(epoch)]
+    common.run_tool([*argv, "-in", str(program), "-out", str(signed)], epoch, program.parent)
+    signed.replace(program)
+
+
 def make(image: Path, line: str, key: Optional[Path], arch: str) -> str:
     """Make the form when it is not there yet; return what to tell, "" when nothing was to be done."""
     stub = BOOT_TOOLS / "usr/lib/systemd/boot/efi" / STUBS[arch]
@@ -65,10 +73,9 @@ def make(image: Path, line: str, key: Optional[Path], arch: str) -> str:
         argv = ["/usr/bin/python3", str(ukify), "build", f"--stub={stub}", f"--linux={image / 'vmlinuz'}"]
         argv += [f"--initrd={image / 'initrd'}", f"--cmdline={line}", f"--os-release={build_os_release(known)}"]
         argv += [f"--uname={known['kernel']}", f"--output={folder / NAME}", f"--efi-arch={stub.name[5:-9]}"]
-        if signer:
-            argv += [f"--secureboot-private-key={signer[0]}", f"--secureboot-certificate={signer[1]}"]
-            argv += ["--signtool=sbsign"]
         common.run_tool(argv, known["source_date_epoch"], folder)
+        if signer:
+            sign(folder / NAME, signer[0], signer[1], known["source_date_epoch"])
         (folder / NAME).chmod(0o644)
         (folder / NAME).replace(image / NAME)
     entry = manifest.record(image, NAME, inputs, signed=bool(signer), kernel_line=line)
