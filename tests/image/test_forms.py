@@ -42,8 +42,13 @@ class Site:
     server: Server
     folder: Path
 
-    def boot(self, iso: Path = IMAGE / "mk.iso") -> VirtualMachine:
+    def boot(self) -> VirtualMachine:
         """Switch a machine on."""
+        iso = IMAGE / "mk.iso"
+        if self.way.addressed:
+            iso = self.folder / "site.iso"
+            words = ["--site", f"mk.ip={self.lab.address}", "--out", str(iso)]
+            subprocess.run(["/usr/bin/python3", str(ROOT / "packaging/image/forms/iso.py"), *words], check=True)
         address = f"http://{self.lab.address}:{PORT}"
         machine = forms.build_machine(self.way, self.folder, self.lab.add_tap(), address, iso)
         return VirtualMachine(machine, self.folder / "machine", prefix=self.lab.prefix)
@@ -109,7 +114,7 @@ def test_it_registers(site: Site) -> None:
         check_lockdown(channel, bool(site.way.keys))
         check_memory(channel, vm)
     record_booted(site.way.how, *site.way.files)
-    print(f"{site.way.how}: registered after {took_s:.0f} s with {site.way.memory_mib} MB")
+    print(f"{CHOSEN}: registered after {took_s:.0f} s with {site.way.memory_mib} MB")
 
 
 def check_memory(channel: Channel, vm: VirtualMachine) -> None:

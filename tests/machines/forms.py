@@ -28,7 +28,9 @@ NETWORK_CARD = "virtio-net-pci"
 
 @dataclass(frozen=True)
 class Way:
-    """One way to boot: ``how`` is its name in build/image/booted.json, ``files`` what of the image it is shown for."""
+    """One way to boot: ``how`` is its name in build/image/booted.json, ``files`` what of the image it is shown for: shipped
+    bytes, and nothing where a site changed them.
+    """
 
     how: str
     files: tuple[str, ...]
@@ -41,6 +43,8 @@ class Way:
     """The program that UEFI HTTP boot is offered."""
     typed: bool = False
     """The server's address is typed at the medium's prompt."""
+    addressed: bool = False
+    """The server's address is written into a copy of the ISO, as a site does it."""
     refused: bool = False
     """The firmware must not start it."""
     memory_mib: int = 1024
@@ -54,6 +58,7 @@ WAYS = {
     "iso-secure": Way("ISO/Secure Boot", ("mk.iso",), "cd", keys="microsoft"),
     "usb-bios": Way("USB/BIOS", ("mk.iso",), "usb", uefi=False),
     "usb-uefi": Way("USB/UEFI", ("mk.iso",), "usb"),
+    "usb-addressed": Way("", (), "usb", addressed=True),
     "uki-http": Way("HTTP/UEFI", ("mk.efi",), http="mk.efi"),
     "uki-secure": Way("Secure Boot", ("mk.efi",), http="signed/mk.efi", keys="test"),
     "uki-refused": Way("", (), http="mk.efi", keys="test", refused=True),
@@ -87,7 +92,8 @@ def build_machine(way: Way, folder: Path, netdev: str, server: str, iso: Path = 
     """
     words = firmware.build_uefi(folder, way.keys) if way.uefi else []
     words += {"cd": firmware.build_cd, "usb": firmware.build_usb}[way.medium](iso) if way.medium else []
-    told: dict[str, bytes] = {} if way.typed or not (way.medium or way.http) else {"mk.server": server.encode()}
+    has_line = way.typed or way.addressed or not (way.medium or way.http)
+    told: dict[str, bytes] = {} if has_line else {"mk.server": server.encode()}
     return Machine(
         uuid=UUID,
         # UEFI firmware has a driver for the card, and needs none from its ROM
