@@ -88,12 +88,13 @@ def parse_info(package: bytes) -> dict[str, list[str]]:
     """Return the lines of a package's .PKGINFO by their names. Raises ValueError for what is no package."""
     control = split_streams(package)[-2]
     # A control stream need not have tar's end mark.
-    archive = tarfile.open(fileobj=io.BytesIO(gzip.decompress(control) + bytes(2 * tarfile.BLOCKSIZE)))
-    member = archive.extractfile(".PKGINFO")
-    if member is None:
-        raise ValueError("no .PKGINFO")
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(control) + bytes(2 * tarfile.BLOCKSIZE))) as archive:
+        member = archive.extractfile(".PKGINFO")
+        if member is None:
+            raise ValueError("no .PKGINFO")
+        text = member.read().decode()
     found: dict[str, list[str]] = {}
-    for line in member.read().decode().splitlines():
+    for line in text.splitlines():
         name, equals, value = line.partition(" = ")
         if equals and not line.startswith("#"):
             found.setdefault(name, []).append(value)

@@ -68,15 +68,20 @@ def locked(name: str) -> Iterator[None]:
 
 def make_base() -> Path:
     """Return the tree with the dependencies alone; a minute when it has to be made, else no time."""
-    packages = sorted({*read_depends(read_debs()), *NEEDED_TO_BOOT})
+    return make_tree("base")
+
+
+def make_tree(name: str, more: tuple[str, ...] = ()) -> Path:
+    """Return a tree with the dependencies and ``more`` packages of Debian, kept under a name of its own."""
+    packages = sorted({*read_depends(read_debs()), *NEEDED_TO_BOOT, *more})
     key = hashlib.sha256("\n".join([RELEASE, *packages]).encode()).hexdigest()[:12]
-    tree = BUILD / "tree" / f"base-{RELEASE}-{key}"
-    with locked("base"):
+    tree = BUILD / "tree" / f"{name}-{RELEASE}-{key}"
+    with locked(name):
         if tree.is_dir():
             return tree
         fresh = tree.with_suffix(".new")
         bootstrap(fresh, RELEASE, packages)
-        for old in (BUILD / "tree").glob(f"base-{RELEASE}-*"):
+        for old in (BUILD / "tree").glob(f"{name}-{RELEASE}-*"):
             if old.is_dir() and old != fresh:
                 shutil.rmtree(old)
         fresh.rename(tree)

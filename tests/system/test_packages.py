@@ -12,20 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.machines import nspawn, tree
+from tests.system.leftovers import directory_entries, files, running
 
 UNITS = [path.name for path in sorted((tree.ROOT / "units/systemd").iterdir())]
 PACKAGES = ["mk-core", "mkctl", "mkweb", "mkmirror", "mkserver", "mk-suite"]
-LEFT_TO_OTHERS = (
-    "/var/log/",
-    "/var/cache/",
-    "/var/lib/dpkg/",
-    "/var/lib/systemd/catalog/",
-    "/var/lib/apt/",
-    "/var/tmp/",
-    "/run/",
-    "/tmp/",
-)
-"""Logs and databases of other packages that name ours: the package manager's, the journal's, the catalog's."""
 
 
 @pytest.fixture(scope="module")
@@ -38,33 +28,6 @@ def bare(base: list[Path]) -> Iterator[nspawn.Machine]:
 def install(machine: nspawn.Machine) -> None:
     """Install all packages, or install them again, which to dpkg is an upgrade."""
     machine.run("sh", "-c", "dpkg --install /debs/*.deb")
-
-
-def files(machine: nspawn.Machine) -> set[str]:
-    """Return every path of the machine's own file system with its owner, less what other packages keep about ours."""
-    listed = machine.output("find", "/", "-xdev", "-printf", "%p\t%u:%g\n").splitlines()
-    return {
-        line
-        for line in listed
-        if not line.startswith(LEFT_TO_OTHERS) and ("/__pycache__" not in line or "-packages/mk" in line)
-    }
-
-
-def directory_entries(machine: nspawn.Machine) -> set[str]:
-    """Return the users and groups."""
-    return set(machine.output("sh", "-c", "getent passwd; getent group; ls /run").splitlines())
-
-
-def running(machine: nspawn.Machine) -> set[str]:
-    """Return the active units but for those that come and go by themselves."""
-    lines = machine.output(
-        "systemctl", "list-units", "--state=active,activating", "--plain", "--no-legend"
-    ).splitlines()
-    return {
-        line.split()[0]
-        for line in lines
-        if not line.split()[0].startswith(("run-", "session-", "systemd-tmpfiles-clean"))
-    }
 
 
 def test_install_starts_nothing_and_purge_leaves_nothing(bare: nspawn.Machine) -> None:
