@@ -28,7 +28,7 @@ NETWORK_CARD = "virtio-net-pci"
 
 @dataclass(frozen=True)
 class Way:
-    """One way to boot: ``how`` is its name in build/image/booted.json, ``files`` the shipped ones that it is shown for."""
+    """One way to boot: ``how`` is its name in build/image/booted.json, ``files`` the shipped ones it is shown for."""
 
     how: str
     files: tuple[str, ...]
