@@ -21,6 +21,7 @@ from typing import NamedTuple, Optional
 from .places import BUILD, BuildError
 
 PROFILES = ("production", "development", "debug")
+ARCHITECTURES = ("amd64", "arm64")
 _PROFILES_OF_OLD = {"prod": "production", "dev": "development", "debug": "debug"}
 OWN_PREFIXES = ("MK_IMAGE_", "MK_BUNDLE_")
 
@@ -37,6 +38,8 @@ class Setting(NamedTuple):
 
 SETTINGS = (
     Setting("MK_IMAGE_PROFILE", "--profile", "NAME", " or ".join(PROFILES), "MK_BUNDLE_TYPE"),
+    Setting("MK_IMAGE_ARCH", "--arch", "NAME", " or ".join(ARCHITECTURES)),
+    Setting("MK_IMAGE_LOCK", "--lock", "FILE", "packages.lock of an image, to make the same one of the same packages"),
     Setting("MK_IMAGE_EXTENSIONS", "--extensions", "DIR", "a mirror to have in the image beside its own"),
     Setting(
         "MK_IMAGE_BUILTIN_LIST",
@@ -88,6 +91,8 @@ class Settings:
     mirror_list: Optional[Path] = None
     local_extensions: Optional[Path] = None
     drivers: Optional[Path] = None
+    architecture: str = ARCHITECTURES[0]
+    lock: Optional[Path] = None
 
     @property
     def lists(self) -> tuple[Path, ...]:
@@ -102,8 +107,9 @@ class Settings:
 
     @property
     def folder(self) -> Path:
-        """Where the image goes: the production image is the one that is meant by default."""
-        return BUILD / ("image" if self.profile == PROFILES[0] else f"image-{self.profile}")
+        """Where the image goes: the production image of amd64 is the one that is meant by default."""
+        words = [word for word in (self.profile, self.architecture) if word not in (PROFILES[0], ARCHITECTURES[0])]
+        return BUILD / "-".join(["image", *words])
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -157,9 +163,12 @@ def build_settings(chosen: Mapping[str, str]) -> Settings:
     profile = _PROFILES_OF_OLD.get(profile, profile)
     if profile not in PROFILES:
         raise BuildError(f"MK_IMAGE_PROFILE: {profile} is none of {', '.join(PROFILES)}")
+    architecture = chosen["MK_IMAGE_ARCH"] or ARCHITECTURES[0]
+    if architecture not in ARCHITECTURES:
+        raise BuildError(f"MK_IMAGE_ARCH: {architecture} is none of {', '.join(ARCHITECTURES)}")
     paths: dict[str, Optional[Path]] = {}
     for key, value in chosen.items():
-        if key == "MK_IMAGE_PROFILE":
+        if key in ("MK_IMAGE_PROFILE", "MK_IMAGE_ARCH"):
             continue
         paths[key] = Path(value).resolve() if value else None
         if value and not (Path(value).is_dir() if key == "MK_IMAGE_EXTENSIONS" else Path(value).is_file()):
@@ -171,6 +180,8 @@ def build_settings(chosen: Mapping[str, str]) -> Settings:
         paths["MK_IMAGE_MIRROR_LIST"],
         paths["MK_IMAGE_LOCAL_EXTENSIONS"],
         paths["MK_IMAGE_DRIVERS"],
+        architecture,
+        paths["MK_IMAGE_LOCK"],
     )
 
 
