@@ -22,6 +22,7 @@ from mkmirror.bringing import Bringer, Teller
 from mkmirror.formats import kmod
 from mkmirror.gather import Gathering, Wishes, is_temporary
 from mkmirror.installed import Installed
+from mkmirror.needed import require_not_removed
 from mkmirror.offers import Folder, Layout, Mirror, Trusting
 from mkmirror.package_plan import PackagePlanner, Provided
 from mkmirror.planning import Planner, beside
@@ -146,6 +147,7 @@ class Run:
             mirrors = self._where(self._sources.extensions, self._own.extensions, want.by)
             request = planner.plan(want, mirrors)
             if request is not None:
+                self._require_wanted(request)
                 self._requests.setdefault(request.name, request)
         except MkError as error:
             self._fail(want, error, self._sources.extensions)
@@ -157,10 +159,16 @@ class Run:
             planned = packages.plan(want.wanted, want.by, mirrors)
             if planned is not None:
                 request = planner.judge(planned.request, planned.mirror)
+                self._require_wanted(request)
                 self._requests[request.name] = request
                 self._bringer.uris.update(planned.uris)
         except MkError as error:
             self._fail(want, error, self._sources.packages)
+
+    def _require_wanted(self, request: Request) -> None:
+        """Raise BadInput when somebody else than the administrator wants what needs something that he removed."""
+        if request.by is not By.ADMIN:
+            require_not_removed(request, self._said.requests)
 
     def _pushed(self) -> tuple[str, ...]:
         """Return the mirrors that a push chose."""

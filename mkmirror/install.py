@@ -23,7 +23,7 @@ from mkcore.journal import log_event
 from mkcore.lifecycle import Notifier
 from mkcore.paths import Paths, paths_under
 from mkcore.site import read_site
-from mkmirror import host, modules, tce_install, trust
+from mkmirror import host, modules, needed, tce_install, trust
 from mkmirror.claims import Claims, What, read_claims
 from mkmirror.discarding import discard, forget
 from mkmirror.installed import Extension, Installed, Package, Refusal, read_installed, room_bytes, write_installed
@@ -155,7 +155,13 @@ def _verify(run: Run, verifier: Verifier, request: Request, staged: Staged) -> C
     folders = (staged.folders[item.folder] for item in request.items)
     by = run.claims.require(request.by, request.name, _what(request), folders)
     there = {*run.installed.extensions, *(each.file for each in run.installed.packages.values())}
-    return Candidate(request.name, by, tuple(verifier.check(item) for item in request.items if item.name not in there))
+    if by is not By.ADMIN:
+        needed.require_not_removed(request, run.requests, there)
+    checked = tuple(verifier.check(item) for item in request.items if item.name not in there)
+    copies = {each.item.name: (each.item, each.path) for each in checked}
+    needs = {name: each.needs for name, each in run.installed.extensions.items()}
+    needed.require_needed(request, needed.read_files(request, copies, run.paths.run_extensions, needs), needs)
+    return Candidate(request.name, by, checked)
 
 
 def install(run: Run, candidates: Sequence[Candidate]) -> None:

@@ -16,6 +16,7 @@ from typing import Optional
 from urllib.parse import urljoin
 
 from packaging.markers import default_environment
+from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, sys_tags
 from packaging.version import InvalidVersion, Version
 
@@ -57,7 +58,7 @@ class Planned:
 class _Chosen:
     offered: Offered
     folder: Folder
-    needs: tuple[wheel.Wanted, ...]
+    metadata: wheel.Metadata
 
 
 class PackagePlanner:
@@ -88,10 +89,13 @@ class PackagePlanner:
             if problems:
                 raise problems[0]
             raise Missing(f"{wanted} is not in {' or '.join(each.base for each in places) or 'any mirror'}")
-        if self._installed.get(wanted.name) == str(first.wheel.version):
+        there = self._installed.get(wanted.name) == str(first.wheel.version)
+        if there and not wanted.extras:
             return None
         chosen = self._walk(mirror, wanted, first)
-        items = tuple(_item(each, chosen) for each in reversed(list(chosen.values())))
+        if there and len(chosen) == 1:
+            return None
+        items = tuple(self._item(each, chosen) for each in reversed(list(chosen.values())))
         uris = {(each.folder.id, each.offered.wheel.file): each.offered.uri for each in chosen.values()}
         return Planned(Request(wanted.name, by, items), mirror, uris)
 
@@ -99,24 +103,51 @@ class PackagePlanner:
         """Choose all that is needed, the wanted one first."""
         folder = mirror.folder(wheel.FOLDER)
         chosen = {wanted.name: self._choose(folder, first)}
-        pending = [(need, first.wheel.file) for need in chosen[wanted.name].needs]
+        pending = [(need, first.wheel.file) for need in self._needs(chosen[wanted.name], wanted.extras)]
+        seen: set[str] = set()
         while pending:
             need, by = pending.pop(0)
-            before = chosen.get(need.name)
-            if before is not None:
-                if not need.versions.contains(before.offered.wheel.version, prereleases=True):
-                    raise BadInput(f"{need} is wanted by {by}, but {before.offered.wheel.file} was chosen before")
+            if str(need) in seen:
                 continue
-            if self._has(need):
-                continue
-            found = self._newest(folder, need)
-            if found is None:
-                raise Missing(f"{need} is not in {mirror.base}; {by} needs it")
-            chosen[need.name] = self._choose(folder, found)
-            pending += [(each, found.wheel.file) for each in chosen[need.name].needs]
+            seen.add(str(need))
+            if need.name in chosen:
+                found = chosen[need.name]
+                if not need.versions.contains(found.offered.wheel.version, prereleases=True):
+                    raise BadInput(f"{need} is wanted by {by}, but {found.offered.wheel.file} was chosen before")
+                known = not need.extras
+            elif self._has(need):
+                if not need.extras:
+                    continue
+                found, known = self._there(folder, need, by), False
+            else:
+                found, known = self._require(folder, need, by), False
+                chosen[need.name] = found
+            if not known:
+                pending += [(each, found.offered.wheel.file) for each in self._needs(found, need.extras)]
             if len(chosen) > MAX_EXTENSIONS:
                 raise BadInput(f"{wanted} needs more than {MAX_EXTENSIONS} packages")
         return chosen
+
+    def _needs(self, chosen: _Chosen, extras: Iterable[str]) -> tuple[wheel.Wanted, ...]:
+        return wheel.needs(chosen.metadata, self._environment, extras)
+
+    def _require(self, folder: Folder, need: wheel.Wanted, by: str) -> _Chosen:
+        found = self._newest(folder, need)
+        if found is None:
+            raise Missing(f"{need} is not in {folder.mirror.base}; {by} needs it")
+        return self._choose(folder, found)
+
+    def _there(self, folder: Folder, need: wheel.Wanted, by: str) -> _Chosen:
+        """Return what the mirror says of a package that is there already: what its extras need is known from nowhere
+        else.
+        """
+        versions = (self._installed.get(need.name, ""), self._provided(need.name))
+        have = next(text for text in versions if _suits(need, text))
+        found = self._newest(folder, wheel.Wanted(need.name, SpecifierSet(f"=={have}")))
+        if found is None:
+            what = f"{need.name} {have} is here, and {folder.mirror.base} does not have that version"
+            raise Missing(f"what {need} needs is not known: {what}; {by} needs it")
+        return self._choose(folder, found)
 
     def _has(self, need: wheel.Wanted) -> bool:
         """Whether a package that another one needs is there in a version that will do."""
@@ -151,7 +182,12 @@ class PackagePlanner:
         python = self._environment["python_full_version"]
         if not metadata.python.contains(python, prereleases=True):
             raise BadInput(f"is for Python {metadata.python}, not {python}", file)
-        return _Chosen(offered, folder, wheel.needs(metadata, self._environment))
+        return _Chosen(offered, folder, metadata)
+
+    def _item(self, each: _Chosen, chosen: Mapping[str, _Chosen]) -> Item:
+        names = dict.fromkeys(need.name for need in self._needs(each, each.metadata.extras))
+        needs = tuple(chosen[name].offered.wheel.file for name in names if name in chosen and chosen[name] is not each)
+        return Item(Kind.WHEEL, each.offered.wheel.file, each.folder.id, each.offered.sha256, needs=needs)
 
 
 def _suits(need: wheel.Wanted, version: str) -> bool:
@@ -160,11 +196,6 @@ def _suits(need: wheel.Wanted, version: str) -> bool:
         return bool(version) and need.versions.contains(Version(version), prereleases=True)
     except InvalidVersion:
         return False
-
-
-def _item(each: _Chosen, chosen: Mapping[str, _Chosen]) -> Item:
-    needs = tuple(chosen[need.name].offered.wheel.file for need in each.needs if need.name in chosen)
-    return Item(Kind.WHEEL, each.offered.wheel.file, each.folder.id, each.offered.sha256, needs=needs)
 
 
 def _by_name(offers: Iterable[Offered]) -> dict[str, list[Offered]]:

@@ -34,11 +34,11 @@ _UNPACKED = "packages"
 
 
 class Unpacked(NamedTuple):
-    """An unpacked wheel: canonical name and version of its package, and what that needs here."""
+    """An unpacked wheel: canonical name and version of its package, and what it says of itself."""
 
     name: str
     version: str
-    needs: tuple[wheel.Wanted, ...]
+    metadata: wheel.Metadata
 
 
 def library_of(run: Path) -> Path:
@@ -101,13 +101,28 @@ def problem(run: Path, packages: Mapping[str, Unpacked], own: Callable[[str], st
         if versions.setdefault(each.name, each.version) != each.version:
             return f"{file}: {each.name} {versions[each.name]} is installed"
     for file, each in packages.items():
-        for need in each.needs:
+        for need in _needs_of(each, packages.values()):
             have = versions.get(need.name) or own(need.name)
             if not have:
                 return f"{file} needs {need}, which is missing"
             if not need.versions.contains(have, prereleases=True):
                 return f"{file} needs {need}, there is {have}"
     return _overlap(run, packages)
+
+
+def _needs_of(first: Unpacked, packages: Iterable[Unpacked]) -> list[wheel.Wanted]:
+    """Return what a package needs, with what the extras need that it wants of the others."""
+    environment = _environment()
+    by_name = {each.name: each for each in packages}
+    found: dict[str, wheel.Wanted] = {}
+    pending = list(wheel.needs(first.metadata, environment))
+    while pending:
+        need = pending.pop()
+        if str(need) not in found:
+            found[str(need)] = need
+            other = by_name.get(need.name) if need.extras else None
+            pending += wheel.needs(other.metadata, environment, need.extras) if other else ()
+    return list(found.values())
 
 
 def _overlap(run: Path, names: Iterable[str]) -> str:
@@ -190,8 +205,12 @@ def _write_commands(content: Content, folder: Path, library: Path) -> None:
 
 
 def _describe(metadata: wheel.Metadata) -> Unpacked:
-    needs = wheel.needs(metadata, {key: str(value) for key, value in default_environment().items()})
-    return Unpacked(metadata.name, str(metadata.version), needs)
+    wheel.needs(metadata, _environment(), metadata.extras)  # now, so that what nobody can tell costs this one alone
+    return Unpacked(metadata.name, str(metadata.version), metadata)
+
+
+def _environment() -> dict[str, str]:
+    return {key: str(value) for key, value in default_environment().items()}
 
 
 def _require_usable(content: Content, tags: Iterable[Tag]) -> None:

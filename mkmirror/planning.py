@@ -16,6 +16,7 @@ from typing import Optional
 from mkcore.errors import BadInput, MkError
 from mkmirror.formats import sysext, tce
 from mkmirror.lists import decode
+from mkmirror.needed import DEP
 from mkmirror.offers import Folder, Layout, Mirror
 from mkmirror.resolve import Missing, parse_needs, resolve
 from mkmirror.staged import By, Item, Kind, Request
@@ -122,7 +123,7 @@ class Planner:
         folder = mirror.folder(self._layout.folder_of(name))
         if not folder.has(name):
             return None
-        where = f"{name}.dep"
+        where = name + DEP
         data = folder.text(where)
         return parse_needs(name, decode(data, where), self._kernel, where) if data else ()
 
@@ -136,6 +137,6 @@ class Planner:
 
 def beside(folder: Folder, name: str) -> dict[str, bytes]:
     """Return the small files that mk-extensions needs beside an image, by name."""
-    endings = (".md5.txt", MAP) if name.endswith(tce.SUFFIX) else ()
+    endings = (DEP, ".md5.txt", MAP) if name.endswith(tce.SUFFIX) else (DEP,)
     found = {name + ending: folder.text(name + ending) for ending in endings}
     return {each: data for each, data in found.items() if data is not None}

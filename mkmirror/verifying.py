@@ -14,7 +14,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Optional
 from urllib.parse import unquote, urlsplit
@@ -25,8 +25,10 @@ from mkcore.errors import BadInput, MkError, Untrusted
 from mkcore.site import Site
 from mkmirror import trust
 from mkmirror.formats import tce, wheel
+from mkmirror.lists import decode
 from mkmirror.mirroring import native_folder
 from mkmirror.names import require_name_or_path, show
+from mkmirror.needed import DEP, needs_of
 from mkmirror.sources import site_addresses
 from mkmirror.staged import FOLDER, Folder, Item, Kind
 
@@ -122,10 +124,11 @@ class Verifier:
                 signed_by = vouched.signed.fingerprint if vouched.signed else ""
                 self._require_vouched(item, vouched, sha256, md5)
             beside = self._copy_map(item, vouched)
+            needs = item.needs if item.kind is Kind.WHEEL else needs_of(item, self._vouched_text(item, DEP, vouched))
         except (MkError, OSError):
             files.remove(target)
             raise
-        return Checked(item, target, sha256, size_bytes, address(folder), signed_by, beside)
+        return Checked(replace(item, needs=needs), target, sha256, size_bytes, address(folder), signed_by, beside)
 
     def _copy(self, folder: str, name: str, target: Path) -> tuple[str, str, int]:
         """Copy a staged file; return its digests and size."""
@@ -151,15 +154,19 @@ class Verifier:
 
     def _require_builtin(self, folder: Folder, name: str, sha256: str) -> None:
         """Compare with the mirror on disk: its sums where it has some, else the file itself."""
+        known = self._on_disk(folder, name)
+        if sha256 not in known:
+            reason = "is not what the machine's own mirror has" if any(known) else "is not in the machine's own mirror"
+            raise Untrusted(f"{name}: {reason}")
+
+    def _on_disk(self, folder: Folder, name: str) -> list[str]:
+        """Return the SHA-256 that each tree of the machine's own mirror has for a file, "" for none."""
         try:
             base = unquote(urlsplit(folder.mirror).path).strip("/")
         except ValueError:
             raise BadInput(f"{show(folder.mirror)} is no address", name) from None
         parts = require_name_or_path(f"{_ALIASES.get(base, base)}/{folder.path}", "mirror", "a folder of the mirror")
-        known = [_sum_on_disk(tree / parts, name) for tree in self._ground.trees]
-        if sha256 not in known:
-            reason = "is not what the machine's own mirror has" if any(known) else "is not in the machine's own mirror"
-            raise Untrusted(f"{name}: {reason}")
+        return [_sum_on_disk(tree / parts, name) for tree in self._ground.trees]
 
     def _require_vouched(self, item: Item, vouched: _Vouched, sha256: str, md5: str) -> None:
         if item.name in vouched.sums:
@@ -199,6 +206,29 @@ class Verifier:
         elif vouched.sums.get(name, "" if self._is_signed(item.folder) else sha256) != sha256:
             raise Untrusted(f"{name}: {trust.SUMS} does not vouch for it")
         return target
+
+    def _vouched_text(self, item: Item, ending: str, vouched: Optional[_Vouched]) -> Optional[str]:
+        """Return a small file beside an item, vouched for like the item, None when there is none; one that what
+        vouches for it knows must be there.
+        """
+        name = item.name + ending
+        folder = self._folders[item.folder]
+        known = bool(vouched and name in vouched.sums) or (vouched is None and any(self._on_disk(folder, name)))
+        try:
+            with files.open_below(self._staging, item.folder, name) as source:
+                data = source.read(_SMALL_BYTES + 1)
+        except FileNotFoundError as error:
+            if known:
+                raise BadInput("was not staged", name) from error
+            return None
+        if len(data) > _SMALL_BYTES:
+            raise BadInput(f"larger than {_SMALL_BYTES} bytes", name)
+        sha256 = trust.digest_bytes(data)
+        if vouched is None:
+            self._require_builtin(folder, name, sha256)
+        elif vouched.sums.get(name, "" if self._is_signed(item.folder) else sha256) != sha256:
+            raise Untrusted(f"{name}: {trust.SUMS} does not vouch for it")
+        return decode(data, name)
 
     def _small(self, folder: str, name: str) -> str:
         """Return the text of a small staged file, "" when there is none."""

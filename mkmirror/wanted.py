@@ -170,8 +170,7 @@ def merge_packages(wants: Iterable[WantedPackage], requests: Requests) -> list[W
             found[name] = want
             continue
         first = min(before, want, key=lambda each: _ORDER.index(each.by))
-        both = wheel.Wanted(name, before.wanted.versions & want.wanted.versions)
-        found[name] = WantedPackage(both, first.by, first.place)
+        found[name] = WantedPackage(before.wanted.also(want.wanted), first.by, first.place)
     return list(found.values())
 
 

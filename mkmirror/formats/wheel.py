@@ -38,19 +38,25 @@ MAX_FIELD = 2000
 """Characters of a requirement or version."""
 LIST = "gems/gem.list"
 
-_ENTRY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:[ \t]+|(?=[<>=!~(]))?(.*)")
+_ENTRY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[([A-Za-z0-9 ,._-]*)\])?(?:[ \t]+|(?=[<>=!~(]))?(.*)")
 _PART = re.compile(r"(~>|>=|<=|!=|==|===|~=|=|<|>)?[ \t]*([0-9A-Za-z][0-9A-Za-z.!+*_-]*)")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A package that is wanted: its canonical name (`json-pure`), and the versions that will do."""
+    """A package that is wanted: its canonical name (`json-pure`), the versions that will do, and with which extras."""
 
     name: str
     versions: SpecifierSet
+    extras: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.name} {self.versions}".rstrip()
+        extras = f"[{','.join(self.extras)}]" if self.extras else ""
+        return f"{self.name}{extras} {self.versions}".rstrip()
+
+    def also(self, other: Wanted) -> Wanted:
+        """Return it in versions and with extras that satisfy another one's wish for the same package, too."""
+        return Wanted(self.name, self.versions & other.versions, tuple(sorted({*self.extras, *other.extras})))
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,15 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What of a wheel's METADATA an installation needs: canonical name, version, what it requires, Requires-Python."""
+    """What of a wheel's METADATA an installation needs: canonical name, version, what it requires, Requires-Python,
+    and the extras that it has.
+    """
 
     name: str
     version: Version
     requires: tuple[Requirement, ...]
     python: SpecifierSet
+    extras: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,18 +105,19 @@ def parse_wheel(file: str, where: str = "wheel") -> Wheel:
 
 
 def parse_wanted(text: str, where: str) -> Wanted:
-    """Parse `NAME [requirement]`, e.g. `json_pure  >= 1.7.7`, `foo ~> 1.2`, `foo>=1,<2`; raise BadInput."""
+    """Parse `NAME [requirement]`, e.g. `json_pure  >= 1.7.7`, `foo ~> 1.2`, `foo[extra]>=1,<2`; raise BadInput."""
     match = _ENTRY.fullmatch(text.strip()) if len(text) <= MAX_FIELD else None
     if match is None or not is_name(match[1]):
         raise BadInput(f"not of the form NAME [requirement]: {show(text.strip())}", where)
     wanted: list[str] = []
-    for part in filter(None, (each.strip() for each in match[2].strip("() \t").split(","))):
+    for part in filter(None, (each.strip() for each in match[3].strip("() \t").split(","))):
         found = _PART.fullmatch(part)
         if found is None:
             raise BadInput(f"{show(part)} is not a requirement of a version", where)
         wanted += _specifiers(found[1] or "=", found[2], where)
     try:
-        return Wanted(str(canonicalize_name(match[1])), SpecifierSet(",".join(wanted)))
+        extras = sorted(set(filter(None, (each.strip() for each in (match[2] or "").split(",")))))
+        return Wanted(str(canonicalize_name(match[1])), SpecifierSet(",".join(wanted)), tuple(extras))
     except InvalidSpecifier as error:
         raise BadInput(str(error), where) from None
 
@@ -121,7 +131,7 @@ def parse_wanted_list(text: str, where: str) -> tuple[Wanted, ...]:
     for line, place in lines_of(text, where):
         wanted = parse_wanted(line, place)
         before = found.get(wanted.name)
-        found[wanted.name] = Wanted(wanted.name, before.versions & wanted.versions) if before else wanted
+        found[wanted.name] = before.also(wanted) if before else wanted
     return tuple(found.values())
 
 
@@ -169,6 +179,7 @@ def parse_metadata(text: str, where: str) -> Metadata:
             Version(field("Version")),
             tuple(Requirement(_short(str(each), "", where)) for each in message.get_all("Requires-Dist", [])),
             SpecifierSet(field("Requires-Python")),
+            tuple(_short(str(each), "Provides-Extra", where) for each in message.get_all("Provides-Extra", [])),
         )
     except (InvalidVersion, InvalidRequirement, InvalidSpecifier) as error:
         raise BadInput(str(error), where) from None
@@ -195,7 +206,7 @@ def needs(metadata: Metadata, environment: Mapping[str, str], extras: Iterable[s
     """
     names = ("", *extras)
     return tuple(
-        Wanted(str(canonicalize_name(each.name)), each.specifier)
+        Wanted(str(canonicalize_name(each.name)), each.specifier, tuple(sorted(each.extras)))
         for each in metadata.requires
         if any(_applies(each, {**environment, "extra": name}, metadata.name) for name in names)
     )

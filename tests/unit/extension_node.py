@@ -126,8 +126,15 @@ class Node:
         """Take a staged file as an item."""
         if folder.builtin:
             (self.on_disk(folder) / staged.name).write_bytes(staged.read_bytes())
+        if needs:
+            self.need(staged.name, needs, folder)
         kind = {"raw": Kind.SYSEXT, "tcz": Kind.TCZ, "whl": Kind.WHEEL}[staged.suffix[1:]]
         return Item(kind, staged.name, staged.parent.name, size_bytes=staged.stat().st_size, needs=tuple(needs))
+
+    def need(self, name: str, needs: Sequence[str], folder: Folder = OWN) -> None:
+        """Stage the `.dep` of an extension, as its mirror has it."""
+        for place in (self.staging(folder), *((self.on_disk(folder),) if folder.builtin else ())):
+            (place / f"{name}.dep").write_text("".join(f"{each}\n" for each in needs))
 
     def want(self, *items: Item, by: By = By.ADMIN, name: str = "") -> None:
         """Request the last of the items with the others; the administrator's request is on file, too."""

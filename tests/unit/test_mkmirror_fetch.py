@@ -185,6 +185,21 @@ def test_the_administrator_asks_and_takes_away(node: Node) -> None:
     assert {each.name: each.by for each in node.run().requests} == {"later.raw": By.BUILTIN, "asked.raw": By.ADMIN}
 
 
+def test_what_was_taken_away_is_not_fetched_for_another(node: Node) -> None:
+    """Unless the administrator asks for that one himself; the list of what each needs is staged beside it."""
+    add_raw(node.own, "gone")
+    add_raw(node.own, "listed", needs="gone\n")
+    put(node.own, LIST, '["listed.raw"]')
+    node.ask(remove=["gone"])
+    (refused,) = node.run().refused
+    assert refused.reason == ("listed.raw: needs gone.raw, which the administrator removed (mkmirror install gone.raw)")
+    node.ask(install=["listed"], remove=["gone"])
+    (request,) = node.run().requests
+    assert [item.name for item in request.items] == ["gone.raw", "listed.raw"]
+    staged = node.paths.run_fetch / "staging" / request.items[-1].folder
+    assert (staged / "listed.raw.dep").read_text() == "gone\n" and not (staged / "gone.raw.dep").exists()
+
+
 def test_what_a_push_may_install(node: Node) -> None:
     """Names and patterns, with or without ending; nothing else is limited."""
     for name in ("debug-tools", "x-ray", "other", "mine"):

@@ -83,8 +83,9 @@ def test_what_systemd_does_not_merge(node: Node, name: str) -> None:
 def test_a_request_is_whole_or_nothing(node: Node) -> None:
     """What a refused request needs is taken out, too, unless another request needs it; the reason names both."""
     shared, alone = node.item("shared.raw"), node.item("alone.raw")
-    node.want(shared, alone, node.item("bad.raw", {"usr/lib/mk/x": ""}), node.item("top.raw"))
-    node.want(shared, node.item("good.raw"))
+    bad = node.item("bad.raw", {"usr/lib/mk/x": ""}, needs=["alone.raw"])
+    node.want(shared, alone, bad, node.item("top.raw", needs=["shared.raw", "bad.raw"]))
+    node.want(shared, node.item("good.raw", needs=["shared.raw"]))
     installed = node.run()
     assert node.merged() == ["good.raw", "shared.raw"] == sorted(installed.extensions)
     assert installed.refused["top.raw"].reason == "top.raw: bad.raw: 'usr/lib/mk/x' belongs to the suite"
@@ -92,13 +93,13 @@ def test_a_request_is_whole_or_nothing(node: Node) -> None:
 
 
 def test_tiny_core_and_native_ones_stand_or_fall_together(node: Node) -> None:
-    """A native extension that was merged is unmerged when what needs it cannot be shown."""
-    native = node.item("a.raw")
-    node.want(native, node.item("b.tcz", {"etc/passwd": ""}, folder=OWN_TCZ, needs=["a.raw"]))
+    """A native extension that was merged is unmerged when what it needs cannot be shown."""
+    bad = node.item("b.tcz", {"etc/passwd": ""}, folder=OWN_TCZ)
+    node.want(bad, node.item("a.raw", needs=["b.tcz"]))
     node.want(node.item("c.tcz", folder=OWN_TCZ))
     installed = node.run()
     assert node.merged() == [] and set(installed.extensions) == {"c.tcz"}
-    assert "'etc/passwd'" in installed.refused["b.tcz"].reason
+    assert "'etc/passwd'" in installed.refused["a.raw"].reason
 
 
 def test_units_that_fail_cost_nothing(node: Node) -> None:

@@ -255,7 +255,8 @@ def test_an_md5_sum_is_no_signature(node: Node, gpg: Gpg) -> None:
 def test_two_mirrors_with_different_contents(node: Node, gpg: Gpg) -> None:
     trusting(node, gpg, "good")
     node.want(node.item("a.raw", {"usr/share/one": "1"}), node.item("b.raw", needs=["a.raw"]))
-    node.want(node.item("a.raw", {"usr/share/two": "2"}, folder=REMOTE), node.item("c.raw", folder=REMOTE))
+    other = node.item("a.raw", {"usr/share/two": "2"}, folder=REMOTE)
+    node.want(other, node.item("c.raw", folder=REMOTE, needs=["a.raw"]))
     gpg.sign(node.sign(REMOTE), "good", at="20260101T000000")
     installed = node.run()
     assert set(installed.extensions) == {"a.raw", "b.raw"}

@@ -43,7 +43,18 @@ def test_requirements(text: str, name: str, good: list[str], bad: list[str]) -> 
     assert not any(version in wanted.versions for version in bad)
 
 
-@pytest.mark.parametrize("text", ["foo >> 1", "foo >=", "foo bar", "foo @ http://x/", "foo[x]", "foo ~> x", "<html>"])
+@pytest.mark.parametrize("text", ["foo[b, a]>=1", "foo[a,b] >= 1", "foo[a,b,a,](>=1)"])
+def test_extras(text: str) -> None:
+    """They are part of the wish, and stay so when it is written down and joined with another one."""
+    wanted = wheel.parse_wanted(text, "f")
+    assert str(wanted) == "foo[a,b] >=1" and wheel.parse_wanted(str(wanted), "f") == wanted
+    (both,) = wheel.parse_wanted_list(f"{text}\nfoo [c]\n".replace(" [c]", "[c] < 3"), "f")
+    assert str(both) == "foo[a,b,c] <3,>=1"
+
+
+@pytest.mark.parametrize(
+    "text", ["foo >> 1", "foo >=", "foo bar", "foo @ http://x/", "foo[x", "foo[x;y]", "foo[x]y", "foo ~> x", "<html>"]
+)
 def test_what_is_no_requirement(text: str) -> None:
     with pytest.raises(BadInput, match=r"^f"):
         wheel.parse_wanted(text, "f")
