@@ -30,6 +30,9 @@ from .qmp import Qmp
 PROGRAM = "qemu-system-x86_64"
 CONSOLE = "console.log"
 ACCELERATORS = {"tcg": ("-accel", "tcg,thread=multi", "-cpu", "max,-cx16"), "kvm": ("-accel", "kvm", "-cpu", "host")}
+ARM_PROGRAM = "qemu-system-aarch64"
+ARM_ACCELERATOR = ("-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on")
+"""Signing pointers as the architecture has it costs an emulator half of its time; this way to sign them does not."""
 
 
 class MachineError(Exception):
@@ -75,6 +78,8 @@ class Machine:
     memory_mib: int = 1024
     cpus: int = 2
     accel: str = "tcg"
+    arm: bool = False
+    """An arm64 server (QEMU's machine "virt"), emulated whatever ``accel`` says; its firmware is in ``extra``."""
     kernel: Optional[Path] = None
     initrd: Optional[Path] = None
     cmdline: str = ""
@@ -89,6 +94,11 @@ class Machine:
     """Further words of the command line (see `rich_argv`)."""
 
     @property
+    def program(self) -> str:
+        """QEMU for its architecture."""
+        return ARM_PROGRAM if self.arm else PROGRAM
+
+    @property
     def macs(self) -> tuple[str, ...]:
         """MAC addresses in the order of the cards, lower case with colons."""
         return tuple(nic.mac for nic in self.nics)
@@ -101,8 +111,9 @@ class Machine:
 
 def build_argv(machine: Machine) -> list[str]:
     """Build QEMU's command line; it is run in a folder of its own, where its sockets and its console's log go."""
-    argv = [PROGRAM, "-nodefaults", "-no-user-config", "-machine", "q35,graphics=off", "-display", "none"]
-    *accelerator, processor = ACCELERATORS[machine.accel]
+    board = "virt" if machine.arm else "q35,graphics=off"
+    argv = [machine.program, "-nodefaults", "-no-user-config", "-machine", board, "-display", "none"]
+    *accelerator, processor = ARM_ACCELERATOR if machine.arm else ACCELERATORS[machine.accel]
     argv += [*accelerator, processor + machine.cpu_options]
     argv += ["-m", str(machine.memory_mib), "-uuid", machine.uuid]
     argv += [] if "-smp" in machine.extra else ["-smp", str(machine.cpus)]
@@ -178,8 +189,9 @@ class VirtualMachine:
         Raises MachineError when QEMU is missing or refuses its command line.
         """
         self.machine, self.folder = machine, folder
-        if not shutil.which(PROGRAM):
-            raise MachineError(f"{PROGRAM} is not installed: run packaging/setup run")
+        if not shutil.which(machine.program):
+            purpose = "arm64" if machine.arm else "run"
+            raise MachineError(f"{machine.program} is not installed: run packaging/setup {purpose}")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         make_disks(machine)
