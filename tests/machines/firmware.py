@@ -23,10 +23,7 @@ VARIABLES = {"": "OVMF_VARS_4M.fd", "microsoft": "OVMF_VARS_4M.ms.fd", "test": "
 
 
 def build_uefi(folder: Path, keys: str = "") -> list[str]:
-    """Build UEFI firmware with its own variables in ``folder``; ``keys`` is one of VARIABLES.
-
-    It tries HTTP boot at once: the two ways of PXE would be waited for first, a minute each.
-    """
+    """Build UEFI firmware with its own variables in ``folder``; ``keys`` is one of VARIABLES."""
     state = folder / "firmware-state"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(SHARE / VARIABLES[keys], state)
@@ -36,6 +33,15 @@ def build_uefi(folder: Path, keys: str = "") -> list[str]:
     if keys:
         argv += ["-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"]
     return argv
+
+
+def skip_pxe() -> list[str]:
+    """Have the firmware try HTTP boot at once, and not wait a minute for PXE (OVMF's README, its network options)."""
+    return [
+        word
+        for version in ("IPv4", "IPv6")
+        for word in ("-fw_cfg", f"name=opt/org.tianocore/{version}PXESupport,string=n")
+    ]
 
 
 def build_cd(image: Path) -> list[str]:

@@ -90,6 +90,7 @@ def build_machine(way: Way, folder: Path, netdev: str, server: str, iso: Path = 
     """
     words = firmware.build_uefi(folder, way.keys) if way.uefi else []
     words += {"cd": firmware.build_cd, "usb": firmware.build_usb}[way.medium](iso) if way.medium else []
+    words += firmware.skip_pxe() if way.http else []
     has_line = way.typed or way.addressed or not (way.medium or way.http)
     told: dict[str, bytes] = {} if has_line else {"mk.server": server.encode()}
     return Machine(
