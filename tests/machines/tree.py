@@ -68,20 +68,15 @@ def locked(name: str) -> Iterator[None]:
 
 def make_base() -> Path:
     """Return the tree with the dependencies alone; a minute when it has to be made, else no time."""
-    return make_tree("base")
-
-
-def make_tree(name: str, more: tuple[str, ...] = ()) -> Path:
-    """Return a tree with the dependencies and ``more`` packages of Debian, kept under a name of its own."""
-    packages = sorted({*read_depends(read_debs()), *NEEDED_TO_BOOT, *more})
+    packages = sorted({*read_depends(read_debs()), *NEEDED_TO_BOOT})
     key = hashlib.sha256("\n".join([RELEASE, *packages]).encode()).hexdigest()[:12]
-    tree = BUILD / "tree" / f"{name}-{RELEASE}-{key}"
-    with locked(name):
+    tree = BUILD / "tree" / f"base-{RELEASE}-{key}"
+    with locked("base"):
         if tree.is_dir():
             return tree
         fresh = tree.with_suffix(".new")
         bootstrap(fresh, RELEASE, packages)
-        for old in (BUILD / "tree").glob(f"{name}-{RELEASE}-*"):
+        for old in (BUILD / "tree").glob(f"base-{RELEASE}-*"):
             if old.is_dir() and old != fresh:
                 shutil.rmtree(old)
         fresh.rename(tree)
@@ -122,6 +117,26 @@ def overlay(lower: list[Path], place: Path) -> Iterator[Path]:
             yield place / "root"
         finally:
             subprocess.run(["umount", str(place / "root")], check=True)
+
+
+def make_layer(name: str, packages: tuple[str, ...]) -> list[Path]:
+    """Return the layers of a tree with further packages of Debian's, uppermost first; kept for that base."""
+    base = make_base()
+    key = hashlib.sha256("\n".join([base.name, *packages]).encode()).hexdigest()[:12]
+    place = BUILD / "tree" / f"{name}-{key}"
+    with locked(name):
+        if not (place / "done").exists():
+            with overlay([base], place) as root:
+                shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+                install = "apt-get -qq update && apt-get -qq install --yes --no-install-recommends"
+                command = ["chroot", str(root), "sh", "-c", f"{install} {' '.join(packages)} && apt-get -qq clean"]
+                environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=600, check=False, env=environment
+                )
+                assert done.returncode == 0, done.stdout + done.stderr
+            (place / "done").touch()
+    return [place / "upper", base]
 
 
 def make_installed() -> list[Path]:
