@@ -64,7 +64,7 @@ class Channel:
 
     def __init__(self, machine: VirtualMachine) -> None:
         """Connect both ports; at once after the machine's start, so that nothing of the journal is missed."""
-        self._machine = machine
+        self.machine = machine
         self._entries: list[Entry] = []
         self._changed = threading.Condition()
         self._journal = machine.channel("journal").makefile("rb")
@@ -109,11 +109,11 @@ class Channel:
                     if condition(entry):
                         return entry
                 looked = len(self._entries)
-                if time.monotonic() > deadline or self._machine.process.poll() is not None:
+                if time.monotonic() > deadline or self.machine.process.poll() is not None:
                     break
                 self._changed.wait(0.5)
             last = [str(entry.get("MESSAGE")) for entry in self._entries[-15:]]
-        raise self._machine.fail(
+        raise self.machine.fail(
             "\n".join([f"{what}: not within {timeout_s:.0f} s", "--- the journal's last entries ---", *last])
         )
 
@@ -146,9 +146,9 @@ class Channel:
             try:
                 received = self._bus.recv(65536)
             except socket.timeout:
-                raise self._machine.fail("the guest's command channel does not answer") from None
+                raise self.machine.fail("the guest's command channel does not answer") from None
             if not received:
-                raise self._machine.fail("the machine ended while a command ran in it")
+                raise self.machine.fail("the machine ended while a command ran in it")
             data += received
             *lines, data = data.split(b"\n")
             for line in lines:
