@@ -6,11 +6,12 @@
 
 .PHONY: image run
 
+IMAGE_OPTIONS = $(if $(CONFIG),--config '$(CONFIG)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(EXTENSIONS),--extensions '$(EXTENSIONS)')
 FORM_OPTIONS = $(if $(CMDLINE),--cmdline '$(CMDLINE)')
 
 image: deb
 	@packaging/setup image
-	@packaging/image/build $(if $(EXTENSIONS),--extensions '$(EXTENSIONS)')
+	@packaging/image/build $(IMAGE_OPTIONS)
 	@packaging/image/forms/uki.py $(FORM_OPTIONS) $(addprefix --sign ,$(wildcard $(SIGN)))
 	@packaging/image/forms/iso.py $(FORM_OPTIONS)
 

@@ -39,6 +39,8 @@ min_spacing_s = 0
 builtin_wait_s = 60
 """
 INSTALLED = "/run/mk-extensions/installed.json"
+TOTAL_OF_ROOT = "df --output=size / | tail -n 1"
+TOTAL_OF_MEMORY = "sed -n 's/MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo"
 IN_FULL = pytest.mark.skipif(not os.environ.get("MK_FULL"), reason="make test-full installs these, too: two minutes")
 
 
@@ -79,7 +81,7 @@ class Place:
 def build_machine(made: Mirrors, tap: str) -> Machine:
     """Describe the machine: booted by QEMU itself, the key of the remote mirror given as a credential."""
     initrd = FOLDER / "initrd"
-    mirrors.append_mirror(IMAGE / "initrd", made.local, "var/lib/mk/mirror", initrd)
+    mirrors.append_mirror(IMAGE / "initrd", made.local, "var/lib/mk/mirror", initrd, {"lab.note": b"from beside"})
     return Machine(
         uuid="3f0c9b52-6d0e-4c58-8a36-7b1d5a2e9f10",
         nics=(Nic("52:54:00:4d:4b:51", tap),),
@@ -125,6 +127,38 @@ def test_built_in_list_is_merged_before_the_first_registration(place: Place, nod
     found = place.installed()
     assert {each["by"] for each in [*found["extensions"].values(), *found["packages"].values()]} == {"builtin"}
     assert found["packages"]["lablocal"]["version"] == "1.10"
+
+
+def test_root_is_compressed_layers_under_a_bounded_memory_file_system(place: Place) -> None:
+    """Nothing of what was loaded is in memory beside them, and what is written has at most half of it."""
+    shown = place.say("findmnt", "--noheadings", "--output=FSTYPE,OPTIONS", "/")
+    assert shown.startswith("overlay") and "lowerdir=/lower/1:/lower/0," in shown
+    total_kib, of_memory_kib = (int(place.say("sh", "-c", each)) for each in (TOTAL_OF_ROOT, TOTAL_OF_MEMORY))
+    assert 0.45 * of_memory_kib < total_kib < 0.55 * of_memory_kib
+    assert place.say("sh", "-c", "ls -d /layers /modules /site /init 2>/dev/null || echo none") == "none"
+
+
+def test_owners_are_the_packages_own(place: Place) -> None:
+    """polkitd reads its rules by its group, and only root may change what is below /usr."""
+    assert place.say("stat", "--format=%U:%G %a", "/etc/polkit-1/rules.d") == "root:polkitd 750"
+    assert place.say("find", "/usr", "-xdev", "-not", "-user", "root") == ""
+
+
+def test_version_is_said_and_written(place: Place) -> None:
+    """In the boot's messages and in a file, as the originals (protocol 1.5 step 16, 1.9), and where systemd's tools
+    look.
+    """
+    version = str(read_manifest()["version"])
+    assert f"MK Loaded: v{version}" in place.say("journalctl", "--boot", "--dmesg", "--output=cat")
+    assert place.say("cat", "/etc/mk-version.yaml") == f"mk_version: {version}"
+    release = place.say("cat", "/etc/os-release").splitlines()
+    assert "IMAGE_ID=mk" in release and f"IMAGE_VERSION={version.replace('+', '_')}" in release
+
+
+def test_credentials_beside_a_unified_kernel_image_reach_systemd(place: Place) -> None:
+    """Nothing vouches for them, so this is so without Secure Boot alone."""
+    assert place.say("systemd-creds", "--system", "cat", "lab.note") == "from beside"
+    assert place.say("sh", "-c", "ls -d /.extra 2>/dev/null || echo none") == "none"
 
 
 def test_built_in_extension_comes_over_loopback_http(node: Node) -> None:

@@ -177,13 +177,20 @@ def _make_hostile(root: Path, gpg: Gpg) -> None:
         image.write(b"more")
 
 
-def append_mirror(initrd: Path, root: Path, place: str, target: Path) -> None:
-    """Write an initrd with a mirror's tree added at ``place``, as a site does: a second archive after the first."""
+def append_mirror(initrd: Path, root: Path, place: str, target: Path, credentials: Mapping[str, bytes]) -> None:
+    """Write an initrd with a mirror's tree added at ``place``, as a site does: a second archive after the first.
+
+    ``credentials`` lie in it as systemd-stub(7) puts them there, which found them beside a unified kernel image.
+    """
     tree = target.with_name(target.name + ".tree")
     shutil.rmtree(tree, ignore_errors=True)
-    shutil.copytree(root, tree / place)
+    shutil.copytree(root, tree / "site" / place)
+    beside = tree / ".extra/credentials"
+    beside.mkdir(parents=True)
+    for name, value in credentials.items():
+        (beside / f"{name}.cred").write_bytes(value)
     shutil.copyfile(initrd, target)
-    command = "find . | cpio --create --quiet --format=newc --owner=+0:+0 | zstd --quiet"
+    command = "find site .extra | cpio --create --quiet --format=newc --owner=+0:+0 | zstd --quiet"
     packed = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], cwd=tree, stdout=subprocess.PIPE, check=True)
     with target.open("ab") as out:
         out.write(packed.stdout)

@@ -1,4 +1,4 @@
-"""packaging/extensions and the archives of packaging/image: what goes into the image's own mirror, and how."""
+"""packaging/extensions: what goes into the image's own mirror, and how."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-from tests.unit.mirror_trees import write_tree
 
 PACKAGING = Path(__file__).resolve().parent.parent.parent / "packaging"
 
@@ -72,33 +70,3 @@ def test_unknown_recipe_is_one_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("packaging/extensions/build: there is no recipe for x; there are open-vm-tools, ")
-
-
-def test_mirror_is_an_archive_behind_the_system(tmp_path: Path) -> None:
-    """A second archive at a multiple of four bytes: root's files, one time, nothing hidden; the same bytes again."""
-    build = load("image")
-    mirror = write_tree(tmp_path / "mirror", {"tinycorelinux/sysext/x86_64/a.raw": "a", ".made/a": "hidden"})
-    made = []
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        made.append(build.archive(mirror, "usr/share/mk/mirror", tmp_path / name, 1000))
-    assert made[0].read_bytes() == made[1].read_bytes()
-    listed = f"zstd --decompress --stdout {made[0]} | cpio --list --verbose --numeric-uid-gid --quiet"
-    out = subprocess.run(["bash", "-c", listed], capture_output=True, text=True, check=True).stdout.splitlines()
-    assert [line.split()[-1] for line in out] == [
-        "usr",
-        "usr/share",
-        "usr/share/mk",
-        "usr/share/mk/mirror",
-        "usr/share/mk/mirror/tinycorelinux",
-        "usr/share/mk/mirror/tinycorelinux/sysext",
-        "usr/share/mk/mirror/tinycorelinux/sysext/x86_64",
-        "usr/share/mk/mirror/tinycorelinux/sysext/x86_64/a.raw",
-    ]
-    assert {tuple(line.split()[2:4]) for line in out} == {("0", "0")}
-    assert {"1970" in line for line in out} == {True}
-    (tmp_path / "system").write_bytes(b"12345")
-    build.join([tmp_path / "system", made[0]], tmp_path / "initrd")
-    assert (tmp_path / "initrd").read_bytes()[:8] == b"12345\0\0\0"
-    assert (tmp_path / "initrd").read_bytes()[8:].startswith(made[0].read_bytes())
-    assert (tmp_path / "initrd").stat().st_size % 4 == 0

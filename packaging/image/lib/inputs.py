@@ -7,9 +7,10 @@ import os
 import re
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Optional
 
 from .places import EXTENSIONS, HERE, NETWORKS, ROOT, BuildError
+from .settings import Settings
+from .site import digest_names
 
 # The metapackage's closure; the embedded server never gets into the image.
 PACKAGES = ("mk-core", "mkctl", "mkweb", "mkmirror", "mk-suite")
@@ -48,15 +49,16 @@ def digest_files(files: list[Path], base: Path) -> str:
     return digest.hexdigest()
 
 
-def read_inputs(packages: list[Path], extensions: Optional[Path]) -> str:
+def read_inputs(packages: list[Path], settings: Settings, version: str) -> str:
     """Return the digest (hex) of all that the image is made from:
 
-    our packages, this directory but its forms, the network files, the recipes of extensions, mkosi's mirror, a site's
-    extensions.
+    its version and profile, our packages, this directory but its forms, the network files, the recipes of extensions,
+    mkosi's mirror, what a site asks for.
     """
     ours = [path for path in list_files(HERE, NETWORKS, EXTENSIONS) if FORMS not in path.parents]
-    parts = [digest_files([*packages, ROOT / "packaging/mirror", *ours], ROOT)]
-    parts += [digest_files(list_files(extensions), extensions)] if extensions else []
+    parts = [version, settings.profile, digest_files([*packages, ROOT / "packaging/mirror", *ours], ROOT)]
+    parts += [digest_files(list_files(settings.extensions), settings.extensions)] if settings.extensions else []
+    parts += [digest_files([path], path.parent) for path in digest_names(settings)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

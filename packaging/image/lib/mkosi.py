@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from .places import BUILD, HERE, NETWORKS, ROOT, STATE, BuildError
+from .version import format_image_version
 
 
 def find_mkosi() -> list[str]:
@@ -28,7 +29,10 @@ def prepare_sandbox() -> Path:
     sources = sandbox / "etc/apt/sources.list.d/mkosi.sources"
     sources.parent.mkdir(parents=True, exist_ok=True)
     run = subprocess.run(
-        [str(ROOT / "packaging/mirror"), "sources", "trixie"], stdout=subprocess.PIPE, text=True, check=False
+        [str(ROOT / "packaging/mirror"), "sources", "trixie", "--components", "main", "non-free-firmware"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     if run.returncode:
         raise BuildError("this host's apt names no Debian mirror (see above)")
@@ -36,7 +40,9 @@ def prepare_sandbox() -> Path:
     return sandbox
 
 
-def build_command(staging: Path, debs: Path, epoch: int, *, fresh: bool) -> list[str]:
+def build_command(
+    staging: Path, debs: Path, epoch: int, version: str, profiles: tuple[str, ...], *, fresh: bool
+) -> list[str]:
     """Build mkosi's command line."""
     return [
         *find_mkosi(),
@@ -44,12 +50,16 @@ def build_command(staging: Path, debs: Path, epoch: int, *, fresh: bool) -> list
         *("--cache-directory", str(STATE / "cache"), "--package-cache-directory", str(STATE / "pkgcache")),
         *("--workspace-directory", str(STATE / "workspace"), "--volatile-package-directory", str(debs)),
         *("--extra-tree", f"{NETWORKS}:/usr/lib/systemd/network", "--source-date-epoch", str(epoch)),
+        *("--environment", f"MK_VERSION={version}", "--environment", f"MK_TAG={format_image_version(version)}"),
+        *(word for profile in profiles for word in ("--profile", profile)),
         *("-ff" if fresh else "-f", "build"),
     ]
 
 
-def run_mkosi(packages: list[Path], epoch: int, *, fresh: bool, verbose: bool) -> Path:
-    """Run mkosi and return its output directory with initrd.cpio, initrd.manifest and vmlinuz.
+def run_mkosi(
+    packages: list[Path], epoch: int, version: str, profiles: tuple[str, ...], *, fresh: bool, verbose: bool
+) -> Path:
+    """Run mkosi with some of its profiles; return its output's folder: root.tar, root.manifest, vmlinuz, dpkg-status.
 
     Its words go into a log.
     """
@@ -60,7 +70,7 @@ def run_mkosi(packages: list[Path], epoch: int, *, fresh: bool, verbose: bool) -
         folder.mkdir(parents=True, exist_ok=True)
     for path in packages:
         shutil.copy(path, debs)
-    command = build_command(staging, debs, epoch, fresh=fresh)
+    command = build_command(staging, debs, epoch, version, profiles, fresh=fresh)
     log = STATE / "log"
     with log.open("wb") as out:
         status = subprocess.run(
@@ -69,4 +79,16 @@ def run_mkosi(packages: list[Path], epoch: int, *, fresh: bool, verbose: bool) -
     if status:
         tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:]
         raise BuildError("\n".join([*tail, f"mkosi failed with status {status}; its whole log: {log}"]))
+    pack_tree(staging / "root", staging / "root.tar", epoch)
     return staging
+
+
+def pack_tree(tree: Path, target: Path, epoch: int) -> None:
+    """Make an archive of the tree, then remove it: numbers for owners, names in their order, one time.
+
+    mkosi's own archive has owners by their names, which whoever unpacks it would look up on the machine that builds.
+    """
+    options = ["--format=gnu", "--sort=name", "--numeric-owner", f"--mtime=@{epoch}"]
+    left_out = [f"--exclude=./{folder}/*" for folder in ("dev", "proc", "run", "sys", "tmp", "var/tmp")]
+    subprocess.run(["tar", "--create", f"--file={target}", f"--directory={tree}", *options, *left_out, "."], check=True)
+    shutil.rmtree(tree)

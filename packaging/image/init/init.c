@@ -1,0 +1,341 @@
+/*
+ * The first process: puts the root together from layers and hands over to systemd.
+ *
+ *     /modules/NN-NAME.ko         loaded in the order of their names: what a layer needs to be mounted
+ *     /layers/NN-NAME.squashfs    file systems, the highest number on top; below all of them the system itself
+ *     /site/...                   copied over the root (a site's own files, from an archive appended to the initrd)
+ *     /.extra/credentials/NAME.cred  what systemd-stub found beside a unified kernel image: handed to systemd
+ *
+ * Each layer stays compressed in memory and is mounted from there; what is written goes to a tmpfs of at most half the
+ * memory. Whatever fails is said in one line on every console, and the machine restarts after a minute.
+ *
+ * With --layers DIR it does the same for layers that lie elsewhere: a first stage fetches them, then runs this.
+ *
+ * Sources: the kernel's Documentation/filesystems/{ramfs-rootfs-initramfs,overlayfs}.rst and
+ * Documentation/admin-guide/LSM/index.rst (lockdown); loop(4); systemd-stub(7); systemd.system-credentials(7), and for
+ * /run/credentials/@initrd systemd's docs/CREDENTIALS.md.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define SYSTEM "/usr/lib/systemd/systemd"
+#define WAIT_S 60
+#define MAX_LAYERS 32
+
+/* Names of a folder's files that end in a suffix, sorted. */
+struct names {
+    struct dirent **entries;
+    int count;
+};
+
+static const char *wanted_suffix;
+
+static void say(int priority, const char *format, ...)
+{
+    char text[512], line[560];
+    va_list words;
+
+    va_start(words, format);
+    vsnprintf(text, sizeof text, format, words);
+    va_end(words);
+    int length = snprintf(line, sizeof line, "<%d>mk: %s\n", priority, text);
+    int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+    /* The kernel's log goes to every console; before /dev is there, the kernel's own console is what there is. */
+    if (log < 0 || write(log, line, (size_t)length) != length)
+        dprintf(STDERR_FILENO, "mk: %s\n", text);
+    if (log >= 0)
+        close(log);
+}
+
+/* Says why there is no system, and has the firmware try again: nobody stands beside a machine in a hall. */
+static void fail(const char *format, ...)
+{
+    char text[448];
+    va_list words;
+
+    va_start(words, format);
+    vsnprintf(text, sizeof text, format, words);
+    va_end(words);
+    say(2, "cannot start: %s; restarting in %d s", text, WAIT_S);
+    sync();
+    for (unsigned left = WAIT_S; left;)
+        left = sleep(left);
+    reboot(RB_AUTOBOOT);
+    _exit(1);
+}
+
+static int has_suffix(const struct dirent *entry)
+{
+    size_t length = strlen(entry->d_name), end = strlen(wanted_suffix);
+    return entry->d_name[0] != '.' && length > end && !strcmp(entry->d_name + length - end, wanted_suffix);
+}
+
+static struct names list(const char *folder, const char *suffix)
+{
+    struct names found;
+
+    wanted_suffix = suffix;
+    found.count = scandir(folder, &found.entries, has_suffix, alphasort);
+    if (found.count < 0)
+        found.count = 0;
+    return found;
+}
+
+static void make_folder(const char *path, mode_t mode)
+{
+    if (mkdir(path, mode) && errno != EEXIST)
+        fail("%s cannot be made (%m)", path);
+}
+
+static void mount_at(const char *kind, const char *place, unsigned long flags, const char *options)
+{
+    make_folder(place, 0755);
+    /* The kernel or a first stage may have mounted it. */
+    if (mount(kind, place, kind, flags, options) && errno != EBUSY)
+        fail("%s cannot be mounted at %s (%m)", kind, place);
+}
+
+static void load_modules(const char *folder)
+{
+    struct names files = list(folder, ".ko");
+    char path[512];
+
+    for (int i = 0; i < files.count; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, files.entries[i]->d_name);
+        int file = open(path, O_RDONLY | O_CLOEXEC);
+        if (file < 0 || (syscall(SYS_finit_module, file, "", 0) && errno != EEXIST))
+            fail("the kernel does not take its module %s (%m)", path);
+        close(file);
+        unlink(path);
+    }
+    rmdir(folder);
+}
+
+/* Mounts one file read-only. Its name goes, its content stays for as long as it is mounted. */
+static void mount_layer(const char *file, const char *place)
+{
+    struct loop_config config = {.info = {.lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR}};
+    char device[32];
+
+    int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    if (control < 0)
+        fail("there are no loop devices (%m)");
+    int number = ioctl(control, LOOP_CTL_GET_FREE);
+    close(control);
+    if (number < 0)
+        fail("there is no free loop device (%m)");
+    snprintf(device, sizeof device, "/dev/loop%d", number);
+    int loop = open(device, O_RDWR | O_CLOEXEC), backing = open(file, O_RDONLY | O_CLOEXEC);
+    if (backing < 0)
+        fail("%s cannot be read (%m)", file);
+    config.fd = (unsigned)backing;
+    strncpy((char *)config.info.lo_file_name, file, LO_NAME_SIZE - 1);
+    if (loop < 0 || ioctl(loop, LOOP_CONFIGURE, &config))
+        fail("%s cannot be used for %s (%m)", device, file);
+    make_folder(place, 0755);
+    if (mount(device, place, "squashfs", MS_RDONLY, NULL) && mount(device, place, "erofs", MS_RDONLY, NULL))
+        fail("%s is broken, or no file system that this kernel knows (%m)", file);
+    close(loop);
+    close(backing);
+    unlink(file);
+}
+
+/* Mounts all layers of a folder, and over them the root at /root. */
+static void mount_root(const char *folder)
+{
+    struct names files = list(folder, ".squashfs");
+    char path[512], place[32], options[MAX_LAYERS * 24 + 128], lower[MAX_LAYERS * 24] = "";
+
+    if (!files.count)
+        fail("%s holds no layer (a file NAME.squashfs)", folder);
+    if (files.count > MAX_LAYERS)
+        fail("%s holds %d layers; %d is the most", folder, files.count, MAX_LAYERS);
+    make_folder("/lower", 0755);
+    for (int i = files.count - 1; i >= 0; i--) {
+        snprintf(path, sizeof path, "%s/%s", folder, files.entries[i]->d_name);
+        snprintf(place, sizeof place, "/lower/%d", i);
+        mount_layer(path, place);
+        snprintf(lower + strlen(lower), sizeof lower - strlen(lower), "%s%s", *lower ? ":" : "", place);
+    }
+    mount_at("tmpfs", "/upper", 0, "mode=0755,size=50%");
+    make_folder("/upper/root", 0755);
+    make_folder("/upper/work", 0755);
+    make_folder("/root", 0755);
+    snprintf(options, sizeof options, "lowerdir=%s,upperdir=/upper/root,workdir=/upper/work", lower);
+    if (mount("overlay", "/root", "overlay", 0, options))
+        fail("the layers cannot be laid over each other (%m)");
+}
+
+static int copy_file(int from, int to)
+{
+    char block[65536];
+
+    for (;;) {
+        ssize_t got = read(from, block, sizeof block);
+        if (got <= 0)
+            return got ? -1 : 0;
+        for (ssize_t done = 0, put; done < got; done += put)
+            if ((put = write(to, block + done, (size_t)(got - done))) < 0)
+                return -1;
+    }
+}
+
+static void move_file(const char *from, const char *to, const struct stat *as)
+{
+    unlink(to);
+    if (S_ISLNK(as->st_mode)) {
+        char target[4096] = "";
+        if (readlink(from, target, sizeof target - 1) < 0 || symlink(target, to) || lchown(to, as->st_uid, as->st_gid))
+            fail("%s cannot be copied to %s (%m)", from, to);
+    } else if (S_ISREG(as->st_mode)) {
+        int source = open(from, O_RDONLY | O_CLOEXEC);
+        int target = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (source < 0 || target < 0 || copy_file(source, target) || fchown(target, as->st_uid, as->st_gid) ||
+            fchmod(target, as->st_mode & 07777))
+            fail("%s cannot be copied to %s (%m)", from, to);
+        close(source);
+        close(target);
+    } else {
+        fail("%s is neither file, folder nor link", from);
+    }
+    unlink(from);
+}
+
+/* Moves a tree over another, file by file, so that no file is in memory twice for long. */
+static void move_tree(const char *from, const char *to)
+{
+    struct names inside = {0};
+    char source[4096], target[4096];
+    struct stat as;
+
+    inside.count = scandir(from, &inside.entries, NULL, alphasort);
+    for (int i = 0; i < inside.count; i++) {
+        const char *name = inside.entries[i]->d_name;
+        if (!strcmp(name, ".") || !strcmp(name, ".."))
+            continue;
+        if (snprintf(source, sizeof source, "%s/%s", from, name) >= (int)sizeof source ||
+            snprintf(target, sizeof target, "%s/%s", to, name) >= (int)sizeof target || lstat(source, &as))
+            fail("%s/%s cannot be copied (%m)", from, name);
+        if (!S_ISDIR(as.st_mode)) {
+            move_file(source, target, &as);
+            continue;
+        }
+        /* A folder that is there keeps its owner and rights, which are the system's. */
+        if (!mkdir(target, 0700) && (chown(target, as.st_uid, as.st_gid) || chmod(target, as.st_mode & 07777)))
+            fail("%s cannot be made (%m)", target);
+        move_tree(source, target);
+    }
+    rmdir(from);
+}
+
+/* Whether the kernel trusts nothing but what is signed: then neither may we take what lay beside a signed image. */
+static int is_locked_down(void)
+{
+    char state[128] = "";
+    int file;
+
+    if (mount("securityfs", "/sys/kernel/security", "securityfs", 0, NULL) && errno != EBUSY)
+        return 0;
+    file = open("/sys/kernel/security/lockdown", O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        if (read(file, state, sizeof state - 1) < 0)
+            *state = 0;
+        close(file);
+    }
+    umount("/sys/kernel/security");
+    return *state && !strstr(state, "[none]");
+}
+
+/* Hands credentials over that lie beside a unified kernel image. systemd itself only looks for them in an initrd. */
+static void hand_over(const char *folder)
+{
+    struct names files = list(folder, ".cred");
+    char from[512], to[512];
+    struct stat as;
+
+    if (!files.count)
+        return;
+    if (is_locked_down()) {
+        say(4, "%s: ignored, since Secure Boot is on and nothing has signed them", folder);
+        return;
+    }
+    make_folder("/root/run/credentials", 0755);
+    make_folder("/root/run/credentials/@initrd", 0700);
+    for (int i = 0; i < files.count; i++) {
+        const char *name = files.entries[i]->d_name;
+        snprintf(from, sizeof from, "%s/%s", folder, name);
+        snprintf(to, sizeof to, "/root/run/credentials/@initrd/%.*s", (int)(strlen(name) - strlen(".cred")), name);
+        if (!lstat(from, &as) && S_ISREG(as.st_mode)) {
+            as.st_mode = S_IFREG | 0400;
+            move_file(from, to, &as);
+        }
+    }
+}
+
+/* Says which image this is, in the words of the originals (protocol 1.5, step 16): "MK Loaded: v0.1.0+4-g104a9bc". */
+static void say_version(void)
+{
+    char text[128] = "", version[100];
+    int file = open("/root/etc/mk-version.yaml", O_RDONLY | O_CLOEXEC);
+
+    if (file >= 0 && read(file, text, sizeof text - 1) > 0 && sscanf(text, "mk_version: %99s", version) == 1)
+        say(5, "MK Loaded: v%s", version);
+    if (file >= 0)
+        close(file);
+}
+
+static void switch_root(void)
+{
+    static const char *const kept[] = {"/dev", "/proc", "/sys"};
+    char place[16];
+
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        snprintf(place, sizeof place, "/root%s", kept[i]);
+        if (mount(kept[i], place, NULL, MS_MOVE, NULL))
+            fail("%s cannot be moved (%m)", kept[i]);
+    }
+    if (chdir("/root") || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
+        fail("the root cannot be changed (%m)");
+}
+
+int main(int argc, char **argv)
+{
+    const char *layers = "/layers";
+
+    if (argc == 3 && !strcmp(argv[1], "--layers")) {
+        layers = argv[2];
+        argc = 1;
+        argv[1] = NULL;
+    }
+    umask(0);
+    mount_at("devtmpfs", "/dev", MS_NOSUID, "mode=0755");
+    mount_at("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    mount_at("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    load_modules("/modules");
+    mount_root(layers);
+    mount_at("tmpfs", "/root/run", MS_NOSUID | MS_NODEV | MS_STRICTATIME, "mode=0755,size=20%");
+    move_tree("/site", "/root");
+    hand_over("/.extra/global_credentials");
+    hand_over("/.extra/credentials");
+    unlink("/init");
+    say_version();
+    switch_root();
+    umask(022);
+    argv[0] = (char *)SYSTEM;
+    execv(SYSTEM, argv);
+    fail("%s cannot be started (%m)", SYSTEM);
+}
