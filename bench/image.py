@@ -86,12 +86,14 @@ def cli(root: Path) -> list[Row]:
 def boot(root: Path) -> list[Row]:
     """Kernel to registration against kernel to network-online, and the memory after it."""
     registered: list[float] = []
+    userspace: list[float] = []
     online: list[float] = []
     suite_mb = mkctl_mb = bare_mb = 0.0
     for number in range(BOOTS):
         with server(root) as port, node(root, f"node{number}", f"hanlon.ip=10.0.2.2 hanlon.port={port}") as channel:
             entry = channel.wait_event(events.REGISTERED, DEADLINE_S)
             registered.append(int(entry["__MONOTONIC_TIMESTAMP"]) / 1e6)
+            userspace.append(userspace_s(channel))
             if number == BOOTS - 1:
                 suite_mb, mkctl_mb, bare_mb = memory(channel)
         with node(root, f"bare{number}", ONLINE) as channel:
@@ -101,9 +103,22 @@ def boot(root: Path) -> list[Row]:
         against("boot.kernel_to_registered_over_online", ours, "s", "network-online without mk.target", theirs),
         Row("boot.kernel_to_registered_s", round(ours, 2), "s"),
         Row("boot.kernel_to_online_s", round(theirs, 2), "s"),
+        Row("boot.userspace_s", round(statistics.median(userspace), 2), "s"),
         Row("memory.suite_idle_pss_mb", round(suite_mb, 2), "MB"),
         against("memory.mkctl_over_bare_imports", mkctl_mb, "MB", "the imports alone", bare_mb),
     ]
+
+
+def userspace_s(channel: Channel) -> float:
+    """Seconds from systemd's start to the end of the start job of the default target."""
+    deadline = time.monotonic() + DEADLINE_S
+    names = ("UserspaceTimestampMonotonic", "FinishTimestampMonotonic")
+    while time.monotonic() < deadline:
+        began, ended = (int(channel.run("systemctl", "show", "-P", name).stdout or 0) for name in names)
+        if ended:
+            return (ended - began) / 1e6
+        time.sleep(1)
+    raise TimeoutError("the boot did not finish")
 
 
 def online_s(channel: Channel) -> float:
