@@ -20,6 +20,7 @@ from mkctl import localweb, plan
 from mkctl.callers import settle
 from mkctl.contact import DEADLINE_S
 from mkctl.decide_config import show_keys
+from mkctl.decide_extensions import FETCH_UNIT
 from mkctl.node import Node, boottime_s
 from mkctl.plan import Action, Outcome
 from mkctl.status import Phase
@@ -28,7 +29,6 @@ from mkctl.worker import in_thread
 FACTS_UNIT = "mk-facts.service"
 FACTS_TIMEOUT_S = 370.0
 """A little more than TimeoutStartSec= of mk-facts.service: systemd's own verdict comes first."""
-FETCH_UNIT = "mk-fetch.service"
 FETCH_TIMEOUT_S = 3700.0
 """Likewise for TimeoutStartSec= of mk-fetch.service, whose downloads take what they take."""
 POWER_TIMEOUT_S = 10.0

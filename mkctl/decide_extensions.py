@@ -12,6 +12,7 @@ from mkcore.errors import NotAuthorized
 from mkctl import plan
 from mkctl.draft import Draft
 
+FETCH_UNIT = "mk-fetch.service"
 FETCH_RETRY_BASE_S = 30.0
 
 
@@ -31,4 +32,5 @@ def fetch_failed(draft: Draft, outcome: plan.FetchFailed) -> None:
     draft.remember(fetch_started=False, fetch_failures=failures, fetch_not_before_s=draft.now.now_s + delay_s)
     if failures == 1:
         event = events.RIGHT_MISSING if isinstance(error, NotAuthorized) else events.WAITING
-        draft.report(event, f"extensions: mk-fetch cannot be started: {error}; tried again with later checkins")
+        text = f"extensions: mk-fetch cannot be started: {error}; tried again with later checkins"
+        draft.report(event, text, unit=FETCH_UNIT)

@@ -107,21 +107,24 @@ def _require_inside(tree: Path, path: str, real: str) -> None:
 def read_list(trees: Sequence[Path], folder: str, name: str) -> list[str]:
     """Return the list `name` of `folder`, e.g. `["open_vm_tools.tcz"]`; empty when no tree has such a file.
 
-    The administrator's file replaces the image's. Raises BadInput naming file and line for one that cannot be parsed,
-    OSError for one that cannot be read.
+    All trees' lists are one, each name once: the image's (the last tree's) names first, then the administrator's. Raises
+    BadInput naming file and line for one that cannot be parsed, OSError for one that cannot be read.
     """
-    for tree in trees:
-        for suffix in LIST_SUFFIXES:
-            try:
-                served = open_file((tree,), (folder, name + suffix))
-            except Absent as absent:
-                if str(absent):
-                    raise BadInput(str(absent)) from None
-                continue
-            path = str(tree / folder / (name + suffix))
-            with served.stream as stream:
-                data = stream.read(LIST_LIMIT_BYTES + 1)
-            if len(data) > LIST_LIMIT_BYTES:
-                raise BadInput(f"larger than {LIST_LIMIT_BYTES} bytes", path)
-            return parse_list(data, path)
+    return list(dict.fromkeys(each for tree in reversed(trees) for each in _read_list(tree, folder, name)))
+
+
+def _read_list(tree: Path, folder: str, name: str) -> list[str]:
+    for suffix in LIST_SUFFIXES:
+        try:
+            served = open_file((tree,), (folder, name + suffix))
+        except Absent as absent:
+            if str(absent):
+                raise BadInput(str(absent)) from None
+            continue
+        path = str(tree / folder / (name + suffix))
+        with served.stream as stream:
+            data = stream.read(LIST_LIMIT_BYTES + 1)
+        if len(data) > LIST_LIMIT_BYTES:
+            raise BadInput(f"larger than {LIST_LIMIT_BYTES} bytes", path)
+        return parse_list(data, path)
     return []

@@ -97,7 +97,7 @@ def _make_local(root: Path) -> None:
     (root / SYSEXT / "lab-xen.raw.when").write_text("virtualization xen\n", encoding="utf-8")
     make_command(root / WHEELS, "lablocal", "1.5")
     make_command(root / WHEELS, "lablocal", "1.10")
-    names = ["open-vm-tools.raw", "lab-local.raw", "lab-xen.raw"]
+    names = ["lab-local.raw", "lab-xen.raw"]  # beside those of the image's own list
     run_mkmirror("index", root, "--install", *names, "--packages", "lablocal ~> 1.2", "--quiet")
 
 

@@ -295,6 +295,13 @@ def test_row(row: Row) -> None:
     assert {name: getattr(decision.state, name) for name in row.changes} == row.changes
 
 
+def test_a_missing_right_names_the_unit() -> None:
+    """As mkweb's does, so that one alert suits both."""
+    decision = decide(KNOWN, plan.FetchFailed(NO_RIGHT), NOW, SETTINGS)
+    (report,) = (each for each in decision.actions if isinstance(each, plan.Report))
+    assert report.fields["unit"] == "mk-fetch.service"
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_laws_of_every_row(row: Row) -> None:
     decision = run(row)

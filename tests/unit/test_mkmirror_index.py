@@ -186,12 +186,15 @@ def test_broken_lists_name_their_line(data: bytes, where: str) -> None:
 
 
 def test_read_list(trees: tuple[Path, Path]) -> None:
+    """The administrator's adds to the image's."""
     admin, image = trees
     assert read_list(trees, "tinycorelinux", "tce-install-list") == []
     (image / "tinycorelinux/tce-install-list.yaml").write_text("- image.tcz")
     assert read_list(trees, "tinycorelinux", "tce-install-list") == ["image.tcz"]
     (admin / "tinycorelinux/tce-install-list.json").write_text('["admin.tcz"]')
-    assert read_list(trees, "tinycorelinux", "tce-install-list") == ["admin.tcz"]
+    assert read_list(trees, "tinycorelinux", "tce-install-list") == ["image.tcz", "admin.tcz"]
+    (admin / "tinycorelinux/tce-install-list.json").write_text('["image.tcz", "b.tcz", "image.tcz"]')
+    assert read_list(trees, "tinycorelinux", "tce-install-list") == ["image.tcz", "b.tcz"]
     (admin / "tinycorelinux/tce-install-list.json").write_text("garbage")
     with pytest.raises(BadInput, match=r"admin/tinycorelinux/tce-install-list\.json:1"):
         read_list(trees, "tinycorelinux", "tce-install-list")
