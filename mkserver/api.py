@@ -64,9 +64,7 @@ def list_nodes() -> Response:
     values = query_pairs()
     start = _number(values.get("start", ""), "start", 10_000_000)
     most = _number(values.get("limit", ""), "limit", 100_000)
-    listing = services().desk.listing(
-        query=values.get("q", ""), state=values.get("state", ""), start=start, most=most
-    )
+    listing = services().desk.listing(query=values.get("q", ""), state=values.get("state", ""), start=start, most=most)
     made = [node_json(node, state) for node, state in listing.nodes]
     now_ms = services().registry.now_ms()
     return jsonify({"nodes": made, "matching": listing.matching, "counts": listing.counts, "now_ms": now_ms})

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from mkcore.errors import MkError
 
-from . import api, mirror, page
+from . import api, download, mirror, page
 from .auth import Gate
 from .boot import build_bootstrap
 from .desk import Desk
@@ -39,7 +39,8 @@ def _render_http_error(error: HTTPException) -> Any:
     if error.response is not None:
         return error.response
     code = error.code or 500
-    is_known = code != 404 or request.path.startswith(mirror.PREFIX)
+    is_files = request.path.startswith((mirror.PREFIX, download.PREFIX))
+    is_known = code != 404 or is_files
     text = (error.description or error.name) if is_known else "no such route"
     if code < 400:
         return error
@@ -47,7 +48,7 @@ def _render_http_error(error: HTTPException) -> Any:
         response = hanlon.render_http_error(code, text)
     elif request.path.startswith("/razor/"):
         response = razor.render_http_error(code, text)
-    elif request.path.startswith(mirror.PREFIX):
+    elif is_files:
         response = Response(f"{text}\n", code, content_type="text/plain; charset=utf-8")
     elif request.path.startswith("/api/") or not request.accept_mimetypes.accept_html:
         response = api.error_response(code, text)
@@ -87,6 +88,7 @@ def build_app(parts: Services) -> Flask:
     app.register_blueprint(hanlon.build_blueprint())
     app.register_blueprint(razor.build_blueprint())
     app.register_blueprint(mirror.build_blueprint())
+    app.register_blueprint(download.build_blueprint())
     app.register_blueprint(api.build_blueprint())
     app.register_blueprint(page.build_blueprint())
     return app

@@ -14,6 +14,8 @@ from mkcore.errors import BadInput
 _NICS = 8
 _PLACE = re.compile(r"\{(base|host|port|uuid|dialect)\}")
 
+_BOOT_CARD = re.compile(r"01(-[0-9A-Fa-f]{2}){6}\Z")
+
 _BOOTSTRAP_URL = {
     "hanlon": "http://{base}/hanlon/api/v1/boot?uuid=${{uuid}}&mac_id={macs}&dhcp_mac=${{dhcp_mac}}",
     "razor": "http://{base}/razor/api/boot?hw_id={macs}&dhcp_mac=${{dhcp_mac}}",
@@ -78,6 +80,15 @@ def build_boot(
         "boot || goto error",
     ]
     return "\n".join(lines + _reboot_block(interval_s))
+
+
+def first_stage_args(base: str, dhcp_mac: str) -> list[str]:
+    """Pieces of the kernel line that a first stage needs: where the layers lie, and the card to begin with.
+
+    `dhcp_mac` is the card that iPXE booted from, in its own spelling, which others may have sent otherwise.
+    """
+    card = [f"BOOTIF={dhcp_mac}"] if _BOOT_CARD.match(dhcp_mac) else []
+    return [f"mk.root=http://{base}/image", *card]
 
 
 def build_no_image(interval_s: int) -> str:

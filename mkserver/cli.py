@@ -235,8 +235,9 @@ def _add_config(verbs: Any) -> None:
     parser = verbs.add_parser(
         "config",
         help="show or change what nodes are told",
-        description="Settings whose names begin with mk_ are pushed to nodes at their next checkin; boot_kernel_args "
-        "and boot_debug_level go into boot scripts; register_timeout and node_expire_timeout are the server's own.",
+        description="Settings whose names begin with mk_ are pushed to nodes at their next checkin; boot_kernel_args, "
+        "boot_debug_level and boot_form (initrd, first-stage or auto) go into boot scripts; register_timeout and "
+        "node_expire_timeout are the server's own.",
     )
     alone = "for this node alone"
     parser.add_argument("--node", default="", metavar="NODE", help=alone)

@@ -16,7 +16,7 @@ from werkzeug.exceptions import TooManyRequests
 
 from .services import form_pairs, peer_address, services
 
-_NODE_PREFIXES = ("/hanlon/", "/razor/", "/ipxe/", "/mirror/")
+_NODE_PREFIXES = ("/hanlon/", "/razor/", "/ipxe/", "/mirror/", "/image/")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 SECURITY_HEADERS = {

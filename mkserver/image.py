@@ -1,6 +1,7 @@
-"""The microkernel that nodes boot: one kernel and one initrd, files named on the command line.
+"""The microkernel that nodes boot: one kernel and one initrd, files named on the command line, and the first stage that
+can take the initrd's place where it lies beside them.
 
-The image's id is made of both files' size and time, so that a rebuilt image gets a new address and no node ever boots
+The image's id is made of these files' size and time, so that a rebuilt image gets a new address and no node ever boots
 a kernel with the initrd of another build. Files are handed to the HTTP server open: it sends them from its own loop,
 with a range's start and length already applied, and no worker waits for a slow reader.
 """
@@ -19,6 +20,7 @@ from flask import Response, request
 from werkzeug.exceptions import NotFound, RequestedRangeNotSatisfiable
 from werkzeug.wsgi import wrap_file
 
+from .forms import FIRST_STAGE, read_layers
 from .names import to_base62
 
 _SAFE_NAME = re.compile(r"[^A-Za-z0-9._-]")
@@ -26,11 +28,15 @@ _SAFE_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
 @dataclass(frozen=True)
 class BootImage:
-    """Kernel and initrd as they are on disk now; `id` is 22 characters of base 62."""
+    """Kernel and initrd as they are on disk now; `id` is 22 characters of base 62.
+
+    first_stage: the small initrd that fetches the system by itself; None without one whose layers are there, too.
+    """
 
     id: str
     kernel: Path
     initrd: Path
+    first_stage: Optional[Path] = None
 
     @property
     def kernel_name(self) -> str:
@@ -41,7 +47,13 @@ class BootImage:
     def initrd_name(self) -> str:
         """Last part of the initrd's URL, never that of the kernel."""
         name = _SAFE_NAME.sub("_", self.initrd.name)
-        return name if name != self.kernel_name else f"initrd-{name}"
+        return name if name not in (self.kernel_name, FIRST_STAGE) else f"initrd-{name}"
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Last part of each file's URL -> the file."""
+        stage = {FIRST_STAGE: self.first_stage} if self.first_stage else {}
+        return {**stage, self.kernel_name: self.kernel, self.initrd_name: self.initrd}
 
 
 def read_image(kernel: Optional[Path], initrd: Optional[Path]) -> Optional[BootImage]:
@@ -49,13 +61,14 @@ def read_image(kernel: Optional[Path], initrd: Optional[Path]) -> Optional[BootI
     if kernel is None or initrd is None:
         return None
     digest = hashlib.sha256()
-    for path in (kernel, initrd):
+    first_stage = kernel.parent / FIRST_STAGE if read_layers(kernel.parent) else None
+    for path in (kernel, initrd, *([first_stage] if first_stage else [])):
         try:
             found = path.stat()
         except OSError:
             return None
         digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
-    return BootImage(to_base62(int.from_bytes(digest.digest()[:16], "big")), kernel, initrd)
+    return BootImage(to_base62(int.from_bytes(digest.digest()[:16], "big")), kernel, initrd, first_stage)
 
 
 class Part:
@@ -98,7 +111,7 @@ def send_image(image: Optional[BootImage], image_id: str, name: str) -> Response
     """Answer a request for a file of the image: 200, 206, 304 or 416; 404 for another image's id or an unknown name."""
     if image is None or image.id != image_id:
         raise NotFound()
-    path = {image.kernel_name: image.kernel, image.initrd_name: image.initrd}.get(name)
+    path = image.files.get(name)
     if path is None:
         raise NotFound()
     try:

@@ -21,6 +21,7 @@ from mkcore.version import VERSION
 from . import view
 from .api import status_of
 from .auth import is_loopback_host
+from .forms import read_forms
 from .guard import authorization
 from .image import read_image
 from .policy import Binding, State
@@ -264,6 +265,16 @@ def config() -> Page:
     return _render("config.html", title="Configuration", form=form, problem=problem), 400 if problem else 200
 
 
+def forms() -> Page:
+    """GET /forms: what there is of the image, and how a machine boots each of it."""
+    settings = services().settings
+    folder = settings.kernel.parent if settings.kernel else settings.data / "image"
+    found = read_forms(folder)
+    names = {form.name for form in found}
+    base = request_base()
+    return _render("forms.html", title="Image", forms=found, names=names, base=base, folder=str(folder))
+
+
 def favicon() -> AnyResponse:
     """GET /favicon.ico: browsers ask for it by this name whatever the page says."""
     return redirect("/static/icon.svg", 308)
@@ -286,6 +297,7 @@ _ROUTES: list[tuple[str, list[str], Callable[..., Any]]] = [
     ("/nodes/<name>/ask/<what>", ["GET", "POST"], ask),
     ("/nodes/<name>/config", ["POST"], node_config),
     ("/config", ["GET", "POST"], config),
+    ("/forms", ["GET"], forms),
     ("/favicon.ico", ["GET"], favicon),
 ]
 

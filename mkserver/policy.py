@@ -105,3 +105,12 @@ def decide(situation: Situation, timeouts: Timeouts) -> Decision:
     if situation.silence_s > timeouts.register_s:
         return Decision(Command.REGISTER, reason=f"silent for {int(situation.silence_s)} s")
     return _bound_command(situation) or Decision(Command.ACKNOWLEDGE)
+
+
+BOOT_FORMS = ("initrd", "first-stage", "auto")
+"""What iPXE brings by itself: the whole system, a first stage that fetches it, or the one where the other failed."""
+
+
+def wants_first_stage(form: str, *, failed: bool) -> bool:
+    """Whether a boot is to go by way of the first stage; ``failed``: nothing came of the boot before this one."""
+    return form == "first-stage" or (form == "auto" and failed)

@@ -14,6 +14,7 @@ from mkcore.errors import BadInput
 from mkcore.jsonfields import Json
 
 from .boot import check_kernel_args
+from .policy import BOOT_FORMS
 
 _RAZOR_PATTERN = (
     "(^facter.*$)|(^id$)|(^kernel.*$)|(^memoryfree$)|(^operating.*$)|(^osfamily$)|(^path$)|(^ps$)|(^ruby.*$)"
@@ -63,6 +64,7 @@ SERVER_DEFAULTS: dict[str, Json] = {
     "node_expire_timeout": 300,
     "boot_kernel_args": "",
     "boot_debug_level": "",
+    "boot_form": "",
 }
 """The server's own settings (protocol 2.2); the first two hold for all nodes alone."""
 
@@ -112,6 +114,9 @@ def check_value(key: str, value: Json, *, force: bool = False) -> Json:
     elif key == "boot_debug_level":
         if value not in ("", "quiet", "debug"):
             raise BadInput(f"{key}: must be quiet, debug or empty")
+    elif key == "boot_form":
+        if value not in ("", *BOOT_FORMS):
+            raise BadInput(f"{key}: must be {', '.join(BOOT_FORMS)} or empty")
     elif key == "boot_kernel_args":
         check_kernel_args(value if isinstance(value, str) else "\n")
     elif any(key in defaults for defaults in DEFAULTS.values()) and not (isinstance(value, str) and value):

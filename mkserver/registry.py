@@ -71,11 +71,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class BootChoice:
-    """What a machine boots: its local disk (`local` holds the node's id) or the microkernel with these settings."""
+    """What a machine boots: its local disk (`local` holds the node's id) or the microkernel with these settings.
+
+    failed: it asked before, and was not heard of since.
+    """
 
     settings: dict[str, Json]
     client_config: dict[str, Json]
     local: str = ""
+    failed: bool = False
 
 
 class Registry:
@@ -164,7 +168,9 @@ class Registry:
             self._note(connection, node, now_ms, history.BOOT, "sent to its local disk" if local else "boots")
             update_node(connection, node, {**changes, "seen_ms": now_ms, "address": caller.address})
             client_config = build_client_config(caller.dialect, caller.base, settings)
-            return BootChoice(settings, client_config, node.id if local else "")
+            heard = node.checkins or node.registrations
+            failed = node.boots > 0 and (not heard or node.seen_ms > node.contact_ms)
+            return BootChoice(settings, client_config, node.id if local else "", failed)
 
     def sweep(self) -> int:
         """Write state changes that time alone brought into the histories; forget machines that never registered.

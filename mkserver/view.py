@@ -15,7 +15,7 @@ from mkcore.jsonfields import Json, parse_json
 from .cells import natural
 from .hardware import FACT, build_tables, read_document
 from .nodes import Node
-from .policy import State
+from .policy import BOOT_FORMS, State
 from .pushed import check_value, parse_value
 from .report import ago as ago_text
 from .software import software_tables
@@ -55,6 +55,7 @@ FIELDS: list[dict[str, Any]] = [
     {"key": "mk_fact_excl_pattern", "label": "Facts left out", "kind": "text", "hint": "a Ruby regular expression"},
     {"key": "boot_kernel_args", "label": "Kernel arguments", "kind": "text", "hint": "added at the next boot"},
     {"key": "boot_debug_level", "label": "Boot messages", "kind": "choice", "choices": ["quiet", "debug"]},
+    {"key": "boot_form", "label": "Boot by", "kind": "choice", "choices": list(BOOT_FORMS)},
 ]
 SERVER_FIELDS: list[dict[str, Any]] = [
     {"key": "register_timeout", "label": "Register again after", "unit": "seconds of silence", "kind": "number"},

@@ -1,0 +1,84 @@
+"""The forms of the image that are there: files of one folder, as `make image` writes it with its manifest.
+
+Only files that the manifest or the table below names count as forms: the folder is the kernel's, and who named a kernel
+on the command line did not mean what else lies beside it. The disk is read each time, so that a rebuilt image needs no
+restart.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FIRST_STAGE = "first-stage"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_MANIFEST = "manifest.json"
+_MANIFEST_BYTES = 4 << 20
+
+TEXTS = {
+    "vmlinuz": "kernel",
+    "initrd": "whole system for iPXE, with vmlinuz",
+    FIRST_STAGE: "small initrd that fetches the system's layers, with vmlinuz",
+    "root.squashfs": "layer of the system that the first stage fetches",
+    "mirror.squashfs": "layer with the built-in extensions that the first stage fetches",
+    "mk.efi": "unified kernel image: UEFI HTTP boot, or a file of an EFI partition",
+    "mk.iso": "CD, virtual media or USB stick, BIOS and UEFI",
+    "mk-oci.tar": "container image",
+    "sbom.spdx.json": "what the image is made of",
+    "SHA256SUMS": "sums of all files",
+    "SHA256SUMS.gpg": "signature of the sums",
+}
+"""File -> what it is for, in the order in which people are shown them; others of the manifest follow."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One file of the image; ``sha256`` is "" where no manifest of this very file tells it."""
+
+    name: str
+    text: str
+    size_bytes: int
+    sha256: str
+
+
+def _read_entries(folder: Path) -> dict[str, Any]:
+    """Return the manifest's entries of files by their names; none where it is missing or broken."""
+    try:
+        with (folder / _MANIFEST).open("rb") as file:
+            entries = json.loads(file.read(_MANIFEST_BYTES))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return dict(entries) if isinstance(entries, dict) else {}
+
+
+def read_forms(folder: Path) -> list[Form]:
+    """Return the forms that are there: those with a known name, and those that the manifest lists."""
+    entries = _read_entries(folder)
+    found: list[Form] = []
+    for name in dict.fromkeys([*TEXTS, *entries]):
+        try:
+            looked = (folder / name).lstat() if _NAME.match(name) else None
+        except OSError:
+            continue
+        if looked is None or not stat.S_ISREG(looked.st_mode):
+            continue
+        entry = entries.get(name)
+        known = entry if isinstance(entry, dict) and entry.get("size_bytes") == looked.st_size else {}
+        found.append(Form(name, TEXTS.get(name, ""), looked.st_size, str(known.get("sha256", ""))[:64]))
+    return found
+
+
+def read_layers(folder: Path) -> list[str]:
+    """Return the names of the files that the folder's first stage fetches; none when it cannot be booted.
+
+    A first stage without the layers that it was built with would ask for them for ever.
+    """
+    entry = _read_entries(folder).get(FIRST_STAGE)
+    layers = entry.get("layers") if isinstance(entry, dict) else None
+    names = [str(name) for name in layers] if isinstance(layers, list) else []
+    there = {form.name for form in read_forms(folder) if form.sha256}
+    return names if {FIRST_STAGE, *names} <= there else []
