@@ -147,6 +147,12 @@ def identity_interfaces(interfaces: Iterable[Interface], pattern: str = "") -> l
     return [nic for nic in usable if search(nic.name)]
 
 
+def parse_bootif(text: str) -> str:
+    """Return the address in BOOTIF= as `52:54:00:12:34:56`: of `01-52-54-00-12-34-56`; "" where it names none."""
+    match = re.fullmatch(_BOOTIF, text, re.IGNORECASE)
+    return match[1].replace("-", ":").lower() if match else ""
+
+
 def choose_boot_nic(interfaces: Iterable[Interface], facts: Mapping[str, Json], bootif: str) -> str:
     """Return the name of the NIC that the machine booted from, "" where there is no physical Ethernet.
 
@@ -154,8 +160,7 @@ def choose_boot_nic(interfaces: Iterable[Interface], facts: Mapping[str, Json], 
     first by name that has an IPv4 address among the address facts, else the first with a carrier, else the first.
     """
     nics = sorted((each for each in interfaces if each.ethernet), key=lambda each: (each.plugged_in_by_bmc, each.name))
-    match = re.fullmatch(_BOOTIF, bootif, re.IGNORECASE)
-    wanted = match[1].replace("-", ":").lower() if match else ""
+    wanted = parse_bootif(bootif)
     ranked = [
         *(each.name for each in nics if wanted and wanted in (each.mac, each.permanent_mac)),
         *(each.name for each in nics if f"ipaddress_{fact_suffix(each.name)}" in facts),

@@ -20,6 +20,7 @@ class Paths(NamedTuple):
     run_fetch: Path = Path("/run/mk-fetch")
     run_extensions: Path = Path("/run/mk-extensions")
     run_requests: Path = Path("/run/mk")
+    leases: Path = Path("/run/systemd/netif/leases")
     etc: Path = Path("/etc/mk")
     lib: Path = Path("/usr/lib/mk")
     mirror: Path = Path("/usr/share/mk/mirror")
@@ -102,6 +103,7 @@ def paths_under(root: str = "") -> Paths:
         lib=below(plain.lib),
         mirror=below(plain.mirror),
         mirror_admin=below(plain.mirror_admin),
+        leases=below(plain.leases),
         sys=below(plain.sys),
         proc=below(plain.proc),
         credentials=top / "run/credentials",

@@ -44,6 +44,8 @@ _REFUSALS = (
 # systemd passes on, under whatever name it has, the error of not reaching polkitd: "Unit polkit.service is masked."
 _POLKIT = re.compile("polkit|PolicyKit")
 T = TypeVar("T")
+Bus = MessageBus
+"""A connection, for whoever passes it on."""
 
 
 class JobResult(enum.Enum):

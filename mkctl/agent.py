@@ -219,13 +219,23 @@ async def serve(paths: Paths, mkweb_uri: str = "") -> None:
         loop.add_signal_handler(number, stop.set)
     node.start()
 
+    def network_changed(_properties: dict[str, Any]) -> None:
+        node.network_changed.set()
+        node.seeker.changed.set()
+
     async def connected(bus: Any) -> None:
+        node.seeker.changed.set()
         try:
-            await systemd1.watch_network(bus, lambda _changed: node.network_changed.set())
+            await systemd1.watch_network(bus, network_changed)
         except BusFailed as error:
             log.info("systemd-networkd cannot be watched (%s); looking for a route by the clock", error)
 
-    parts: list[Coroutine[Any, Any, None]] = [node.presence.run(connected), node.progress.run(), agent.work()]
+    parts: list[Coroutine[Any, Any, None]] = [
+        node.presence.run(connected),
+        node.progress.run(),
+        node.seeker.run(),
+        agent.work(),
+    ]
     tasks = [asyncio.ensure_future(part) for part in parts]
     node.spawn(_ready(node, notifier))
     stopper = asyncio.ensure_future(_stopped(stop))

@@ -12,21 +12,26 @@ from dataclasses import replace
 from typing import Optional
 
 from mkcore import events
-from mkcore.errors import BadAnswer, BadInput, Unreachable
+from mkcore.errors import BadAnswer, BadInput, ServerRefused, Unreachable
 from mkcore.http import Answer, exchange
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
 from mkctl import dialects, network
+from mkctl.candidate import WRITTEN, Candidate, Problem
 from mkctl.cmdline import Token
 from mkctl.dialects import Dialect, Registration, Reply, Request
-from mkctl.discovery import Candidate, Problem, discover
+from mkctl.discovery import discover
+from mkctl.hints import Hints
 from mkctl.identity import Identity, read_identity
 from mkctl.reports import Reporter
 from mkctl.settings import Loaded, server_sources
 from mkctl.state import Saved
+from mkctl.turn import Turn
 from mkctl.worker import in_thread
 
 DEADLINE_S = 20.0
+SHORT_DEADLINE_S = 5.0
+"""For a server that never answered, while others are named, too."""
 LIMIT_BYTES = 1_000_000
 LAST_STATE = "idle"
 """What every original said of itself, whatever it was doing (protocol 3.2)."""
@@ -35,16 +40,27 @@ log = logging.getLogger(__name__)
 
 
 class Contact:
-    """One node's side of the conversation. `candidate` is the server in use, None while none is known."""
+    """One node's side of the conversation. `seeks` tells whether the server is one that the network has to name."""
 
     def __init__(self, paths: Paths, tokens: Sequence[Token], reporter: Reporter) -> None:
         self.paths = paths
         self.identity = Identity()
-        self.candidate: Optional[Candidate] = None
+        self.seeks = True
         self.dialect: Optional[Dialect] = None
         self._tokens = tokens
         self._reporter = reporter
         self._problems: tuple[Problem, ...] = ()
+        self._turn = Turn()
+
+    @property
+    def candidate(self) -> Optional[Candidate]:
+        """The server in use, None while none is known."""
+        return self._turn.current
+
+    @property
+    def moves_on(self) -> bool:
+        """Whether the next checkin goes to another server."""
+        return self._turn.moves_on
 
     @property
     def server(self) -> str:
@@ -65,20 +81,21 @@ class Contact:
             self._reporter.report(events.IDENTITY_WEAK, f"{'; '.join(identity.weak)}; checking in as {using}")
         self.identity = identity
 
-    def look(self, loaded: Loaded, saved: Saved) -> str:
-        """Find the server again; returns why there is none, "" when there is one."""
+    def look(self, loaded: Loaded, saved: Saved, hints: Hints) -> str:
+        """Find the server again, with what the network says; returns why there is none, "" when there is one."""
         pushed, credential, configured = server_sources(loaded)
-        found = discover(self._tokens, pushed, credential, configured)
+        order = loaded.effective().config.discovery_order
+        found = discover(self._tokens, pushed, credential, configured, hints, order)
+        turn = found.in_turn
+        self.seeks = order != "explicit" or not (turn and turn[0].kind in WRITTEN)
         if found.problems != self._problems:
             self._tell(found.problems)
-        if not found.candidates:
-            self.candidate, self.dialect = None, None
-            asked = "kernel line, credentials and configuration name no server"
-            return "; ".join([each.text for each in found.problems] or [asked])
-        candidate = found.candidates[0]
-        if candidate != self.candidate:
+        before, candidate = self.candidate, self._turn.choose(turn)
+        if candidate is None:
+            self.dialect = None
+            return "; ".join([*(each.text for each in found.problems), *hints.missing])
+        if candidate != before:
             log.info("server %s, from %s", candidate.uri, candidate.source)
-            self.candidate = candidate
             self.dialect = candidate.dialect or dialects.DIALECTS.get(saved.dialects.get(candidate.uri, ""))
         return ""
 
@@ -113,11 +130,20 @@ class Contact:
 
     async def check_in(self, first_checkin: bool) -> Reply:
         """Make one checkin. Raises Unreachable, ServerRefused or BadAnswer."""
-        dialect = await self.require_dialect()
-        routes = self._require().routes(dialect)
-        return dialect.parse_checkin(
-            await self._exchange(dialect.build_checkin(routes.checkin, self.identity, first_checkin, LAST_STATE))
-        )
+        try:
+            dialect = await self.require_dialect()
+            routes = self._require().routes(dialect)
+            request = dialect.build_checkin(routes.checkin, self.identity, first_checkin, LAST_STATE)
+            reply = dialect.parse_checkin(await self._exchange(request))
+        except (Unreachable, BadAnswer):
+            self._turn.failed()
+            raise
+        except ServerRefused as error:
+            if error.status == 404:  # any web server's word for what it does not know; other refusals are a server's
+                self._turn.failed()
+            raise
+        self._turn.answered()
+        return reply
 
     async def register(self, facts: dict[str, Json]) -> Registration:
         """Register these facts. Raises Unreachable, ServerRefused or BadAnswer."""
@@ -129,13 +155,14 @@ class Contact:
 
     async def _exchange(self, request: Request) -> Answer:
         log.debug("%s %s", request.method, request.uri)
+        deadline_s = SHORT_DEADLINE_S if self._turn.others and not self._turn.settled else DEADLINE_S
         return await in_thread(
             lambda: exchange(
                 request.method,
                 request.uri,
                 headers=request.headers,
                 body=request.body,
-                deadline_s=DEADLINE_S,
+                deadline_s=deadline_s,
                 limit_bytes=LIMIT_BYTES,
                 component="mkctl",
             ),

@@ -27,6 +27,7 @@ from mkctl.draft import Draft
 from mkctl.plan import Decision, Outcome, Settings, Situation, State, Verdict
 
 RETRY_BASE_S = 2.0
+NEXT_SERVER_S = 0.5  # for the next of several servers that the network names: it is not the one that failed
 PROBATION_RETRY_S = 15.0  # apart at least: a server's short restart must not cost a good configuration
 POWER_ORDERS = ("reboot", "poweroff")
 
@@ -50,7 +51,7 @@ def _no_server(draft: Draft, outcome: plan.NoServer) -> None:
 def _checkin_failed(draft: Draft, outcome: plan.CheckinFailed) -> None:
     state, error = draft.state, outcome.error
     failures = state.failures + 1
-    delay_s = draft.backoff_s(failures, error, RETRY_BASE_S)
+    delay_s = draft.now.rand * NEXT_SERVER_S if draft.now.moves_on else draft.backoff_s(failures, error, RETRY_BASE_S)
     if state.probation:
         delay_s = max(delay_s, PROBATION_RETRY_S)
         draft.remember(probation=replace(state.probation, failed_checkins=state.probation.failed_checkins + 1))

@@ -1,174 +1,144 @@
-"""Where the server is, from the sources that name it outright: kernel line, credentials, configuration files.
+"""Where the server is: all sources in one order, the written ones before the found ones. Pure.
 
-Explicit beats found: a pushed address that the site allowed, then the kernel line, then the credential `mk.server`,
-then the configuration files, which have their own order. Sources that have to be asked over the network come after
-these. Nothing is guessed: what cannot be used is one line in `problems` and the next source counts (B05).
-Source: protocol 1.2 (parameters), 1.4 (order, paths), 9.6 (dialects); B04, B05.
+Explicit beats found: a pushed address that the site allowed, then the kernel line, the credential `mk.server`, the
+site's files; then what DHCP says, the DNS, next-server; last the file that the package ships. `originals` restores the
+order of the historic microkernels (protocol 1.4). Nothing is guessed: what cannot be used is one line in `problems` and
+the next source counts (B05).
+
+Several servers are tried in turn, but only among their own kind: who can silence the server that somebody wrote down
+must not win the machine by naming another one over DHCP.
+Source: protocol 1.2 (parameters), 1.3 (DHCP), 1.4 (order, paths), 9.6 (dialects); B04, B05.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Optional
-from urllib.parse import urlsplit
 
 from mkcore.errors import BadInput
+from mkctl.addresses import build_address, build_name, parse_base, parse_uri
+from mkctl.candidate import Candidate, Configured, Found, Kind, Problem
 from mkctl.cmdline import Token, last_value, only_value
-from mkctl.dialects import DIALECTS, HANLON, RAZOR, Dialect, Request, Routes, dialect_of_path, probe_requests
+from mkctl.dialects import DIALECTS, HANLON, RAZOR, Dialect, Routes, dialect_of_path
+from mkctl.hints import Hints, Lease, usable_address
 
 DEFAULT_PORT = 8026
+NO_HINTS = Hints()
 KEYS = ("ip", "server", "port", "base_uri", "uri")
 
-# Source of the address -> dialect; the neutral prefix and the other sources say nothing.
+# Source of the address -> dialect: the prefix on the kernel line, the name in the DNS. What is neutral says nothing,
+# nor do DHCP and next-server, which both kinds of server use: a base path, option 226, tells by itself.
 DIALECT_OF_PREFIX: dict[str, Optional[Dialect]] = {"hanlon": HANLON, "razor": RAZOR, "mk": None}
 
-LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(\.{LABEL})*\.?")
-NUMERIC = re.compile(r"[0-9.]+|0[xX][0-9a-fA-F]+")
-PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
+ORDERS: dict[str, tuple[Kind, ...]] = {
+    "explicit": (
+        *(Kind.PUSH, Kind.KERNEL_LINE, Kind.CREDENTIAL, Kind.SITE),
+        *(Kind.DHCP, Kind.SERVICE, Kind.NAME, Kind.NEXT_SERVER, Kind.SHIPPED),
+    ),
+    "originals": (
+        *(Kind.PUSH, Kind.KERNEL_LINE, Kind.NAME, Kind.DHCP, Kind.NEXT_SERVER),
+        *(Kind.SERVICE, Kind.CREDENTIAL, Kind.SITE, Kind.SHIPPED),
+    ),
+}
 
 NOT_SUPPORTED = "the razor-server protocol (razor.register=) is not supported yet"
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One server that a source names.
-
-    `uri` is scheme, host and port: `http://192.0.2.1:8026`. `base_path` is "" or the path of the API, e.g.
-    `/hanlon/api/v1`. `source` is for people (`kernel line`, `credential`, the file's name, `server's push`).
-    `dialect` is what the source says of it, None where it is silent.
-    """
-
-    uri: str
-    source: str
-    dialect: Optional[Dialect] = None
-    base_path: str = ""
-    checkin_path: str = ""
-    register_path: str = ""
-
-    def routes(self, dialect: Dialect) -> Routes:
-        """Absolute URIs of both calls: own paths, else those below `base_path`, else the dialect's."""
-        base = self.base_path or dialect.base_path
-        return Routes(
-            self.uri + (self.checkin_path or base + "/node/checkin"),
-            self.uri + (self.register_path or base + "/node/register"),
-        )
-
-    def probes(self) -> tuple[Request, ...]:
-        """The harmless requests that tell the dialect where `dialect` is None; send them until one is recognised."""
-        return probe_requests(self.uri, self.checkin_path or (self.base_path and self.base_path + "/node/checkin"))
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why something that a source says is not used: one line. `unsupported` marks what a later version may take."""
-
-    text: str
-    unsupported: bool = False
-
-
-@dataclass(frozen=True)
-class Found:
-    """What discovery yields. The first candidate is the one to use; the others were outranked and are for display."""
-
-    candidates: tuple[Candidate, ...] = ()
-    problems: tuple[Problem, ...] = ()
-
-
-@dataclass(frozen=True)
-class Configured:
-    """An address and paths as configuration files, a credential or a push name them; all may be "".
-
-    `uri` may carry a path, which is the base of the API. `dialect` is `auto`, `razor` or `hanlon`.
-    """
-
-    uri: str = ""
-    source: str = ""
-    checkin_path: str = ""
-    register_path: str = ""
-    dialect: str = "auto"
-
-
-def discover(tokens: Sequence[Token], pushed: str, credential: str, configured: Configured) -> Found:
+def discover(
+    tokens: Sequence[Token],
+    pushed: str,
+    credential: str,
+    configured: Configured,
+    hints: Hints = NO_HINTS,
+    order: str = "explicit",
+) -> Found:
     """Collect the candidates of all sources in their order.
 
     `tokens`: the kernel line. `pushed`: `mk_uri` of a push where the site allows it, else "". `credential`: content of
     `mk.server`, "" without. `configured`: the site's `[server]` table; its paths and dialect hold for every source that
-    names none.
+    names none. `hints`: what the network says. `order`: a key of ORDERS.
     """
     candidates: list[Candidate] = []
     problems: list[Problem] = []
-    _add_uri(candidates, problems, pushed, "server's push")
-    _add_kernel_line(candidates, problems, tokens)
-    _add_uri(candidates, problems, credential.strip(), "credential mk.server")
-    _add_uri(candidates, problems, configured.uri, configured.source or "configuration")
+    _add_uri(candidates, problems, pushed, Kind.PUSH)
+    _add_kernel_line(candidates, problems, tokens, hints if order == "originals" else NO_HINTS)
+    _add_uri(candidates, problems, credential.strip(), Kind.CREDENTIAL)
+    own = Kind.SHIPPED if configured.shipped else Kind.SITE
+    _add_uri(candidates, problems, configured.uri, own, configured.source)
+    candidates += _found(hints)
+    _add_next_server(candidates, problems, last_value(tokens, "mk.next_server") or hints.next_server, hints)
+    problems += map(Problem, hints.problems)
     says_hanlon = HANLON if only_value(tokens, "smbios_uuid")[0] else None
-    return Found(tuple(_complete(each, configured, says_hanlon) for each in candidates), tuple(problems))
+    ranked = sorted(candidates, key=lambda each: ORDERS[order].index(each.kind))
+    return Found(
+        tuple(_distinct(_complete(each, configured, says_hanlon) for each in ranked)), tuple(dict.fromkeys(problems))
+    )
 
 
-def parse_uri(text: str) -> tuple[str, str]:
-    """Split a server's address into (scheme, host and port; base path): ("http://192.0.2.1:8026", "/hanlon/api/v1").
-
-    Raises BadInput, saying what is wrong, for anything but http(s) with a usable host, port and plain path.
-    """
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise BadInput(f"{text[:80]!r}: {error}") from error
-    if parts.scheme not in ("http", "https") or any(c.isspace() or not c.isprintable() for c in text):
-        raise BadInput(f"{text[:80]!r} is no http:// address")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise BadInput(f"{text[:80]!r}: only scheme, host, port and path are allowed")
-    literal = build_address(host) if "[" in parts.netloc or NUMERIC.fullmatch(host) else build_name(host)
-    if port == 0:
-        raise BadInput(f"{text[:80]!r}: port 0 is out of range (1 to 65535)")
-    return f"{parts.scheme}://{literal}" + (f":{port}" if port else ""), parse_base(parts.path)
+def _distinct(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """Leave out what a better source names already: trying the same server twice in a turn helps nobody."""
+    seen: set[tuple[str, Routes]] = set()
+    for each in candidates:
+        mark = (each.uri, each.routes(each.dialect or RAZOR))
+        if mark not in seen:
+            seen.add(mark)
+            yield each
 
 
-def build_address(text: str) -> str:
-    """Return an IP address as it stands in a URI (IPv6 in brackets). Raises BadInput where no server can be."""
-    try:
-        address = ipaddress.ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
-    except ValueError as error:
-        raise BadInput(f"{text[:60]!r} is no IP address") from error
-    if address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255" or "%" in str(address):
-        raise BadInput(f"{address} is not the address of a server")
-    return f"[{address}]" if address.version == 6 else str(address)
-
-
-def build_name(text: str) -> str:
-    """Return a host name in lower case. Raises BadInput for what the DNS cannot hold."""
-    if not HOST_NAME.fullmatch(text):
-        raise BadInput(f"{text[:60]!r} is no host name")
-    return text.lower()
-
-
-def parse_base(text: str) -> str:
-    """Return the base path of an API, "" for the root: `hanlon/api/v1/` -> `/hanlon/api/v1`. Raises BadInput."""
-    path = "/" + text.strip("/")
-    if path == "/":
-        return ""
-    if not PATH.fullmatch(path) or "/../" in path + "/" or "/./" in path + "/":
-        raise BadInput(f"{text[:80]!r} is no path")
-    return path
-
-
-def _add_uri(candidates: list[Candidate], problems: list[Problem], text: str, source: str) -> None:
+def _add_uri(candidates: list[Candidate], problems: list[Problem], text: str, kind: Kind, source: str = "") -> None:
     if not text:
         return
+    source = source or kind.value
     try:
         uri, base_path = parse_uri(text)
     except BadInput as error:
         problems.append(Problem(f"{source}: {error}: not used"))
         return
-    candidates.append(Candidate(uri, source, base_path=base_path))
+    candidates.append(Candidate(uri, source, base_path=base_path, kind=kind))
 
 
-def _add_kernel_line(candidates: list[Candidate], problems: list[Problem], tokens: Sequence[Token]) -> None:
+def _found(hints: Hints) -> Iterator[Candidate]:
+    """What DHCP and the DNS name. Port and base path of a lease count for names and next-server, too (protocol 1.4)."""
+    for lease in hints.leases:
+        if lease.server:
+            options = "DHCPv6 vendor options" if lease.version == 6 else "DHCP option 224"
+            source = f"{options}, {lease.interface}"
+            yield Candidate(_uri(lease.server, lease), source, base_path=lease.base_uri, kind=Kind.DHCP)
+    for service in hints.services:
+        yield Candidate(f"http://{service.host}:{service.port}", "DNS, _mk._tcp", kind=Kind.SERVICE)
+    lease = _ports(hints)
+    for name in hints.names:
+        dialect = DIALECT_OF_PREFIX[name]
+        base_path = lease.base_uri if dialect is HANLON else ""
+        yield Candidate(_uri(name, lease), f"DNS name {name}", dialect, base_path, Kind.NAME)
+
+
+def _ports(hints: Hints) -> Lease:
+    """The first lease that names a port or a base path, for sources that name none."""
+    return next((lease for lease in hints.leases if lease.port or lease.base_uri), Lease(""))
+
+
+def _uri(host: str, lease: Lease) -> str:
+    return f"http://{host}:{lease.port or DEFAULT_PORT}"
+
+
+def _add_next_server(candidates: list[Candidate], problems: list[Problem], text: str, hints: Hints) -> None:
+    if not text:
+        return
+    lease = _ports(hints)
+    try:
+        host = usable_address(text)
+    except BadInput as error:
+        problems.append(Problem(f"next-server: {error}: not used"))
+        return
+    candidates.append(Candidate(_uri(host, lease), "next-server", base_path=lease.base_uri, kind=Kind.NEXT_SERVER))
+
+
+def _add_kernel_line(
+    candidates: list[Candidate], problems: list[Problem], tokens: Sequence[Token], hints: Hints
+) -> None:
     if any(token.name.lower() == "razor.register" for token in tokens):
         problems.append(Problem(NOT_SUPPORTED, unsupported=True))
     for prefix in ("mk", "hanlon", "razor"):
@@ -183,7 +153,17 @@ def _add_kernel_line(candidates: list[Candidate], problems: list[Problem], token
                 given[key] = value
             elif any(token.name == name for token in tokens):
                 problems.append(Problem(f"kernel line: {name}= is empty: not used"))
+        if prefix == "hanlon" and ("ip" in given or "server" in given):
+            _borrow(given, _ports(hints))
         _add_prefix(candidates, problems, prefix, given)
+
+
+def _borrow(given: dict[str, str], lease: Lease) -> None:
+    """Take port and base path from the lease where the kernel line names none, as Hanlon's microkernel did."""
+    if lease.port:
+        given.setdefault("port", str(lease.port))
+    if lease.base_uri:
+        given.setdefault("base_uri", lease.base_uri)
 
 
 def _add_prefix(candidates: list[Candidate], problems: list[Problem], prefix: str, given: dict[str, str]) -> None:
@@ -198,7 +178,9 @@ def _add_prefix(candidates: list[Candidate], problems: list[Problem], prefix: st
     except BadInput as error:
         problems.append(Problem(f"kernel line: {error}: not used"))
         return
-    candidates.append(Candidate(uri, f"kernel line ({source}=)", DIALECT_OF_PREFIX[prefix], base_path))
+    candidates.append(
+        Candidate(uri, f"kernel line ({source}=)", DIALECT_OF_PREFIX[prefix], base_path, Kind.KERNEL_LINE)
+    )
 
 
 def _address_of(prefix: str, given: dict[str, str]) -> tuple[str, str]:

@@ -31,6 +31,7 @@ from mkctl.hold import Hold
 from mkctl.probation import read_apply
 from mkctl.progress import Progress
 from mkctl.reports import Reporter
+from mkctl.seeker import Seeker
 from mkctl.settings import Loaded, config_error, decision_settings, load
 from mkctl.state import Memory, Registration, Saved
 from mkctl.status import Phase, Status, read_start_ticks
@@ -74,6 +75,14 @@ class Node:
         first = Status(pid=os.getpid(), started_ticks=read_start_ticks(os.getpid()))
         self.announcer = Announcer(paths, first, notifier.status, self.presence.publish)
         self.progress = Progress(notifier.watchdog, notifier.watchdog_interval_s, time.monotonic)
+        self.seeker = Seeker(
+            paths,
+            tokens,
+            self.presence.require,
+            needed=lambda: self.contact.seeks,
+            all_sources=lambda: self.state.failures > 0,
+            found=self._network_named,
+        )
         self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
         self._dialect: str = ""
         self._store_problem: str = ""
@@ -124,7 +133,7 @@ class Node:
         """Look at everything that can change outside: identity, server, facts, memory, apply. Returns why there is no
         server."""
         self.contact.identify(self.effective.config.identity_interfaces)
-        reason = self.contact.look(self.loaded, self.saved)
+        reason = self.contact.look(self.loaded, self.saved, self.seeker.hints)
         self.use_dialect()
         self.facts.refresh()
         if not self.memory.is_stored() and not self._store_problem:
@@ -137,6 +146,12 @@ class Node:
             self.state = replace(self.state, probation=None)
         self.announce()
         return reason
+
+    def _network_named(self) -> None:
+        """The network says something else of the server: whoever waits for one looks again at once."""
+        if not self.state.in_contact:
+            self.next_s = min(self.next_s, boottime_s())
+        self.wakeup.set()
 
     def use_dialect(self) -> None:
         """Take the defaults of the dialect in use, and remember it for this server."""
@@ -191,6 +206,7 @@ class Node:
             hold_registration=self.hold.active,
             pushed=self.loaded.pushed,
             refused_digests=read_apply(self.paths.apply).refused_digests,
+            moves_on=self.contact.moves_on,
         )
 
     def settings(self) -> plan.Settings:

@@ -98,6 +98,8 @@ class Situation:
     hold_registration: bool = False
     pushed: Mapping[str, Json] = field(default_factory=dict[str, Json])
     refused_digests: frozenset[str] = frozenset()
+    moves_on: bool = False
+    """Whether the next checkin goes to another server than the one that failed."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mkcore.errors import BadInput
 from mkcore.files import read_object
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
-from mkctl.discovery import Configured
+from mkctl.candidate import Configured
 from mkctl.plan import Settings
 
 PUSHED_LIMIT_BYTES = 8 << 20
@@ -80,6 +80,7 @@ def server_sources(loaded: Loaded) -> tuple[str, str, Configured]:
         checkin_path=values.server_checkin_path,
         register_path=values.server_register_path,
         dialect=values.server_dialect,
+        shipped=site.sources.get("server.uri") is Source.SHIPPED,
     )
     return pushed, uri if by_credential else "", configured
 

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mkcore.errors import BadInput
+from mkctl.addresses import parse_uri
+from mkctl.candidate import Candidate, Configured, Found
 from mkctl.cmdline import parse_cmdline
 from mkctl.dialects import HANLON, RAZOR, Dialect
-from mkctl.discovery import Candidate, Configured, Found, discover, parse_uri
+from mkctl.discovery import discover
 
 NOTHING = Configured()
 

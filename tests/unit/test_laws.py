@@ -33,7 +33,7 @@ SOCKET_FILES = {
     "mkctl/probe/lldp_listen.py",
 }
 # The HTTP client resolves names itself, since only so one deadline bounds the resolver too.
-RESOLVER_FILES = {"mkcore/http.py"}
+RESOLVER_FILES = {"mkcore/http.py", "mkcore/resolver.py"}
 DOORS = {
     "requests": {"mkcore/http.py"},
     "urllib3": {"mkcore/http.py"},

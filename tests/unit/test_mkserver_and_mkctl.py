@@ -14,9 +14,10 @@ from mkcore import config
 from mkcore.errors import BadInput, ServerRefused
 from mkcore.http import Answer, exchange
 from mkcore.paths import Paths
+from mkctl.candidate import Configured
 from mkctl.cmdline import parse_cmdline
 from mkctl.dialects import DIALECTS, Request, probe_requests, recognise
-from mkctl.discovery import Configured, discover
+from mkctl.discovery import discover
 from mkctl.identity import Identity
 from mkserver import pushed
 from mkserver.settings import DEFAULT_CMDLINE

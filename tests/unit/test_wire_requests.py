@@ -15,8 +15,8 @@ import pytest
 from mkcore.http import exchange, user_agent
 from mkcore.jsonfields import Json
 from mkcore.version import VERSION
+from mkctl.candidate import Candidate
 from mkctl.dialects import HANLON, RAZOR, Request, Routes
-from mkctl.discovery import Candidate
 from mkctl.identity import Identity
 from tests.fakes import Recorded, WireServer, json_answer, parse_request, read_wire
 
