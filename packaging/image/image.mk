@@ -2,18 +2,26 @@
 # EXTENSIONS=DIR puts a mirror of one's own into the image (see mkmirror(8)), and what its lists say is installed at each boot.
 
 # SIGN= names keys of one's own: one that is a file, a PEM key with its certificate beside it, signs for Secure Boot.
+# One that is none is gpg's name of a key, which signs the sums: SIGN='site.key me@example.org'.
+# LOCK=FILE, a packages.lock of an image, makes the same one again; ARCH=arm64 makes one for another architecture.
 # CMDLINE= is added to the kernel line of what carries one: CMDLINE=mk.ip=192.0.2.1.
 
 .PHONY: image run
 
-IMAGE_OPTIONS = $(if $(CONFIG),--config '$(CONFIG)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(EXTENSIONS),--extensions '$(EXTENSIONS)')
-FORM_OPTIONS = $(if $(CMDLINE),--cmdline '$(CMDLINE)')
+IMAGE_OPTIONS = $(if $(ARCH),--arch '$(ARCH)') $(if $(LOCK),--lock '$(LOCK)') $(if $(CONFIG),--config '$(CONFIG)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(EXTENSIONS),--extensions '$(EXTENSIONS)')
+IMAGE_FOLDER = build/image$(addprefix -,$(filter-out production,$(PROFILE)))$(addprefix -,$(filter-out amd64,$(ARCH)))
+FORM_OPTIONS = --image '$(IMAGE_FOLDER)' $(if $(CMDLINE),--cmdline '$(CMDLINE)')
+# The media are made for machines with BIOS as well.
+AMD64 = $(if $(filter-out amd64,$(ARCH)),,yes)
 
 image: deb
 	@packaging/setup image
+	@$(if $(filter arm64,$(ARCH)),packaging/setup arm64)
 	@packaging/image/build $(IMAGE_OPTIONS)
-	@packaging/image/forms/uki.py $(FORM_OPTIONS) $(addprefix --sign ,$(wildcard $(SIGN)))
-	@packaging/image/forms/iso.py $(FORM_OPTIONS)
+	@$(if $(AMD64),packaging/image/forms/uki.py $(FORM_OPTIONS) $(addprefix --sign ,$(wildcard $(SIGN))))
+	@$(if $(AMD64),packaging/image/forms/iso.py $(FORM_OPTIONS))
+	@packaging/image/forms/sbom.py --image '$(IMAGE_FOLDER)'
+	@packaging/image/forms/sums.py --image '$(IMAGE_FOLDER)' $(addprefix --sign ,$(filter-out $(wildcard $(SIGN)),$(SIGN)))
 
 # What cannot work is said before anything is built. Then everything that a fresh Debian lacks comes; then it is built; then
 # a machine boots it.

@@ -19,10 +19,10 @@ MODULES = ("loop", "squashfs", "overlay")
 """In the order in which they are loaded."""
 # Headers of the kernel's interface, which musl's own folder lacks; they are looked at last.
 KERNEL_HEADERS = ("-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu")
-COMPILERS = {"x86-64": ("musl-gcc", *KERNEL_HEADERS), "arm64": ("aarch64-linux-gnu-gcc",)}
+COMPILERS = {"amd64": ("musl-gcc", *KERNEL_HEADERS), "arm64": ("aarch64-linux-gnu-gcc",)}
 
 
-def compile_init(target: Path, architecture: str = "x86-64") -> Path:
+def compile_init(target: Path, architecture: str = "amd64") -> Path:
     """Compile the first process; return its path.
 
     BuildError when there is no compiler or it complains.

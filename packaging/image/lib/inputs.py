@@ -52,13 +52,15 @@ def digest_files(files: list[Path], base: Path) -> str:
 def read_inputs(packages: list[Path], settings: Settings, version: str) -> str:
     """Return the digest (hex) of all that the image is made from:
 
-    its version and profile, our packages, this directory but its forms, the network files, the recipes of extensions,
-    mkosi's mirror, what a site asks for.
+    its version, profile and architecture, our packages, this directory but its forms, the network files, the recipes
+    of extensions, mkosi's mirror, what a site asks for.
     """
     ours = [path for path in list_files(HERE, NETWORKS, EXTENSIONS) if FORMS not in path.parents]
-    parts = [version, settings.profile, digest_files([*packages, ROOT / "packaging/mirror", *ours], ROOT)]
+    parts = [version, settings.profile, settings.architecture]
+    parts += [digest_files([*packages, ROOT / "packaging/mirror", *ours], ROOT)]
     parts += [digest_files(list_files(settings.extensions), settings.extensions)] if settings.extensions else []
     parts += [digest_files([path], path.parent) for path in digest_names(settings)]
+    parts += [digest_files([settings.lock], settings.lock.parent)] if settings.lock else []
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -8,9 +8,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Optional
 
+from . import lock
 from .places import BUILD, HERE, NETWORKS, ROOT, STATE, BuildError
+from .settings import Settings
 from .version import format_image_version
+
+NAMES = {"amd64": "x86-64", "arm64": "arm64"}
+"""What mkosi calls an architecture."""
 
 
 def find_mkosi() -> list[str]:
@@ -23,8 +29,8 @@ def find_mkosi() -> list[str]:
     return ["mkosi"]
 
 
-def prepare_sandbox() -> Path:
-    """Write the apt sources that mkosi uses: the host's mirrors, Debian 13."""
+def prepare_sandbox(recorded: Optional[Path]) -> Path:
+    """Write the apt sources that mkosi uses: the host's mirrors, Debian 13, and a record's versions."""
     sandbox = STATE / "sandbox"
     sources = sandbox / "etc/apt/sources.list.d/mkosi.sources"
     sources.parent.mkdir(parents=True, exist_ok=True)
@@ -37,29 +43,43 @@ def prepare_sandbox() -> Path:
     if run.returncode:
         raise BuildError("this host's apt names no Debian mirror (see above)")
     sources.write_text(run.stdout, encoding="utf-8")
+    preferences = sandbox / "etc/apt/preferences.d/mkosi.pref"
+    preferences.parent.mkdir(parents=True, exist_ok=True)
+    preferences.write_text(lock.build_preferences(lock.read(recorded).packages) if recorded else "", encoding="utf-8")
     return sandbox
 
 
-def build_command(
-    staging: Path, debs: Path, epoch: int, version: str, profiles: tuple[str, ...], *, fresh: bool
-) -> list[str]:
+def copy_plainly(source: Path, target: Path) -> Path:
+    """Copy a folder, its rights as git knows them: whoever checks out keeps files from others, the image does not."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "forms", "lib"))
+    for path in [target, *target.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+    return target
+
+
+def build_command(staging: Path, debs: Path, epoch: int, version: str, settings: Settings, *, fresh: bool) -> list[str]:
     """Build mkosi's command line."""
+    sandbox, recipe = prepare_sandbox(settings.lock), copy_plainly(HERE, STATE / "recipe")
+    networks = copy_plainly(NETWORKS, STATE / "networks")
     return [
         *find_mkosi(),
-        *("--directory", str(HERE), "--sandbox-tree", str(prepare_sandbox()), "--output-directory", str(staging)),
+        *("--directory", str(recipe), "--architecture", NAMES[settings.architecture]),
+        *("--sandbox-tree", str(sandbox), "--output-directory", str(staging)),
         *("--cache-directory", str(STATE / "cache"), "--package-cache-directory", str(STATE / "pkgcache")),
         *("--workspace-directory", str(STATE / "workspace"), "--volatile-package-directory", str(debs)),
-        *("--extra-tree", f"{NETWORKS}:/usr/lib/systemd/network", "--source-date-epoch", str(epoch)),
+        *("--extra-tree", f"{networks}:/usr/lib/systemd/network", "--source-date-epoch", str(epoch)),
         *("--environment", f"MK_VERSION={version}", "--environment", f"MK_TAG={format_image_version(version)}"),
-        *(word for profile in profiles for word in ("--profile", profile)),
+        *(word for profile in settings.mkosi_profiles for word in ("--profile", profile)),
         *("-ff" if fresh else "-f", "build"),
     ]
 
 
 def run_mkosi(
-    packages: list[Path], epoch: int, version: str, profiles: tuple[str, ...], *, fresh: bool, verbose: bool
+    packages: list[Path], epoch: int, version: str, settings: Settings, *, fresh: bool, verbose: bool
 ) -> Path:
-    """Run mkosi with some of its profiles; return its output's folder: root.tar, root.manifest, vmlinuz, dpkg-status.
+    """Run mkosi as the settings say; return its output's folder: root.tar, root.manifest, vmlinuz, dpkg-status.
 
     Its words go into a log.
     """
@@ -70,7 +90,7 @@ def run_mkosi(
         folder.mkdir(parents=True, exist_ok=True)
     for path in packages:
         shutil.copy(path, debs)
-    command = build_command(staging, debs, epoch, version, profiles, fresh=fresh)
+    command = build_command(staging, debs, epoch, version, settings, fresh=fresh or settings.lock is not None)
     log = STATE / "log"
     with log.open("wb") as out:
         status = subprocess.run(
