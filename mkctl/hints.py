@@ -71,9 +71,7 @@ class Hints:
         """What is awaited, a phrase for each NIC and one for the sources: `no carrier on eno1`."""
         waits = [f"{_AWAITED[state]} on {name}" for name, state in self.links if state in _AWAITED]
         ready = [name for name, state in self.links if state not in _AWAITED]
-        named = (
-            f"neither DHCP on {', '.join(ready)} nor the DNS names a server" if ready else "no network interface is up"
-        )
+        named = f"neither DHCP on {', '.join(ready)} nor the DNS names a server" if ready else "no NIC is up"
         return ("nobody wrote a server down", *waits, named)
 
     @property
