@@ -45,7 +45,7 @@ class Way:
     """The server's address is written into a copy of the ISO, as a site does it."""
     refused: bool = False
     """The firmware must not start it."""
-    memory_mib: int = 1024
+    memory_mib: int = 512
 
 
 WAYS = {
