@@ -62,6 +62,8 @@ CELLS = (
     Cell("system-trixie", (*PYTEST, "tests/system")),
     Cell("system-bookworm", (*PYTEST, "tests/system"), {"MK_SYSTEM_RELEASE": "bookworm"}),
     Cell("image", (*PYTEST, "tests/image")),
+    Cell("reproducible", (*PYTEST, "tests/image/test_reproducible.py"), {"MK_REPRODUCE": "1"}),
+    Cell("arm64", (*PYTEST, "tests/image/test_arm64.py"), {"MK_ARM64": "1"}),
     Cell("quiet-half-hour", (*PYTEST, "tests/image/test_hardware.py", "-k", "well or again"), {"MK_QUIET_S": "1800"}),
     *(_form(name) for name in forms.WAYS if name != forms.IN_MAKE_TEST),
     *(_machine(name) for name in matrix.MACHINES if name != matrix.IN_MAKE_TEST),

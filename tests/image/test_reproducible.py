@@ -16,9 +16,7 @@ from tests.machines import again
 from tests.machines.server import IMAGE, read_manifest
 
 PACKAGES_S, IMAGE_S = 600.0, 3600.0
-IN_FULL = pytest.mark.skipif(
-    not os.environ.get("MK_FULL"), reason="make test-full builds the whole image again: ten minutes on one processor"
-)
+IN_FULL = pytest.mark.skipif("MK_REPRODUCE" not in os.environ, reason="a cell of make test-full builds the image again")
 
 
 @pytest.fixture(scope="module")
