@@ -18,6 +18,7 @@ image: deb
 	@packaging/setup image
 	@$(if $(filter arm64,$(ARCH)),packaging/setup arm64)
 	@packaging/image/build $(IMAGE_OPTIONS)
+	@$(if $(AMD64),packaging/image/forms/first_stage.py --image '$(IMAGE_FOLDER)')
 	@$(if $(AMD64),packaging/image/forms/uki.py $(FORM_OPTIONS) $(addprefix --sign ,$(wildcard $(SIGN))))
 	@$(if $(AMD64),packaging/image/forms/iso.py $(FORM_OPTIONS))
 	@packaging/image/forms/sbom.py --image '$(IMAGE_FOLDER)'
