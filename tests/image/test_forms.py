@@ -68,12 +68,11 @@ class Site:
 
 @pytest.fixture(scope="module")
 def web(image: dict[str, str]) -> Path:
-    """A folder that a web server hands out: the form as it is shipped, and a signed one beside it."""
+    """A folder that a web server hands out: the same form, signed with a test key."""
     folder = FOLDER / "web"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "signed").mkdir(parents=True)
-    for name in ("vmlinuz", "initrd", "manifest.json", "mk.efi"):
-        os.link(IMAGE / name, folder / name)
+    for name in ("vmlinuz", "initrd", "manifest.json"):
         os.link(IMAGE / name, folder / "signed" / name)
     key = firmware.write_test_key(FOLDER / "keys")
     argv = [str(ROOT / "packaging/image/forms/uki.py"), "--image", str(folder / "signed"), "--sign", str(key)]
@@ -93,7 +92,7 @@ def site(request: pytest.FixtureRequest, image: dict[str, str]) -> Iterator[Site
         server = stack.enter_context(made)
         lab.offer(server.bootstrap(f"{lab.address}:{PORT}"))
         shutil.copy(forms.IPXE_EFI, folder / "lab/tftp")
-        if way.http:
+        if way.http.startswith("signed/"):
             root = request.getfixturevalue("web")
             stack.enter_context(Nginx(root, folder / "nginx", lab.address, WEB_PORT, lab.prefix))
         yield Site(way, lab, server, folder)

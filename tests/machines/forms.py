@@ -14,7 +14,7 @@ from . import firmware
 from .accel import choose_accel
 from .journal import CHANNELS, build_credentials
 from .qemu import Machine, Nic
-from .server import IMAGE, ROOT
+from .server import IMAGE, PORT, ROOT
 
 UUID = "3b0c5f8e-7d21-4e6a-8f95-c1a2b3d4e5f6"
 MAC = "52:54:00:4d:4b:f1"
@@ -38,7 +38,7 @@ class Way:
     keys: str = ""
     """Whose keys the firmware has (see `firmware.VARIABLES`); with any there is Secure Boot."""
     http: str = ""
-    """The program that UEFI HTTP boot is offered."""
+    """The program that UEFI HTTP boot is offered: the server's own, or what a key was put to ("signed/")."""
     typed: bool = False
     """The server's address is typed at the medium's prompt."""
     addressed: bool = False
@@ -68,7 +68,8 @@ IN_MAKE_TEST = "iso-bios"
 def build_dhcp(way: Way, address: str) -> list[str]:
     """Build dnsmasq's options for a way: which program UEFI firmware loads, and by what."""
     if way.http:
-        boot = f"http://{address}:{WEB_PORT}/{way.http}"
+        signed = way.http.startswith("signed/")
+        boot = f"http://{address}:{WEB_PORT}/{way.http}" if signed else f"http://{address}:{PORT}/image/{way.http}"
         return [
             "--dhcp-vendorclass=set:http,HTTPClient",
             "--dhcp-option-force=tag:http,60,HTTPClient",
