@@ -56,6 +56,8 @@ install-units:
 	install -D -m 644 -t '$(MK_SHARE)/dbus-1/system.d' units/dbus/*.conf
 	install -D -m 644 -t '$(MK_SHARE)/dbus-1/interfaces' units/dbus/*.xml
 	install -D -m 644 -t '$(MK_SHARE)/polkit-1/rules.d' units/polkit/*.rules
+	install -D -m 644 -t '$(MK_LIB)/systemd/system' units/host/*.service
+	install -D -m 644 -t '$(MK_SHARE)/containers/systemd' units/host/*.container
 
 install-man:
 	for page in man/*.[1-8]; do \

@@ -18,7 +18,7 @@ import pytest
 from tests.machines import packages, tree
 
 ALPINE = tree.BUILD / "tools/alpine"
-NAMES = ("mk-core", "mkctl", "mkmirror", "mkserver", "mkweb", "mk-suite")
+NAMES = ("mk-core", "mkctl", "mkmirror", "mkserver", "mkweb", "mk-suite", "mk-host")
 PEOPLE = ("mkctl", "mkmirror", "mkserver", "mkweb")
 OTHERS = (
     "lib/apk/",
@@ -120,7 +120,7 @@ def test_install_upgrade_remove_purge(alpine: Alpine) -> None:
     alpine.use("older")
     for name in NAMES:
         alpine.apk("verify", f"/place/older/apk/x86_64/{packages.apk_name(name)}")
-    alpine.apk("add", "mk-suite", "mkserver")
+    alpine.apk("add", "mk-suite", "mkserver", "mk-host")
     assert set(PEOPLE) <= alpine.people()
     changed = alpine.apk("audit", "--packages", "--check-permissions").stdout.splitlines()
     assert not [package for package in changed if package.startswith(NAMES)], changed
@@ -137,11 +137,11 @@ def test_install_upgrade_remove_purge(alpine: Alpine) -> None:
     assert f"mkctl-{packages.NEWER}" in alpine.apk("list", "--installed", "mkctl").stdout
     assert own.read_text(encoding="utf-8") == '[log]\nlevel = "info"\n'
 
-    alpine.apk("del", "mk-suite", "mkserver")
+    alpine.apk("del", "mk-suite", "mkserver", "mk-host")
     assert own.read_text(encoding="utf-8") == '[log]\nlevel = "info"\n'
     assert alpine.files() - before == {"etc/mk", "etc/mk/mk.toml"}
-    alpine.apk("add", "mk-suite", "mkserver")
-    alpine.apk("del", "--purge", "mk-suite", "mkserver")
+    alpine.apk("add", "mk-suite", "mkserver", "mk-host")
+    alpine.apk("del", "--purge", "mk-suite", "mkserver", "mk-host")
     shutil.rmtree(alpine.root / "etc/mk", ignore_errors=True)
     assert alpine.files() == before
     for name in PEOPLE:

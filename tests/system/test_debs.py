@@ -10,7 +10,7 @@ from pathlib import Path
 from mkcore.version import VERSION
 from tests.machines import tree
 
-PACKAGES = {"mk-core", "mkctl", "mkweb", "mkmirror", "mkserver", "mk-suite"}
+PACKAGES = {"mk-core", "mkctl", "mkweb", "mkmirror", "mkserver", "mk-suite", "mk-host"}
 
 
 def field(deb: Path, name: str) -> str:
@@ -26,7 +26,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_set_is_complete() -> None:
-    """Six packages of one version, for every architecture."""
+    """Seven packages of one version, for every architecture."""
     debs = tree.read_debs()
     assert {field(deb, "Package") for deb in debs} == PACKAGES
     assert {(field(deb, "Version"), field(deb, "Architecture")) for deb in debs} == {(VERSION, "all")}

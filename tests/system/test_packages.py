@@ -15,7 +15,7 @@ from tests.machines import nspawn, tree
 from tests.system.leftovers import directory_entries, files, running
 
 UNITS = [path.name for path in sorted((tree.ROOT / "units/systemd").iterdir())]
-PACKAGES = ["mk-core", "mkctl", "mkweb", "mkmirror", "mkserver", "mk-suite"]
+PACKAGES = ["mk-core", "mkctl", "mkweb", "mkmirror", "mkserver", "mk-suite", "mk-host"]
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from mkcore import events
 
 UNITS = Path(__file__).resolve().parent.parent.parent / "units"
 USERS = ("mkctl", "mkmirror", "mkserver", "mkweb")
+HOSTS_USER = "mk-host"
+"""As whom a container's controller is known on the bus of its host."""
 
 
 def run(*words: str, stdin: str = "") -> str:
@@ -41,21 +43,22 @@ def test_sysusers(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    made = dict(re.findall(r"Creating user '(\w+)' \(([^)]*)\)", done.stdout + done.stderr))
-    assert sorted(made) == sorted(USERS)
-    assert sorted(path.name for path in (UNITS / "sysusers").iterdir()) == [f"{user}.conf" for user in USERS]
+    made = dict(re.findall(r"Creating user '([\w-]+)' \(([^)]*)\)", done.stdout + done.stderr))
+    assert sorted(made) == sorted((*USERS, HOSTS_USER))
+    assert {path.name for path in (UNITS / "sysusers").iterdir()} == {f"{user}.conf" for user in (*USERS, HOSTS_USER)}
 
 
 def test_tmpfiles(tmp_path: Path) -> None:
     """Only the SMBIOS UUID is opened, for reading, to mkctl's group (a machine without one is no error); only root
     writes what an administrator asks for."""
     assert [line for path in sorted((UNITS / "tmpfiles").iterdir()) for line in directives(path)] == [
+        "d /run/mk-host 0755 mk-host mk-host -",
         "z- /sys/class/dmi/id/product_uuid 0440 root mkctl -",
         "d /run/mk 0755 root root -",
     ]
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\n", encoding="utf-8")
-    (tmp_path / "etc/group").write_text("root:x:0:\nmkctl:x:990:\n", encoding="utf-8")
+    (tmp_path / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nmk-host:x:991:991::/:/bin/sh\n", encoding="utf-8")
+    (tmp_path / "etc/group").write_text("root:x:0:\nmkctl:x:990:\nmk-host:x:991:\n", encoding="utf-8")
     for path in sorted((UNITS / "tmpfiles").iterdir()):
         assert run("systemd-tmpfiles", "--create", f"--root={tmp_path}", str(path)) == ""
     assert (tmp_path / "run/mk").stat().st_mode & 0o7777 == 0o755
@@ -63,10 +66,11 @@ def test_tmpfiles(tmp_path: Path) -> None:
 
 def test_preset() -> None:
     """Every unit that can be enabled is disabled by preset, and no other line is there."""
-    enableable = [path.name for path in sorted((UNITS / "systemd").iterdir()) if "\n[Install]\n" in path.read_text()]
+    files = [*sorted((UNITS / "systemd").iterdir()), *sorted((UNITS / "host").iterdir())]
+    enableable = [path.name for path in files if "\n[Install]\n" in path.read_text()]
     lines = directives(UNITS / "preset/80-mksuite.preset")
     assert lines == [f"disable {name}" for name in enableable]
-    assert enableable == ["mk.target", "mkserver.service"]
+    assert enableable == ["mk.target", "mkserver.service", "mk-container.service"]
 
 
 def test_bus_policy() -> None:
@@ -88,6 +92,37 @@ def test_bus_policy() -> None:
             ("allow", (to_us, ("send_interface", "org.freedesktop.DBus.Properties"), ("send_member", "GetAll"))),
         ],
     }
+
+
+def test_bus_policy_of_a_container_s_host() -> None:
+    """The controller in a container says nothing on the host's bus but to the bus itself and what starts a unit."""
+    (policy,) = ElementTree.parse(UNITS / "dbus/org.mksuite.Host.conf").getroot().findall("policy")
+    assert policy.attrib == {"user": HOSTS_USER}
+    rules = [(rule.tag, tuple(rule.attrib.values())) for rule in policy]
+    manager = ("org.freedesktop.systemd1", "org.freedesktop.systemd1.Manager")
+    assert rules == [
+        ("deny", ("*",)),
+        ("deny", ("method_call",)),
+        ("allow", ("org.freedesktop.DBus", "org.freedesktop.DBus")),
+        ("allow", (*manager, "StartUnit")),
+        ("allow", (*manager, "Subscribe")),
+    ]
+
+
+def test_both_units_of_the_container_say_the_same() -> None:
+    """With and without Quadlet it is the same container."""
+    quadlet = directives(UNITS / "host/mk.container")
+    plain = (UNITS / "host/mk-container.service").read_text(encoding="utf-8").replace("\\\n", " ")
+    (started,) = [line.split() for line in plain.splitlines() if line.startswith("ExecStart=")]
+    values = dict(line.split("=", 1) for line in quadlet if "=" in line and not line.startswith("Volume="))
+    volumes = {line.partition("=")[2] for line in quadlet if line.startswith("Volume=")}
+    assert {started[at + 1] for at, word in enumerate(started) if word == "--volume"} == volumes
+    assert started[-1] == values["Image"]
+    words = " ".join(started)
+    for option in (f"--name {values['ContainerName']}", f"--network {values['Network']}", "--uts host", "--privileged"):
+        assert option in words and option.split()[0] in f"{values['PodmanArgs']} --name --network"
+    assert values["ExecStartPre"] in plain
+    assert not [line for line in quadlet if line == "[Install]"], "Quadlet would start it at each boot"
 
 
 def test_bus_interface_is_well_formed() -> None:
