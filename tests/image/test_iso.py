@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import struct
@@ -33,10 +34,14 @@ def tree(image: dict[str, str]) -> Path:
     return folder
 
 
-def run_form(name: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_form(name: str, folder: Path, *options: str, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
     """Run a form's program on a folder."""
     argv = ["/usr/bin/python3", str(FORMS / name), "--image", str(folder), *options]
-    return subprocess.run(argv, capture_output=True, text=True, check=False)
+    before = os.umask(umask)
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+    finally:
+        os.umask(before)
 
 
 @pytest.fixture
@@ -92,7 +97,7 @@ def test_the_volume_says_what_the_originals_did(image: dict[str, str]) -> None:
 
 
 def test_one_kernel_and_one_initrd(tree: Path) -> None:
-    """Kernel and initrd are in it once, for both loaders, and it is small enough for what is sold as a small stick."""
+    """Kernel and initrd are in it once, and both loaders start them with the same kernel line."""
     found = [path for path in tree.rglob("*") if path.is_file() and path.stat().st_size > 5_000_000]
     assert sorted(path.name for path in found) == ["core.gz", "vmlinuz"]
     assert (tree / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
@@ -101,6 +106,10 @@ def test_one_kernel_and_one_initrd(tree: Path) -> None:
     isolinux = (tree / "boot/isolinux/isolinux.cfg").read_text()
     assert [line for line in words if f"APPEND {line}\n" in isolinux and "console" in line]
     assert "TIMEOUT 100\n" in isolinux
+
+
+def test_it_is_small(image: dict[str, str]) -> None:
+    """What it has beside kernel and initrd are a few megabytes; a site's own extensions are not counted here."""
     assert (IMAGE / "mk.iso").stat().st_size <= ISO_LIMIT_BYTES
 
 
@@ -150,11 +159,33 @@ def test_words_that_do_not_fit_are_refused(other: Path, words: str) -> None:
 
 @pytest.mark.parametrize("name", ["mk.iso", "mk.efi"])
 def test_a_second_one_is_the_same(other: Path, name: str) -> None:
-    """Made again at another path and time it has the same bytes."""
+    """Made again at another path and time, by somebody with another umask, it has the same bytes."""
     program = {"mk.iso": "iso.py", "mk.efi": "uki.py"}[name]
-    done = run_form(program, other)
+    done = run_form(program, other, umask=0o077)
     assert done.returncode == 0 and name in done.stdout, done.stderr
     assert hashlib.sha256((other / name).read_bytes()).hexdigest() == file_entry(name)["sha256"]
+
+
+def read_sections(path: Path) -> dict[str, bytes]:
+    """Return the sections of a PE program by their names (Microsoft's PE format: file header, section table)."""
+    content = path.read_bytes()
+    header = struct.unpack_from("<I", content, 0x3C)[0] + 4
+    count, optional_bytes = struct.unpack_from("<H12xH", content, header + 2)
+    found = {}
+    for number in range(count):
+        name, size, _, _, start = struct.unpack_from("<8sIIII", content, header + 20 + optional_bytes + 40 * number)
+        found[name.rstrip(b"\0").decode()] = content[start : start + size]
+    return found
+
+
+def test_the_kernel_image_holds_the_shipped_files(image: dict[str, str]) -> None:
+    """Kernel and initrd of the program are those of the manifest, byte for byte; its kernel line and version, too."""
+    found, known = read_sections(IMAGE / "mk.efi"), read_manifest()
+    for section, name in ((".linux", "vmlinuz"), (".initrd", "initrd")):
+        assert hashlib.sha256(found[section]).hexdigest() == known["files"][name]["sha256"]
+    assert found[".cmdline"].decode().rstrip("\0 ") == known["files"]["mk.efi"]["kernel_line"]
+    assert found[".uname"].decode().rstrip("\0") == known["kernel"]
+    assert f'IMAGE_VERSION="{known["version"]}"' in found[".osrel"].decode()
 
 
 def test_a_signed_one_is_signed(other: Path, tmp_path: Path) -> None:

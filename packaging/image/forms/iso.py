@@ -123,6 +123,7 @@ def build_argv(tree: Path, target: Path, version: str) -> list[str]:
     ]
     argv += ["-isohybrid-mbr", str(HYBRID), "-c", "boot/isolinux/boot.cat", "-b", "boot/isolinux/isolinux.bin"]
     argv += ["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]
+    argv += ["-uid", "0", "-gid", "0", "-dir-mode", "0755", "-file-mode", "0644"]  # not the builder's
     return [*argv, "-eltorito-alt-boot", "-e", EFI, "-no-emul-boot", "-isohybrid-gpt-basdat", str(tree)]
 
 
