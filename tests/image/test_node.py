@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from mkcore import events
+from tests.machines.booted import record_booted
 from tests.machines.node import Node
 from tests.machines.server import PORT
 from tests.machines.stages import build_truth, read_truth
@@ -87,6 +88,7 @@ def test_boots_from_the_network_and_registers(node: Node) -> None:
     assert node.known()["state"] == "active"
     assert node.channel.run("systemctl", "is-system-running", "--wait", timeout_s=BOOT_S).stdout == "running\n"
     assert node.show("mk.target", "ActiveState") == ["active"]
+    record_booted("iPXE/BIOS", "vmlinuz", "initrd")
 
 
 def test_first_checkin_says_so(node: Node) -> None:
