@@ -19,7 +19,7 @@ from typing import BinaryIO, Optional
 
 from mkcore import files
 from mkcore.errors import BadAnswer, BadInput, MkError, ServerRefused
-from mkcore.http import Answer, Exchange, Head, build_request, retry_after_s
+from mkcore.http import Answer, Exchange, Head, Judge, build_request, retry_after_s
 from mkcore.jsonfields import get_int, get_str
 
 SILENCE_S = 10.0
@@ -69,16 +69,18 @@ def download(
     deadline_s: float = DEADLINE_S,
     moved: Optional[Moved] = None,
     component: str = "mk",
+    judge: Optional[Judge] = None,
 ) -> Downloaded:
     """Bring the file at `uri` into `partial`, going on behind what is there of the same version.
 
     size_bytes: what it must have, where that is known. Raises ServerRefused (with its `status`; 404 for what is not
     there), Unreachable and BadAnswer (redirect, larger than `limit_bytes`, another size, truncated; what came is kept
-    for the next attempt), OSError for the partial file (ENOSPC when its file system is full). `discard` drops it.
+    for the next attempt), BadInput where `judge` has a reason, OSError for the partial file (ENOSPC when its file
+    system is full). `discard` drops it.
     """
     note = _read_note(partial, uri)
     there = partial.stat().st_size if note is not None and partial.is_file() else 0
-    wish = _Wish(uri, partial, limit_bytes, size_bytes, silence_s, deadline_s, moved, component)
+    wish = _Wish(uri, partial, limit_bytes, size_bytes, silence_s, deadline_s, moved, component, judge)
     if note is not None and 0 < there < min(note.size_bytes, limit_bytes):
         try:
             return _Transfer(wish, there, note.validator).fetch()
@@ -121,6 +123,7 @@ class _Wish:
     deadline_s: float
     moved: Optional[Moved]
     component: str
+    judge: Optional[Judge]
 
 
 class _Transfer(Exchange):
@@ -132,6 +135,7 @@ class _Transfer(Exchange):
         headers = {"Range": f"bytes={there}-", "If-Range": validator} if there else {}
         request = build_request("GET", wish.uri, headers, None, wish.component)
         super().__init__(request, wish.deadline_s, wish.limit_bytes, wish.silence_s)
+        self.judge = wish.judge
         self._wish = wish
         self._there = there
         self._local: Optional[OSError] = None

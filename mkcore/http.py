@@ -18,7 +18,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
@@ -31,11 +31,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
-from mkcore.errors import BadAnswer, MkError, Unreachable
+from mkcore.errors import BadAnswer, BadInput, MkError, Unreachable
 from mkcore.version import VERSION
 
 if TYPE_CHECKING:
     from socket import socket
+
+Judge = Callable[[str], str]
+"""Says why nothing may be sent to an address to which a name led, e.g. `169.254.0.1`; "" when it may."""
 
 _PER_ADDRESS_S = 6.0  # a name may have an address that swallows packets; the next one must get its turn
 _SHUT_BOTH_WAYS = 2
@@ -94,14 +97,17 @@ def exchange(
     deadline_s: float = 20.0,
     limit_bytes: int = 1_000_000,
     component: str = "mk",
+    judge: Optional[Judge] = None,
 ) -> Answer:
     """Send one request and return the answer, whatever its status below 300 or from 400 on.
 
     Sent are Host, Accept: */*, User-Agent, then `headers` (which may replace those), then Content-Length with a body.
     Raises Unreachable (name, connection, reset, deadline) and BadAnswer (redirect, larger than `limit_bytes`,
-    truncated, compressed, not HTTP); both name the address. Blocks for `deadline_s` at most.
+    truncated, compressed, not HTTP), BadInput by `judge`; all name the address. Blocks for `deadline_s` at most.
     """
-    return Exchange(build_request(method, uri, headers or {}, body, component), deadline_s, limit_bytes).perform()
+    work = Exchange(build_request(method, uri, headers or {}, body, component), deadline_s, limit_bytes)
+    work.judge = judge
+    return work.perform()
 
 
 def build_request(
@@ -130,6 +136,7 @@ class Exchange:
     """
 
     chunk_bytes = 64 << 10
+    judge: Optional[Judge] = None
 
     def __init__(
         self, request: requests.PreparedRequest, deadline_s: float, limit_bytes: int, silence_s: float = math.inf
@@ -176,7 +183,12 @@ class Exchange:
             self.answering.set()
 
     def adopt(self, connection: socket) -> socket:
-        """Take note of the connection, by a duplicate, so that TLS may wrap the original; return it."""
+        """Take note of a connection over which nothing was sent yet, by a duplicate, so that TLS may wrap the original;
+        return it.
+        """
+        if self.judge is not None and (reason := self.judge(str(connection.getpeername()[0]))):
+            connection.close()
+            raise BadInput(f"{self.place}: {reason}")
         with self._lock:
             if self._abandoned:
                 raise TimeoutError("the deadline is over")
@@ -198,9 +210,12 @@ class Exchange:
 
     def _exchange(self) -> Answer:
         remaining = min(self.silence_s, max(0.1, self.deadline - time.monotonic()))
-        with _Adapter(self) as adapter, _closing(
-            adapter.send(self.request, stream=True, timeout=(min(_PER_ADDRESS_S, remaining), remaining))
-        ) as response:
+        with (
+            _Adapter(self) as adapter,
+            _closing(
+                adapter.send(self.request, stream=True, timeout=(min(_PER_ADDRESS_S, remaining), remaining))
+            ) as response,
+        ):
             headers = {name.lower(): value for name, value in response.headers.items()}
             if 300 <= response.status_code < 400:
                 target = headers.get("location", "nowhere")[:200]

@@ -90,7 +90,12 @@ class Bringer:
             self._teller.say(f"Fetching {item.name} ({place})")
             uri = self.uris.get(key) or folder.address(item.name)
             try:
-                found = self._staging.bring(item, uri, lambda done, total: self._teller.moved(item.name, done, total))
+                found = self._staging.bring(
+                    item,
+                    uri,
+                    lambda done, total: self._teller.moved(item.name, done, total),
+                    strict=folder.mirror.strict,
+                )
             except MkError as error:
                 self._failed[key] = error
                 raise

@@ -186,6 +186,7 @@ class Run:
         trusting = self._trusting
         if address.by is not By.SITE:  # a site that does without signatures says so of its own mirrors
             trusting = replace(trusting, mode=trust.Verify.SIGNATURE)
+        trusting = replace(trusting, strict=address.by is By.PUSH and not address.own)
         return self._mirrors.setdefault(address.uri, Mirror(address.uri, address.own, trusting))
 
     def _folders(self) -> dict[str, Folder]:

@@ -113,7 +113,7 @@ class Gathering:
             self._miss(address, error)
 
     def _ask(self, address: Address) -> Optional[bytes]:
-        data = remote.read_small(address.uri, LIST_LIMIT_BYTES)
+        data = remote.read_small(address.uri, LIST_LIMIT_BYTES, strict=address.by is By.PUSH and not address.own)
         if data is None and address.usual:
             log.log(logging.DEBUG if address.own else logging.INFO, "%s: there is no such list", address.uri)
         elif data is None:

@@ -107,8 +107,8 @@ def _require_inside(tree: Path, path: str, real: str) -> None:
 def read_list(trees: Sequence[Path], folder: str, name: str) -> list[str]:
     """Return the list `name` of `folder`, e.g. `["open_vm_tools.tcz"]`; empty when no tree has such a file.
 
-    All trees' lists are one, each name once: the image's (the last tree's) names first, then the administrator's. Raises
-    BadInput naming file and line for one that cannot be parsed, OSError for one that cannot be read.
+    All trees' lists are one, each name once: the names of the image's (the last tree) first, then the administrator's.
+    Raises BadInput naming file and line for one that cannot be parsed, OSError for one that cannot be read.
     """
     return list(dict.fromkeys(each for tree in reversed(trees) for each in _read_list(tree, folder, name)))
 

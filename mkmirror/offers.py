@@ -23,6 +23,7 @@ from mkmirror.formats import sysext, tce
 from mkmirror.mirroring import native_folder
 from mkmirror.names import show
 from mkmirror.remote import FolderSums, Sums, join
+from mkmirror.strict import judge_of
 
 TEXT_LIMIT_BYTES = 256 << 10
 TEXTS_LIMIT_BYTES = 64 << 20
@@ -43,6 +44,8 @@ class Trusting:
     work: Path
     signed: Mapping[str, int] = field(default_factory=dict[str, int])
     patience_s: float = PATIENCE_S
+    strict: bool = False
+    """A server named the mirror: see mkmirror.strict."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,11 @@ class Mirror:
         return tuple(self._folders.values())
 
     @property
+    def strict(self) -> bool:
+        """Whether a server named it."""
+        return self._trusting.strict
+
+    @property
     def mode(self) -> trust.Verify:
         """What must vouch for its content."""
         return trust.Verify.CHECKSUM if self.own else self._trusting.mode
@@ -177,7 +185,7 @@ class Mirror:
         uri = join(self.base, path)
         try:
             with self._asking():
-                found = remote.read_folder(uri, self.mode, self._trusting.keys, self._trusting.work)
+                found = remote.read_folder(uri, self.mode, self._trusting.keys, self._trusting.work, strict=self.strict)
         except OSError as error:
             raise ToolFailed(f"{uri}: cannot be checked: {error.filename}: {error.strerror}") from None
         signed = found.signed
@@ -192,7 +200,7 @@ class Mirror:
         TEXTS_LIMIT_BYTES in all.
         """
         with self._asking():
-            data = remote.read_small(uri, TEXT_LIMIT_BYTES)
+            data = remote.read_small(uri, TEXT_LIMIT_BYTES, strict=self.strict)
         self._read_bytes += len(data or b"")
         if self._read_bytes > TEXTS_LIMIT_BYTES:
             raise BadInput(f"{self.base}: more than {TEXTS_LIMIT_BYTES} bytes of lists and sums")
@@ -201,7 +209,8 @@ class Mirror:
     def ask(self, uri: str) -> bool:
         """Tell whether the mirror has a file, without bringing it."""
         with self._asking():
-            return exchange("HEAD", remote.reach(uri), component=remote.COMPONENT).status == 200
+            judge = judge_of(uri, strict=self.strict)
+            return exchange("HEAD", remote.reach(uri), component=remote.COMPONENT, judge=judge).status == 200
 
     @contextmanager
     def _asking(self) -> Generator[None, None, None]:

@@ -22,6 +22,7 @@ from mkcore.download import DEADLINE_S, Moved, discard, download
 from mkcore.errors import BadAnswer, BadInput, MkError, ServerRefused, Unreachable, Untrusted
 from mkcore.http import exchange
 from mkmirror import trust
+from mkmirror.strict import judge_of
 
 COMPONENT = "mkmirror"
 SMALL_LIMIT_BYTES = 4 << 20
@@ -59,6 +60,8 @@ class Fetching:
     """Is told why a download begins again."""
     left_s: Callable[[], float] = lambda: DEADLINE_S
     """Says how many seconds are left for all of it."""
+    strict: bool = False
+    """A server named the mirror: see mkmirror.strict."""
 
     def tell(self, text: str) -> None:
         """Tell that a download begins again."""
@@ -86,12 +89,13 @@ def reach(uri: str) -> str:
     return parts._replace(netloc="127.0.0.1" if port is None else f"127.0.0.1:{port}").geturl()
 
 
-def read_small(uri: str, limit_bytes: int = SMALL_LIMIT_BYTES) -> Optional[bytes]:
-    """Return the content of a small file, None when the mirror has none of that name.
+def read_small(uri: str, limit_bytes: int = SMALL_LIMIT_BYTES, *, strict: bool = False) -> Optional[bytes]:
+    """Return the content of a small file, None when the mirror has none of that name. strict: as in Fetching.
 
-    Raises Unreachable, BadAnswer, ServerRefused.
+    Raises Unreachable, BadAnswer, ServerRefused, BadInput (a name that leads where it must not).
     """
-    answer = exchange("GET", reach(uri), limit_bytes=limit_bytes, component=COMPONENT)
+    judge = judge_of(uri, strict=strict)
+    answer = exchange("GET", reach(uri), limit_bytes=limit_bytes, component=COMPONENT, judge=judge)
     if answer.status in GONE:
         return None
     if answer.status != 200:
@@ -99,9 +103,7 @@ def read_small(uri: str, limit_bytes: int = SMALL_LIMIT_BYTES) -> Optional[bytes
     return answer.body
 
 
-def fetch(
-    uri: str, target: Path, sums: Sums, how: Fetching, moved: Optional[Moved] = None
-) -> bool:
+def fetch(uri: str, target: Path, sums: Sums, how: Fetching, moved: Optional[Moved] = None) -> bool:
     """Bring a file to `target` unless it is there already with the right sums; return whether it was brought.
 
     Goes on where an earlier attempt ended, also one of another process. Raises Untrusted when it is not the file that
@@ -133,7 +135,13 @@ def _bring(uri: str, partial: Path, how: Fetching, moved: Optional[Moved]) -> No
             raise Unreachable(f"{uri}: no time was left for it; it goes on at {before} bytes")
         try:
             download(
-                reach(uri), partial, limit_bytes=how.limit_bytes, deadline_s=left_s, moved=moved, component=COMPONENT
+                reach(uri),
+                partial,
+                limit_bytes=how.limit_bytes,
+                deadline_s=left_s,
+                moved=moved,
+                component=COMPONENT,
+                judge=judge_of(uri, strict=how.strict),
             )
             return
         except (Unreachable, BadAnswer, ServerRefused) as error:
@@ -143,11 +151,7 @@ def _bring(uri: str, partial: Path, how: Fetching, moved: Optional[Moved]) -> No
                 raise
             wish_s = error.retry_after_s if isinstance(error, ServerRefused) else None
             how.tell(f"{error}; going on at {after} bytes")
-        how.wait(
-            retry.backoff_s(
-                failed, base_s=BASE_S, ceiling_s=CEILING_S, rand=random.random, retry_after_s=wish_s
-            )
-        )
+        how.wait(retry.backoff_s(failed, base_s=BASE_S, ceiling_s=CEILING_S, rand=random.random, retry_after_s=wish_s))
 
 
 def may_help(error: MkError) -> bool:
@@ -167,17 +171,19 @@ class FolderSums:
     signed: Optional[trust.Signed] = None
 
 
-def read_folder(folder: str, mode: trust.Verify, keys: Sequence[Path], work: Path) -> FolderSums:
+def read_folder(
+    folder: str, mode: trust.Verify, keys: Sequence[Path], work: Path, *, strict: bool = False
+) -> FolderSums:
     """Return the sums of a remote folder once they are vouched for as `mode` wants; none where it has none.
 
     Raises Untrusted when the mode wants a signature and none vouches for them; BadInput for damaged sums.
     """
-    data = read_small(join(folder, trust.SUMS), trust.SUMS_LIMIT_BYTES)
+    data = read_small(join(folder, trust.SUMS), trust.SUMS_LIMIT_BYTES, strict=strict)
     if data is None:
         if mode is trust.Verify.SIGNATURE:
             raise Untrusted(f"{folder}: has no {trust.SUMS}, and so no signature")
         return FolderSums({})
-    signature = read_small(join(folder, trust.SIGNATURE), trust.SIGNATURE_LIMIT_BYTES)
+    signature = read_small(join(folder, trust.SIGNATURE), trust.SIGNATURE_LIMIT_BYTES, strict=strict)
     place = work / "remote"
     files.make_dir(place, 0o700)
     try:

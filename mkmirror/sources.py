@@ -152,13 +152,24 @@ def _is_loopback(host: str) -> bool:
 
 
 def is_link_local(uri: str) -> bool:
-    """Tell whether an address lies on this link alone, where clouds and management controllers give away secrets."""
+    """Tell whether an address lies on this link alone, where clouds and management controllers give away secrets, or
+    is none that anybody has (0.0.0.0), which leads to this machine.
+    """
     try:
         host = urlsplit(uri).hostname or ""
         address = ip_address(host) if ":" in host else _inet(host)
     except ValueError:  # none, or a name
         return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_link_local
+    found = getattr(address, "ipv4_mapped", None) or address
+    return bool(found.is_link_local or found.is_unspecified)
+
+
+def is_number(host: str) -> bool:
+    """Tell whether a host is an address in numbers, or `localhost`, which is taken for one; a name otherwise."""
+    try:
+        return ":" in host or host == "localhost" or bool(_inet(host))
+    except ValueError:
+        return False
 
 
 def _inet(host: str) -> IPv4Address:

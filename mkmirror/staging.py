@@ -73,7 +73,7 @@ class Staging:
                 raise self._full(name, error) from None
             raise
 
-    def bring(self, item: Item, uri: str, moved: Optional[Moved] = None) -> Item:
+    def bring(self, item: Item, uri: str, moved: Optional[Moved] = None, *, strict: bool = False) -> Item:
         """Bring the file of an item unless it is there already; return the item with its size.
 
         Raises StagingFull, and as remote.fetch; half a file stays for the next attempt only where that may help.
@@ -90,7 +90,7 @@ class Staging:
                 files.remove(target)
                 if room <= 0:
                     raise self._full(item.name)
-                remote.fetch(uri, target, sums, replace(self._how, limit_bytes=room), moved)
+                remote.fetch(uri, target, sums, replace(self._how, limit_bytes=room, strict=strict), moved)
         except BadAnswer as error:
             if "larger than" not in str(error):
                 raise

@@ -297,7 +297,7 @@ def test_row(row: Row) -> None:
 
 def test_a_missing_right_names_the_unit() -> None:
     """As mkweb's does, so that one alert suits both."""
-    decision = decide(KNOWN, plan.FetchFailed(NO_RIGHT), NOW, SETTINGS)
+    decision = decide(KNOWN, plan.FetchFailed(NO_RIGHT), NOW, USUAL)
     (report,) = (each for each in decision.actions if isinstance(each, plan.Report))
     assert report.fields["unit"] == "mk-fetch.service"
 
