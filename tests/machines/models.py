@@ -104,8 +104,8 @@ class Collection:
         return (_FIRST_DISK_MIB + STORAGE.index(model)) * _MIB
 
     def build_nics(self, first: str) -> tuple[Nic, ...]:
-        """Build the cards; the first is on the network that is given in QEMU's words, the others have no way out."""
-        nets = (first, *("user,restrict=on,ipv6=off" for _ in self.nics))
+        """Build the cards; the first is on a network in QEMU's words, the others on dead ends."""
+        nets = (first, *(f"user,restrict=on,ipv6=off,net=10.77.{number}.0/24" for number in range(len(self.nics))))
         return tuple(Nic(self.mac(model), net, model.name) for model, net in zip(self.nics, nets))
 
     def build_argv(self, folder: Path) -> tuple[str, ...]:
