@@ -101,6 +101,14 @@ def filter_dependencies(text: str, chosen: set[str]) -> str:
     return "".join(f"{re.sub(r'[.]ko[.]xz', '.ko', line)}\n" for line in kept)
 
 
+def unpack_module(member: Member) -> Member:
+    """Return one of the first process's modules uncompressed, for an archive that is compressed as a whole."""
+    content = member.content if isinstance(member.content, bytes) else member.content.read_bytes()
+    if not member.name.endswith(".xz"):
+        return Member(member.name, content)
+    return Member(member.name.removesuffix(".xz"), lzma.decompress(content))
+
+
 def module_name(path: str) -> str:
     """Return a module's name as aliases have it.
 
@@ -166,7 +174,7 @@ def compress(archive: bytes) -> bytes:
 def build_members(members: list[Member], layers: list[Layer], drivers: bytes, busybox: bytes) -> list[Member]:
     """Lay out the archive; ``members`` are the whole initrd's."""
     start = [member for member in members if member.name == "init"]
-    modules = [Member(each.name, each.content) for each in members if re.match(r"modules/.*\.ko$", each.name)]
+    modules = [unpack_module(each) for each in members if re.match(r"modules/.*\.ko(\.xz)?$", each.name)]
     if not start or not modules:
         raise BuildError("the initrd holds no first process with modules: run make image")
     return [
