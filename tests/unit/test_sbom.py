@@ -61,6 +61,12 @@ Architecture: all
 Version: 3~rc1
 Description: second
 
+Package: trimmed
+Status: install ok installed
+Architecture: all
+Version: 5
+Description: nothing of it is left
+
 Package: gone
 Status: deinstall ok config-files
 Architecture: all
@@ -138,6 +144,7 @@ def make_image(folder: Path) -> Path:
         for name in ("vmlinuz", "root.squashfs", "mirror.squashfs")
     }
     manifest = {"version": "0.1.0+7-gabc", "source_date_epoch": 1_700_000_000, "files": files}
+    manifest["packages_left"] = ["aa", "ab"]
     (image / "manifest.json").write_text(json.dumps(manifest))
     return image
 
@@ -208,7 +215,8 @@ def test_the_record_of_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert run("sbom", image).returncode == 0
     lock = load("lib.lock", monkeypatch)
     found = lock.read(image / "packages.lock")
-    assert found == (1_700_000_000, "amd64", {"aa": "1:2.0-1+b1", "ab": "3~rc1"}, {"tool": "1.0"})
+    system = {"aa": "1:2.0-1+b1", "ab": "3~rc1", "trimmed": "5"}
+    assert found == (1_700_000_000, "amd64", system, {"tool": "1.0"}), "what was only needed to install others, too"
     assert lock.build_text(found) == (image / "packages.lock").read_text()
     preferences = lock.build_preferences({**found.packages, "mkctl": "0.1.0"})
     assert "Package: *\nPin: release *\nPin-Priority: -1\n" in preferences, "nothing beside"
@@ -232,6 +240,25 @@ def test_a_record_that_is_none(text: str, says: str, tmp_path: Path, monkeypatch
         path.write_text(text)
     with pytest.raises(load("lib.places", monkeypatch).BuildError, match=says):
         lock.read(path)
+
+
+@HOST
+def test_of_which_packages_anything_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = {"usr/bin/a*": "", "usr/share/doc/b/copyright": "", "usr/lib/python3/c.pyc": "", "usr/lib/d.ko": ""}
+    write_tree(tmp_path / "root", {**tree, "usr/lib/e/f": ""})
+    (tmp_path / "root/usr/bin/link").symlink_to("nowhere")
+    (tmp_path / "root/bin").symlink_to("usr/bin")
+    lists = {
+        "a": "/.\n/bin\n/bin/a\n",
+        "b": "/.\n/usr/share/doc/b/copyright\n/usr/bin/gone\n",
+        "c:amd64": "/usr/lib/python3/c.py\n",
+        "d": "/usr/lib/d.ko.xz\n",
+        "e": "/usr/lib/e\n",
+        "f": "/usr/bin/link\n",
+    }
+    write_tree(tmp_path / "lists", {f"{name}.list": text for name, text in lists.items()})
+    left = load("lib.left", monkeypatch)
+    assert left.find_left(tmp_path / "root", tmp_path / "lists") == ["a", "c", "d", "f"]
 
 
 @HOST

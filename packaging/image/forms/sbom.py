@@ -3,7 +3,8 @@
 
 What is described is read from the image itself: the root and the mirror are looked into for copyright files and for
 the lists of packages, and what dpkg knew stands beside them. Runs again only when one of these changed. The first file
-is for who must know what a machine runs, the second for who builds the same image again.
+is for who must know what a machine runs, and has no package of which nothing is left in the image; the second is for
+who builds the same image again.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ def make(folder: Path) -> str:
     described = {name: known["files"][name]["sha256"] for name in DESCRIBED if name in known["files"]}
     sources = [folder / name for name in (*described, STATUS)]
     missing = [path for path in sources if not path.exists()]
-    if missing or ROOT_FILE not in described:
-        raise BuildError(f"{(missing or [folder / ROOT_FILE])[0]} is missing: run make image")
+    if missing or ROOT_FILE not in described or "packages_left" not in known:
+        raise BuildError(f"{(missing or [folder / ROOT_FILE])[0]} is missing or of an older recipe: run make image")
     inputs = digest_files([*sources, *MAKERS], folder)
     if all(manifest.is_recorded(folder, name, inputs) for name in (NAME, lock.NAME)):
         return ""
@@ -104,9 +105,8 @@ def make(folder: Path) -> str:
     with common.staging(folder, NAME) as work:
         packages, licences, release = read_system(folder, work / "system")
         more, theirs = read_extensions(folder, work)
-        document = build_document(
-            known["version"], epoch, described, [*packages, *more], {**theirs, **licences}, release
-        )
+        left = [package for package in packages if package.name in known["packages_left"]] + more
+        document = build_document(known["version"], epoch, described, left, {**theirs, **licences}, release)
         (work / NAME).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (work / lock.NAME).write_text(build_lock(epoch, packages, more), encoding="utf-8")
         for name in (NAME, lock.NAME):
@@ -114,7 +114,7 @@ def make(folder: Path) -> str:
             (work / name).replace(folder / name)
             manifest.record(folder, name, inputs)
     texts = len(document["hasExtractedLicensingInfos"])
-    return f"{NAME}, {len(packages) + len(more)} packages, {texts} texts of licences that have no name in SPDX"
+    return f"{NAME}, {len(left)} packages, {texts} texts of licences that have no name in SPDX"
 
 
 def main() -> int:

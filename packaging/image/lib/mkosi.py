@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from . import lock
+from .left import find_left
 from .places import BUILD, HERE, NETWORKS, ROOT, STATE, BuildError
 from .settings import Settings
 from .version import format_image_version
@@ -79,7 +80,8 @@ def build_command(staging: Path, debs: Path, epoch: int, version: str, settings:
 def run_mkosi(
     packages: list[Path], epoch: int, version: str, settings: Settings, *, fresh: bool, verbose: bool
 ) -> Path:
-    """Run mkosi as the settings say; return its output's folder: root.tar, root.manifest, vmlinuz, dpkg-status.
+    """Run mkosi as the settings say; return its output's folder: root.tar, root.manifest, vmlinuz, dpkg-status,
+    packages-left.
 
     Its words go into a log.
     """
@@ -99,6 +101,8 @@ def run_mkosi(
     if status:
         tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:]
         raise BuildError("\n".join([*tail, f"mkosi failed with status {status}; its whole log: {log}"]))
+    left = find_left(staging / "root", staging / "dpkg-lists")
+    (staging / "packages-left").write_text("".join(f"{name}\n" for name in left), encoding="utf-8")
     pack_tree(staging / "root", staging / "root.tar", epoch)
     return staging
 
