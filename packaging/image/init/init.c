@@ -1,7 +1,7 @@
 /*
  * The first process: puts the root together from layers and hands over to systemd.
  *
- *     /modules/NN-NAME.ko         loaded in the order of their names: what a layer needs to be mounted
+ *     /modules/NN-NAME.ko.xz      loaded in the order of their names: what a layer needs to be mounted
  *     /layers/NN-NAME.squashfs    file systems, the highest number on top; below all of them the system itself
  *     /site/...                   copied over the root (a site's own files, from an archive appended to the initrd)
  *     /.extra/credentials/NAME.cred  what systemd-stub found beside a unified kernel image: handed to systemd
@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/loop.h>
+#include <linux/module.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,13 +112,13 @@ static void mount_at(const char *kind, const char *place, unsigned long flags, c
 
 static void load_modules(const char *folder)
 {
-    struct names files = list(folder, ".ko");
+    struct names files = list(folder, ".ko.xz");
     char path[512];
 
     for (int i = 0; i < files.count; i++) {
         snprintf(path, sizeof path, "%s/%s", folder, files.entries[i]->d_name);
         int file = open(path, O_RDONLY | O_CLOEXEC);
-        if (file < 0 || (syscall(SYS_finit_module, file, "", 0) && errno != EEXIST))
+        if (file < 0 || (syscall(SYS_finit_module, file, "", MODULE_INIT_COMPRESSED_FILE) && errno != EEXIST))
             fail("the kernel does not take its module %s (%m)", path);
         close(file);
         unlink(path);

@@ -6,6 +6,7 @@ the C library of the cross compiler for another. Source: packaging/image/init/in
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import subprocess
 import tarfile
@@ -59,7 +60,10 @@ def sort_modules(dependencies: str, wanted: tuple[str, ...]) -> list[str]:
 
 
 def read_modules(root: Path, kernel: str) -> list[Member]:
-    """Return the modules as members, out of the root's archive (a tar file): modules/00-NAME.ko and so on."""
+    """Return the modules as members, out of the root's archive (a tar file): modules/00-NAME.ko.xz and so on.
+
+    The kernel unpacks them itself, and only knows the simplest check of that form.
+    """
     folder = f"usr/lib/modules/{kernel}"
     with tarfile.open(root) as tar:
         members = {member.name.removeprefix("./"): member for member in tar.getmembers()}
@@ -71,4 +75,7 @@ def read_modules(root: Path, kernel: str) -> list[Member]:
             return file.read()
 
         paths = sort_modules(read("modules.dep").decode(), MODULES)
-        return [Member(f"modules/{number:02}-{Path(path).name}", read(path)) for number, path in enumerate(paths)]
+        return [
+            Member(f"modules/{number:02}-{Path(path).name}.xz", lzma.compress(read(path), check=lzma.CHECK_CRC32))
+            for number, path in enumerate(paths)
+        ]

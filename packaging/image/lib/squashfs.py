@@ -14,6 +14,8 @@ from typing import Optional
 from .places import BuildError
 
 COMPRESSION = ("-comp", "xz", "-b", "1M", "-Xdict-size", "100%")
+FOR_PROGRAMS = {"amd64": ("-Xbcj", "x86"), "arm64": ()}
+"""A filter for the jumps of an architecture's programs: takes twice the time, and 1.3 MB off the system's layer."""
 
 
 def _run(command: list[str], tar: Optional[Path] = None) -> None:
@@ -25,11 +27,11 @@ def _run(command: list[str], tar: Optional[Path] = None) -> None:
         raise BuildError(f"{command[0]} failed with status {done.returncode}: {done.stdout.strip()[-500:]}")
 
 
-def pack_tar(tar: Path, target: Path, epoch: int) -> None:
-    """Make a layer of an archive with the owners, rights and times that stand in it."""
+def pack_tar(tar: Path, target: Path, epoch: int, architecture: str = "amd64") -> None:
+    """Make a layer of a system's archive with the owners, rights and times that stand in it."""
     target.unlink(missing_ok=True)
     times = ["-mkfs-time", str(epoch), "-no-progress", "-quiet"]
-    _run(["mksquashfs", "-", str(target), "-tar", "-noappend", *COMPRESSION, *times], tar)
+    _run(["mksquashfs", "-", str(target), "-tar", "-noappend", *COMPRESSION, *FOR_PROGRAMS[architecture], *times], tar)
 
 
 def pack_folder(folder: Path, place: str, work: Path, target: Path, epoch: int) -> None:
