@@ -1,4 +1,5 @@
 # Image and machines. The recipes call scripts that know by themselves when there is nothing to do.
+# CONFIG=FILE has settings, PROFILE=development or debug makes an image with a login (packaging/image/build --help).
 # EXTENSIONS=DIR puts a mirror of one's own into the image (see mkmirror(8)), and what its lists say is installed at each boot.
 
 # SIGN= names keys of one's own: one that is a file, a PEM key with its certificate beside it, signs for Secure Boot.
@@ -9,7 +10,8 @@
 .PHONY: image run
 
 IMAGE_OPTIONS = $(if $(ARCH),--arch '$(ARCH)') $(if $(LOCK),--lock '$(LOCK)') $(if $(CONFIG),--config '$(CONFIG)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(EXTENSIONS),--extensions '$(EXTENSIONS)')
-IMAGE_FOLDER = build/image$(addprefix -,$(filter-out production,$(PROFILE)))$(addprefix -,$(filter-out amd64,$(ARCH)))
+# A file of settings and the environment say it, too.
+IMAGE_FOLDER = $(shell packaging/image/build --folder $(IMAGE_OPTIONS))
 FORM_OPTIONS = --image '$(IMAGE_FOLDER)' $(if $(CMDLINE),--cmdline '$(CMDLINE)')
 # The media are made for machines with BIOS as well.
 AMD64 = $(if $(filter-out amd64,$(ARCH)),,yes)
