@@ -21,7 +21,7 @@ sys.path.insert(0, str(tree.ROOT / "packaging/apk"))
 
 import signing
 
-NAMES = ("mk-core", "mkctl", "mkmirror", "mkserver", "mkweb", "mk-suite")
+NAMES = ("mk-core", "mkctl", "mkmirror", "mkserver", "mkweb", "mk-suite", "mk-host")
 PRIVATE = "/usr/share/mk/python"
 DEBIANS = "/usr/lib/python3/dist-packages"
 OF_ONE_FORMAT = re.compile(

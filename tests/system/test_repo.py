@@ -15,7 +15,7 @@ import pytest
 
 from tests.machines import packages, tree
 
-NAMES = ("mk-core", "mkctl", "mkmirror", "mkserver", "mkweb", "mk-suite")
+NAMES = ("mk-core", "mkctl", "mkmirror", "mkserver", "mkweb", "mk-suite", "mk-host")
 KEY = "etc/apt/keyrings/mksuite.asc"
 SOURCES = "etc/apt/sources.list.d/mksuite.sources"
 
@@ -82,7 +82,7 @@ def test_install_upgrade_remove_purge(debian: Debian) -> None:
     """The whole life of the packages on one machine."""
     done = debian.use("older")
     assert done.returncode == 0 and "W:" not in done.stderr, done.stderr
-    debian.apt("install", "mk-suite", "mkserver")
+    debian.apt("install", "mk-suite", "mkserver", "mk-host")
     assert debian.run("dpkg", "--verify", *NAMES).stdout == ""
     assert debian.run("systemctl", "is-enabled", "mk.target", "mkserver.service", check=False).stdout.split() == [
         "disabled",

@@ -31,7 +31,8 @@ OTHERS = (
 REPO = "/etc/yum.repos.d/mksuite.repo"
 PEOPLE = ("mkctl", "mkmirror", "mkserver", "mkweb")
 CLEAN_UP = (
-    "rm -rf /etc/mk /var/lib/mk /var/lib/mkserver; for each in mkctl mkmirror mkserver mkweb; do userdel $each; done"
+    "rm -rf /etc/mk /var/lib/mk /var/lib/mk-host /var/lib/mkserver; "
+    "for user in mkctl mkmirror mkserver mkweb mk-host; do userdel $user; done"
 )
 """What README says to remove beyond the packages, who are asked for nothing but themselves."""
 
