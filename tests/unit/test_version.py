@@ -1,4 +1,4 @@
-"""One version: mkcore.version, pyproject.toml, the Debian changelog, the manual page."""
+"""One version: mkcore.version, pyproject.toml, the Debian changelog, the rpm recipe, the manual page."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
     [
         ("pyproject.toml", r'^version = "([^"]+)"$'),
         ("packaging/debian/changelog", r"^mksuite \(([0-9.]+)(?:-[^)]+)?\)"),
+        ("packaging/rpm/mksuite.spec", r"^Version: +([0-9.]+)$"),
+        ("packaging/rpm/mksuite.spec", r"^\* .* - ([0-9.]+)-1$"),
         ("man/mk.toml.5", r'"mksuite ([0-9.]+)"'),
     ],
 )
