@@ -244,6 +244,58 @@ def test_image_with_verity_data_is_checked_by_the_kernel(place: Place, node: Nod
     place.say("mkmirror", "remove", "broken.raw")  # it is wanted no longer, and not tried again with what comes next
 
 
+@IN_FULL
+def test_configuration_extends_etc_and_leaves_it_writable(place: Place, node: Node) -> None:
+    """A confext: its file is there, /etc can be written as before, and its removal takes away nothing else."""
+    place.say("mkmirror", "install", "lab-etc.confext.raw")
+    assert place.say("cat", "/etc/lab-etc.conf") == "a=1"
+    assert place.installed()["extensions"]["lab-etc.confext.raw"]["kind"] == "confext"
+    node.write("/etc/lab-own.conf", "b=2\n")
+    place.say("mkmirror", "remove", "lab-etc.confext.raw")
+    assert place.say("sh", "-c", "ls /etc/lab-*.conf") == "/etc/lab-own.conf"
+    assert place.say("cat", "/etc/lab-own.conf") == "b=2"
+
+
+@IN_FULL
+def test_attributes_in_erofs_that_hide_the_systems_folders(place: Place, node: Node) -> None:
+    """Of this file system the head does not tell: the mounted image is looked through, and not merged."""
+    place.say("mkmirror", "install", "plain.raw")
+    assert place.say("lab-plain") == "plain"
+    mark = node.channel.mark()
+    assert node.channel.run("mkmirror", "install", "opaque.raw", timeout_s=INSTALL_S, check=False).status != 0
+    assert "has extended attributes, by which it could hide what the system has" in place.wait_refused(
+        "opaque.raw", mark
+    )
+    assert place.say("sh", "-c", "command -v lab-opaque || test -e /usr/lib/os-release && echo whole") == "whole"
+    place.say("mkmirror", "remove", "opaque.raw")
+
+
+@IN_FULL
+@pytest.mark.parametrize(
+    ("switch", "path"),
+    [
+        ("CapabilityBoundingSet=~CAP_SYS_MODULE", "drivers/scsi/aacraid/aacraid.ko"),
+        ("SystemCallFilter=~@module", "drivers/scsi/hpsa.ko"),
+    ],
+)
+def test_what_loading_a_module_takes(place: Place, node: Node, switch: str, path: str) -> None:
+    """Without the capability or the system calls it stays out, and the run says so; with them, see the lists above."""
+    drop_in, site = "/run/systemd/system/mk-extensions.service.d/50-test.conf", "/etc/mk/mk.toml.d/50-test.toml"
+    node.write(drop_in, f"[Service]\n{switch}\n")
+    node.write(site, f'[extensions]\nmodules = ["{path}"]\n')
+    place.say("systemctl", "daemon-reload")
+    mark, module = node.channel.mark(), path.rpartition("/")[2][: -len(".ko")]
+    try:
+        place.say("systemctl", "start", "mk-fetch.service")
+        loaded = node.channel.wait_event(events.MODULES_LOADED, INSTALL_S, mark)
+    finally:
+        place.say("rm", drop_in, site)
+        place.say("systemctl", "daemon-reload")
+    assert "not permitted" in loaded["MESSAGE"]
+    assert place.installed()["modules"][module]["state"] == "skipped"
+    assert module not in place.say("lsmod").split()
+
+
 def test_razors_keys_and_a_later_list(place: Place, node: Node) -> None:
     """Another list is pushed while the machine runs, under Razor's names and from mkserver's own mirror."""
     base = f"http://{node.server.address}:{PORT}/mirror/tinycorelinux"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import zipfile
@@ -31,8 +32,8 @@ SINGLES = tuple(f"tool{number:02}.tcz" for number in range(1, 17))
 """With the chain they are twenty."""
 TRICKS = ("../../../../etc/shadow", "/etc/passwd", "a\0b.raw", "x" * 4000)
 """What a stranger writes into a list."""
-MODULE = "dummy"
-"""A kernel module that is in the image and that nothing loads by itself."""
+MODULE = "mtip32xx"
+"""A kernel module that is in the image, and that no test machine has hardware for."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def make_mirrors(folder: Path, kernel: str) -> Mirrors:
         _make_local(local)
         _make_remote(remote, kernel)
         certificate = _make_sealed(remote, folder)
-        _index(remote, gpg, "lab", ["remote.raw", "top.tcz", *SINGLES], modules=[f"drivers/net/{MODULE}.ko"])
+        _index(remote, gpg, "lab", ["remote.raw", "top.tcz", *SINGLES], modules=[f"drivers/block/{MODULE}/{MODULE}.ko"])
         (remote / "tinycorelinux/second-list").write_text('["second.raw"]\n', encoding="utf-8")
         shutil.copytree(remote, hostile)
         _make_hostile(hostile, gpg)
@@ -73,6 +74,22 @@ def make_sysext(out: Path, name: str, content: Mapping[str, str], *units: str, n
     options = [word for unit in units for word in ("--unit", unit)]
     options += [word for need in needs for word in ("--dep", need)]
     run_mkmirror("build", name, "--format", "sysext", "--from", tree, "--out", out, "--quiet", *options)
+    shutil.rmtree(tree)
+
+
+def make_confext(out: Path, name: str, content: Mapping[str, str]) -> None:
+    """Make NAME.confext.raw, which extends /etc, of some files."""
+    release = f"etc/extension-release.d/extension-release.{name}"
+    make_squashfs(out / f"{name}.confext.raw", {**content, release: "ID=_any\n"})
+
+
+def make_erofs(out: Path, name: str, hides: str = "") -> None:
+    """Make NAME.raw, an erofs with a program; ``hides``: a folder of it that would hide the system's in an overlay."""
+    release = f"usr/lib/extension-release.d/extension-release.{name}"
+    tree = write_tree(out / f".{name}.tree", {f"usr/bin/lab-{name}*": program(name), release: "ID=_any\n"})
+    if hides:
+        os.setxattr(tree / hides, "trusted.overlay.opaque", b"y")
+    subprocess.run(["mkfs.erofs", "--quiet", str(out / f"{name}.raw"), str(tree)], check=True, capture_output=True)
     shutil.rmtree(tree)
 
 
@@ -104,6 +121,9 @@ def _make_local(root: Path) -> None:
 def _make_remote(root: Path, kernel: str) -> None:
     for name in ("remote", "second", "by-hand"):
         make_sysext(root / SYSEXT, name, {f"usr/bin/lab-{name}*": program(name)})
+    make_confext(root / SYSEXT, "lab-etc", {"etc/lab-etc.conf": "a=1\n"})
+    make_erofs(root / SYSEXT, "plain")
+    make_erofs(root / SYSEXT, "opaque", hides="usr/lib")
     chain = [name.format(kernel=kernel) for name in CHAIN]
     for name in [*chain, *SINGLES]:
         make_tcz(root / TCZ, name)
