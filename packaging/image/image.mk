@@ -23,6 +23,7 @@ image: deb
 	@$(if $(AMD64),packaging/image/forms/first_stage.py --image '$(IMAGE_FOLDER)')
 	@$(if $(AMD64),packaging/image/forms/uki.py $(FORM_OPTIONS) $(addprefix --sign ,$(wildcard $(SIGN))))
 	@$(if $(AMD64),packaging/image/forms/iso.py $(FORM_OPTIONS))
+	@packaging/image/forms/oci.py --image '$(IMAGE_FOLDER)'
 	@packaging/image/forms/sbom.py --image '$(IMAGE_FOLDER)'
 	@packaging/image/forms/sums.py --image '$(IMAGE_FOLDER)' $(addprefix --sign ,$(filter-out $(wildcard $(SIGN)),$(SIGN)))
 

@@ -35,7 +35,6 @@ REPOSITORY = "mksuite"
 LIMIT_BYTES = 30_000_000
 ZSTD = ("zstd", "--ultra", "-22", "--long=27", "-T1", "--quiet")
 """One thread: more of them cut the input into parts, and the result would depend on their size."""
-_ARCHITECTURES = {"x86-64": "amd64", "amd64": "amd64", "arm64": "arm64", "aarch64": "arm64"}
 
 
 def build_tag(version: str) -> str:
@@ -169,7 +168,7 @@ def make(image: Path) -> str:
         layers = [folder / "system.tar", folder / "suite.tar"]
         container_tree.write_layers(image / ROOT_LAYER, layers[0], layers[1], epoch)
         diff_ids = [manifest.sha256(path) for path in layers]
-        config = dump(build_config(diff_ids, version, format_time(epoch), _ARCHITECTURES[known.get("arch", "amd64")]))
+        config = dump(build_config(diff_ids, version, format_time(epoch), str(known.get("architecture", "amd64"))))
         write_archive(folder / NAME, build_oci([compress(path) for path in layers], config, version), epoch)
         plain = folder / DOCKER.removesuffix(".xz")
         write_archive(plain, build_docker(layers, diff_ids, config, build_tag(version)), epoch)
