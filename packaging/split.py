@@ -17,7 +17,7 @@ from pathlib import Path
 
 DEBIAN = Path(__file__).resolve().parent / "debian"
 DEBIANS_SITELIB = "usr/lib/python3/dist-packages"
-OWN = ("usr/lib/mk", "usr/share/mk", "etc/mk", "usr/lib/containers")
+OWN = ("usr/lib/mk", "usr/share/mk", "etc/mk", "usr/share/containers")
 """Folders that belong to the suite, with all that is below them; a folder of modules does as well."""
 CORE = "mk-core"
 """Takes the folders that lie above the parts of several packages."""
