@@ -39,8 +39,8 @@ WANTED = (
     "drivers/i2c/",
 )
 """Every module of Debian's kernel below these."""
-UNWANTED = r"drivers/scsi/(.*/)?(tcm_|scsi_debug)|drivers/xen/xen-scsiback"
-"""But what serves disks to others, and what invents them."""
+UNWANTED = r"drivers/scsi/(.*/)?(tcm_|scsi_debug)|drivers/xen/xen-scsiback|drivers/nvme/host/nvme-rdma"
+"""But what serves disks to others, what invents them, and what needs InfiniBand."""
 FOREIGN = ("sound/", "drivers/net/wireless/", "drivers/media/", "drivers/gpu/", "net/wireless/", "net/bluetooth/")
 
 
