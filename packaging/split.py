@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 DEBIAN = Path(__file__).resolve().parent / "debian"
 DEBIANS_SITELIB = "usr/lib/python3/dist-packages"
@@ -75,10 +75,27 @@ def split(tree: dict[str, bool], wanted: dict[str, list[str]], sitelib: str) -> 
     return {package: sorted(path for path, taker in owner.items() if taker == package) for package in wanted}
 
 
+def read_folders(debian: Path, package: str, sitelib: str) -> list[str]:
+    """Return the folders that a package shares, by `PACKAGE.dirs`, with those above that are the suite's own."""
+    path = debian / f"{package}.dirs"
+    lines = path.read_text(encoding="utf-8").split() if path.exists() else []
+    folders = {line.strip("/") for line in lines}
+    folders |= {str(above) for line in folders for above in PurePosixPath(line).parents if is_own(str(above), sitelib)}
+    return sorted(folders)
+
+
 def split_tree(root: Path, sitelib: str, debian: Path = DEBIAN) -> dict[str, list[str]]:
     """Return the paths below ``root`` that each package has. Raises Mismatch."""
+    tree = read_tree(root)
     wanted = {package: read_wanted(debian, package, sitelib) for package in read_packages(debian)}
-    return split(read_tree(root), wanted, sitelib)
+    found = split(tree, wanted, sitelib)
+    for package, paths in found.items():
+        shared = read_folders(debian, package, sitelib)
+        missing = [path for path in shared if not tree.get(path)]
+        if missing:
+            raise Mismatch(f"{package}: there is no folder {missing[0]}")
+        paths[:] = sorted({*paths, *shared})
+    return found
 
 
 def rpm_lines(root: Path, paths: list[str]) -> Iterator[str]:
