@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "packaging"))
 sys.path.insert(0, str(ROOT / "packaging/apk"))
 
-import signing
-import split
+import signing  # noqa: E402
+import split  # noqa: E402
 
 SITELIB = "/usr/share/mk/python"
 TREE = {
