@@ -28,6 +28,7 @@ from mkmirror import trust
 from mkmirror.bringing import Teller
 from mkmirror.fetching import Machine, Result, Run, Said
 from mkmirror.installed import Installed, read_installed
+from mkmirror.pauses import FILE, Pauses, fingerprint
 from mkmirror.remote import Fetching
 from mkmirror.requests import Requests, read_requests
 from mkmirror.sources import Own
@@ -54,6 +55,11 @@ def main(arguments: Sequence[str]) -> int:
     notifier = Notifier()
     try:
         paths = paths_under(options.root)
+        pauses = Pauses(paths.run_fetch / FILE, fingerprint(_asked_in(paths)))
+        left_s = pauses.left_s()
+        if left_s:
+            notifier.status(f"A mirror did not answer; it is asked again in {left_s:.0f} s")
+            return NotReady.exit_status
         own = Own(options.own_extensions or Own.extensions, options.own_packages or Own.packages)
         said = _listen(paths, own, remote=options.remote)
         end = time.monotonic() + RUN_S
@@ -64,6 +70,7 @@ def main(arguments: Sequence[str]) -> int:
             result = run.perform()
         finally:
             files.remove_tree(paths.run_fetch / "work")
+        pauses.note(failed=bool(result.unreachable))
     except MkError as error:
         log.error("%s; nothing more is fetched", error)
         return error.exit_status
@@ -72,6 +79,13 @@ def main(arguments: Sequence[str]) -> int:
         return OS_ERROR
     notifier.status(report(result))
     return NotReady.exit_status if result.unreachable else 0
+
+
+def _asked_in(paths: Paths) -> list[Path]:
+    """Return the files that say what is wanted and where it is."""
+    folder = paths.etc / "mk.toml.d"
+    own = [folder / name for name in files.list_names(folder)]
+    return [paths.requests, paths.pushed, paths.etc / "mk.toml", paths.mirror_admin / "tinycorelinux", folder, *own]
 
 
 def report(result: Result) -> str:
