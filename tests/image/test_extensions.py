@@ -144,6 +144,13 @@ def test_owners_are_the_packages_own(place: Place) -> None:
     assert place.say("find", "/usr", "-xdev", "-not", "-user", "root") == ""
 
 
+def test_a_file_of_a_layer_is_edited_in_place(place: Place) -> None:
+    """What comes from a layer is copied as it is written to; the machine's own name stays known meanwhile."""
+    place.say("sed", "--in-place", "s/^127.0.0.1 /&lab-edited /", "/etc/hosts")
+    assert place.say("getent", "hosts", "lab-edited").split()[0] == "127.0.0.1"
+    assert place.say("getent", "ahostsv4", "localhost").split()[0] == "127.0.0.1"
+
+
 def test_version_is_said_and_written(place: Place) -> None:
     """In the boot's messages and in a file, as the originals (protocol 1.5 step 16, 1.9), and where systemd's tools
     look.
