@@ -7,7 +7,7 @@
 # LOCK=FILE, a packages.lock of an image, makes the same one again; ARCH=arm64 makes one for another architecture.
 # CMDLINE= is added to the kernel line of what carries one: CMDLINE=mk.ip=192.0.2.1.
 
-.PHONY: image run
+.PHONY: image image-boot run
 
 IMAGE_OPTIONS = $(if $(ARCH),--arch '$(ARCH)') $(if $(LOCK),--lock '$(LOCK)') $(if $(CONFIG),--config '$(CONFIG)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(EXTENSIONS),--extensions '$(EXTENSIONS)')
 # A file of settings and the environment say it, too.
@@ -16,10 +16,14 @@ FORM_OPTIONS = --image '$(IMAGE_FOLDER)' $(if $(CMDLINE),--cmdline '$(CMDLINE)')
 # The media are made for machines with BIOS as well.
 AMD64 = $(if $(filter-out amd64,$(ARCH)),,yes)
 
-image: deb
+# Kernel and initrd alone.
+image-boot: deb
 	@packaging/setup image
 	@$(if $(filter arm64,$(ARCH)),packaging/setup arm64)
 	@packaging/image/build $(IMAGE_OPTIONS)
+
+# Every form.
+image: image-boot
 	@$(if $(AMD64),packaging/image/forms/first_stage.py --image '$(IMAGE_FOLDER)')
 	@$(if $(AMD64),packaging/image/forms/uki.py $(FORM_OPTIONS) $(addprefix --sign ,$(wildcard $(SIGN))))
 	@$(if $(AMD64),packaging/image/forms/iso.py $(FORM_OPTIONS))
@@ -32,5 +36,5 @@ image: deb
 run:
 	@$(PYTHON) -m tests.machines.run --check
 	@packaging/setup run
-	@$(MAKE) --no-print-directory image
+	@$(MAKE) --no-print-directory image-boot
 	@$(PYTHON) -m tests.machines.run
