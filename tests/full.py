@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fuzz.parsers import PARSERS
-from tests.machines import forms, matrix
+from tests.machines import first_stage, forms, matrix
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "build/full.json"
@@ -46,6 +46,10 @@ def _fuzz(parser: str) -> Cell:
     return Cell(f"fuzz-{parser}", (*PYTEST, test), {"MK_FUZZ_INPUTS": "200000"})
 
 
+def _first_stage(name: str) -> Cell:
+    return Cell(f"first-stage-{name}", (*PYTEST, "tests/image/test_first_stage.py"), {"MK_FIRST_STAGE": name})
+
+
 def _machine(name: str) -> Cell:
     return Cell(f"machine-{name}", (*PYTEST, "tests/image/test_hardware.py"), {"MK_MACHINE": name})
 
@@ -65,6 +69,7 @@ CELLS = (
     Cell("reproducible", (*PYTEST, "tests/image/test_reproducible.py"), {"MK_REPRODUCE": "1"}),
     Cell("arm64", (*PYTEST, "tests/image/test_arm64.py"), {"MK_ARM64": "1"}),
     Cell("quiet-half-hour", (*PYTEST, "tests/image/test_hardware.py", "-k", "well or again"), {"MK_QUIET_S": "1800"}),
+    *(_first_stage(name) for name in first_stage.CONDITIONS),
     *(_form(name) for name in forms.WAYS if name != forms.IN_MAKE_TEST),
     *(_machine(name) for name in matrix.MACHINES if name != matrix.IN_MAKE_TEST),
     *(_fuzz(parser.name) for parser in PARSERS),
