@@ -54,7 +54,8 @@ def build_config(diff_ids: list[str], version: str, created: str, architecture: 
         "os": "linux",
         "created": created,
         "config": {
-            "Entrypoint": ["/usr/lib/systemd/systemd"],
+            # not Entrypoint: who names a command, as a Hanlon 3 server does, has that one run and no other
+            "Cmd": ["/usr/lib/systemd/systemd"],
             # Podman and systemd-nspawn say which of them it is; others say nothing, and systemd must know
             "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "container=oci"],
             "StopSignal": "SIGRTMIN+3",
