@@ -74,6 +74,7 @@ def staging(image: Path, name: str) -> Iterator[Path]:
 
 def finish(name: str, make: Callable[[], str]) -> int:
     """Run a form's work, print what it says, and return the exit status: 1 with one line when it cannot be done."""
+    os.umask(0o022)  # what is in a form is for everybody to read, whoever makes it
     try:
         said = make()
     except (BuildError, OSError) as error:

@@ -91,7 +91,7 @@ def make_efi(target: Path, epoch: int) -> None:
     (folder / "EFI/BOOT").mkdir(parents=True)
     shutil.copyfile(SHIM, folder / "EFI/BOOT/BOOTX64.EFI")
     shutil.copyfile(GRUB, folder / "EFI/BOOT/grubx64.efi")
-    _set_times(folder, epoch)
+    _flatten(folder, epoch)
     need_bytes = sum(path.stat().st_size for path in folder.rglob("*.*"))
     kib = (need_bytes // 1024 + 64 + 31) // 32 * 32
     argv = ["mformat", "-C", "-i", str(target), "-v", "MK-EFI", "-N", SERIAL, "-T", str(kib * 2), "-h", "2", "-s", "32"]
@@ -100,10 +100,11 @@ def make_efi(target: Path, epoch: int) -> None:
     shutil.rmtree(folder)
 
 
-def _set_times(tree: Path, epoch: int) -> None:
-    for path in sorted(tree.rglob("*"), reverse=True):
-        os.utime(path, (epoch, epoch), follow_symlinks=False)
-    os.utime(tree, (epoch, epoch))
+def _flatten(tree: Path, epoch: int) -> None:
+    """Give all files one time and the rights of what everybody may read: whose build it was is not to be seen."""
+    for path in [*sorted(tree.rglob("*"), reverse=True), tree]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+        os.utime(path, (epoch, epoch))
 
 
 def build_argv(tree: Path, target: Path, version: str) -> list[str]:
@@ -188,7 +189,7 @@ def make(image: Path, line: str) -> str:
         tree = folder / "tree"
         write_tree(image, tree, known, line)
         make_efi(tree / EFI, epoch)
-        _set_times(tree, epoch)
+        _flatten(tree, epoch)
         common.run_tool(build_argv(tree, folder / NAME, version), epoch, folder)
         spell(folder / NAME)
         places = find_places(folder / NAME)
