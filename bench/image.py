@@ -56,12 +56,14 @@ child.communicate()
 
 
 def size(root: Path) -> list[Row]:
-    """Kernel and initrd together, the ISO, and the container's archive with its compressed layers."""
+    """Kernel and initrd together, kernel and first stage, the ISO, the container's archive with compressed layers."""
     folder = root / "build/image"
     total = sum((folder / name).stat().st_size for name in ("vmlinuz", "initrd"))
+    first_stage = sum((folder / name).stat().st_size for name in ("vmlinuz", "first-stage"))
     iso, container = ((folder / name).stat().st_size for name in ("mk.iso", "mk-oci.tar"))
     return [
         Row("image.kernel_plus_initrd_mb", round(total / 1e6, 2), "MB"),
+        Row("image.first_stage_mb", round(first_stage / 1e6, 2), "MB"),
         Row("image.iso_mb", round(iso / 1e6, 2), "MB"),
         Row("image.container_mb", round(container / 1e6, 2), "MB"),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from mkserver_live import Live
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+
+from mkserver.forms import TEXTS
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / "build" / "artifacts" / "browser"
 
@@ -43,8 +46,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A server with eight machines, one of them hostile."""
-    with Live(tmp_path_factory.mktemp("lab")) as live:
+    """A server with eight machines, one of them hostile, and every form of an image."""
+    folder = tmp_path_factory.mktemp("image")
+    for name in TEXTS:
+        (folder / name).write_bytes(b"f" * 1_234_567)
+    digests = {name: {"size_bytes": 1_234_567, "sha256": f"{number:x}" * 64} for number, name in enumerate(TEXTS)}
+    (folder / "manifest.json").write_text(json.dumps({"files": digests}))
+    data = tmp_path_factory.mktemp("lab")
+    with Live(data, kernel=folder / "vmlinuz", initrd=folder / "initrd") as live:
         fill(live)
         yield live
 

@@ -20,6 +20,7 @@ PAGES = {
     "hostile": f"/nodes/{uuid(6)}",
     "new": f"/nodes/{uuid(8)}",
     "config": "/config",
+    "forms": "/forms",
     "ask": f"/nodes/{uuid(1)}/ask/poweroff",
     "nothing": "/?q=nothing-has-this",
     "problem": "/nodes/unknown",
