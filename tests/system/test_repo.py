@@ -6,6 +6,7 @@ own.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ import pytest
 
 from tests.machines import packages, tree
 
+pytestmark = pytest.mark.skipif(
+    "MK_FULL" not in os.environ, reason="apt's part of `make repo` is in make test-full: a minute"
+)
 NAMES = ("mk-core", "mkctl", "mkmirror", "mkserver", "mkweb", "mk-suite", "mk-host")
 KEY = "etc/apt/keyrings/mksuite.asc"
 SOURCES = "etc/apt/sources.list.d/mksuite.sources"
