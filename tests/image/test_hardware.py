@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from mkcore import events
-from tests.machines import matrix
+from tests.machines import matrix, untrimmed
 from tests.machines.compare import Whole, key_declared, list_differences
 from tests.machines.declared import Declared, switch_on
 from tests.machines.rich_facts import build_facts, build_numbered, gather_numbered, list_neighbours
@@ -34,6 +35,19 @@ PLUG_S = 300.0
 QUIET_S = float(os.environ.get("MK_QUIET_S", "120"))
 CHECKINS_AFTER = 3
 """Registrations that follow another one too many would come with one of these."""
+
+TOOLS = (
+    ("lshw", "-quiet"),
+    ("lscpu",),
+    ("lscpu", "--extended"),
+    ("dmidecode",),
+    ("ipmitool", "mc", "info"),
+    ("ipmitool", "lan", "print", "1"),
+    ("ipmitool", "fru", "print"),
+    ("ipmitool", "sdr", "list"),
+)
+CHANGES = r"[MG]Hz|BogoMIPS|logical name: /dev/loop"
+"""What differs between two calls of the same tool."""
 
 pytestmark = pytest.mark.usefixtures("image")
 
@@ -146,6 +160,21 @@ def test_plug_during_a_collection_is_registered_once(declared: Declared, found: 
         assert time.monotonic() < deadline, "the collection did not start"
     declared.plug_disk(2, "PLUG-D2", 56 << 20)
     assert "PLUG-D2" in expect_one(declared, before, mark)["facts"].values()
+
+
+@pytest.mark.skipif(not os.environ.get("MK_FULL"), reason="make test-full compares them: a disk of 200 MB is made")
+def test_tools_say_what_those_of_an_untrimmed_system_say(declared: Declared, found: dict[str, Any]) -> None:
+    """lshw, lscpu, dmidecode and ipmitool of Debian's packages as they are, on this kernel: not a line is missing."""
+    untrimmed.make_disk(declared.folder / "disks/UNTRIMMED")
+    declared.plug_disk(3, "UNTRIMMED", 0)
+    settle(declared)
+    channel = declared.node.channel
+    untrimmed.mount_disk(channel, "UNTRIMMED")
+    for argv in TOOLS:
+        theirs = untrimmed.run_there(channel, *argv).splitlines()
+        ours = channel.run(*argv, timeout_s=300, check=False).stdout.splitlines()
+        missing = [line for line in theirs if line not in ours and not re.search(CHANGES, line)]
+        assert len(theirs) > 3 and missing == [], argv
 
 
 def test_nothing_failed_and_nobody_complained(declared: Declared) -> None:
