@@ -1,0 +1,86 @@
+"""packaging/image/forms: what the ISO and the unified kernel image say of themselves, without making either."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT / "packaging/image"), str(ROOT / "packaging/image/forms")]
+
+import common  # noqa: E402
+import iso  # noqa: E402
+import uki  # noqa: E402
+from lib.places import BuildError  # noqa: E402
+
+# Protocol 8.5, its example, with digests in place of "64 hex digits".
+EXAMPLE = f"""\
+iso_version: 0.12.0+4-g104a9bc
+kernel: boot/vmlinuz
+initrd: boot/core.gz
+hash_description: {{type: "Digest::SHA2", bitlen: 256}}
+kernel_hash: {"a1" * 32}
+initrd_hash: {"b2" * 32}
+iso_build_time: 2013-10-09 22:34:23 Z
+"""
+KNOWN: dict[str, Any] = {
+    "version": "0.12.0+4-g104a9bc",
+    "source_date_epoch": 1381358063,
+    "files": {"vmlinuz": {"sha256": "a1" * 32}, "initrd": {"sha256": "b2" * 32}},
+}
+
+
+def test_the_metadata_are_the_protocols() -> None:
+    assert iso.build_metadata(KNOWN) == EXAMPLE
+
+
+def test_the_volume_id_fits() -> None:
+    """32 characters are all that ISO 9660 has; the version is cut at 22 (protocol 8.5)."""
+    argv = iso.build_argv(Path("tree"), Path("mk.iso"), "0.12.0+4-g104a9bc-dirty-and-more")
+    assert argv[argv.index("-V") + 1] == "Razor MK 0.12.0+4-g104a9bc-dirt"
+    assert len(argv[argv.index("-V") + 1]) <= 32
+
+
+@pytest.mark.parametrize("words", ["mk.ip=192.0.2.1", "x" * (iso.PLACE_BYTES - 3)])
+def test_a_place_holds_words_and_stays_one_comment(words: str) -> None:
+    filled = iso.fill_place(words)
+    line, rest = filled.split(b"\n")
+    assert (len(filled), line) == (iso.PLACE_BYTES, f" {words}".encode())
+    assert rest == b"#" * len(rest) and rest
+
+
+@pytest.mark.parametrize("words", ["x" * (iso.PLACE_BYTES - 2), "a\nb", "ümlaut", "\x1b[2J"])
+def test_words_that_would_leave_the_line_are_refused(words: str) -> None:
+    with pytest.raises(BuildError, match="--site"):
+        iso.fill_place(words)
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_an_iso_without_its_places_is_refused(tmp_path: Path, missing: int) -> None:
+    (tmp_path / "mk.iso").write_bytes(b"x" * 5000 + iso.EMPTY_PLACE * missing)
+    with pytest.raises(BuildError, match=f"{missing} places"):
+        iso.find_places(tmp_path / "mk.iso")
+
+
+def test_the_kernel_line_hides_no_processor() -> None:
+    """Neither does it carry a server's address of its own (B02; a site's words come at its end)."""
+    assert "maxcpus" not in common.KERNEL_LINE and "mk." not in common.KERNEL_LINE
+    assert common.build_kernel_line("mk.ip=192.0.2.1") == f"{common.KERNEL_LINE} mk.ip=192.0.2.1"
+    with pytest.raises(BuildError, match="--cmdline"):
+        common.build_kernel_line("a\nb")
+
+
+def test_a_key_has_its_certificate_beside_it(tmp_path: Path) -> None:
+    key = tmp_path / "site.key"
+    with pytest.raises(BuildError, match=r"site\.key is not there"):
+        uki.find_certificate(key)
+    key.write_text("")
+    with pytest.raises(BuildError, match=r"site\.crt, the certificate of site\.key, is not there"):
+        uki.find_certificate(key)
+    (tmp_path / "site.pem").write_text("")
+    assert uki.find_certificate(key) == tmp_path / "site.pem"
+    (tmp_path / "site.crt").write_text("")
+    assert uki.find_certificate(key) == tmp_path / "site.crt"
