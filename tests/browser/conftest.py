@@ -50,7 +50,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("image")
     for name in TEXTS:
         (folder / name).write_bytes(b"f" * 1_234_567)
-    digests = {name: {"size_bytes": 1_234_567, "sha256": f"{number:x}" * 64} for number, name in enumerate(TEXTS)}
+    digests = {name: {"size_bytes": 1_234_567, "sha256": f"{number:064x}"} for number, name in enumerate(TEXTS)}
     (folder / "manifest.json").write_text(json.dumps({"files": digests}))
     data = tmp_path_factory.mktemp("lab")
     with Live(data, kernel=folder / "vmlinuz", initrd=folder / "initrd") as live:
