@@ -30,6 +30,7 @@ image: image-boot
 	@packaging/image/forms/oci.py --image '$(IMAGE_FOLDER)'
 	@packaging/image/forms/sbom.py --image '$(IMAGE_FOLDER)'
 	@packaging/image/forms/sums.py --image '$(IMAGE_FOLDER)' $(addprefix --sign ,$(filter-out $(wildcard $(SIGN)),$(SIGN)))
+	@packaging/image/forms/table.py --image '$(IMAGE_FOLDER)'
 
 # What cannot work is said before anything is built. Then everything that a fresh Debian lacks comes; then it is built; then
 # a machine boots it.

@@ -13,6 +13,7 @@ sys.path[:0] = [str(ROOT / "packaging/image"), str(ROOT / "packaging/image/forms
 
 import common  # noqa: E402
 import iso  # noqa: E402
+import table  # noqa: E402
 import uki  # noqa: E402
 from lib.places import BuildError  # noqa: E402
 
@@ -84,3 +85,26 @@ def test_a_key_has_its_certificate_beside_it(tmp_path: Path) -> None:
     assert uki.find_certificate(key) == tmp_path / "site.pem"
     (tmp_path / "site.crt").write_text("")
     assert uki.find_certificate(key) == tmp_path / "site.crt"
+
+
+def test_the_table_has_what_each_form_was_booted_with() -> None:
+    files = {
+        "mk.iso": {"size_bytes": 64_400_000, "sha256": "c3" * 32},
+        "initrd": {"size_bytes": 47_000_000, "sha256": "b2" * 32},
+        "vmlinuz": {"size_bytes": 12_171_200, "sha256": "a1" * 32},
+    }
+    booted = {"c3" * 32: ["ISO/BIOS", "USB/UEFI"]}
+    head, *rows = [line.split() for line in table.build_table(files, booted)]
+    assert head == ["form", "MB", "SHA-256", "booted", "with"]
+    assert rows == [
+        ["initrd", "47.00", "b2" * 32, "-"],
+        ["vmlinuz", "12.17", "a1" * 32, "-"],
+        ["mk.iso", "64.40", "c3" * 32, "ISO/BIOS,", "USB/UEFI"],
+    ]
+
+
+def test_a_broken_record_of_boots_is_one_line(tmp_path: Path) -> None:
+    assert table.read_booted(tmp_path) == {}
+    (tmp_path / "booted.json").write_text("{")
+    with pytest.raises(BuildError, match="remove it"):
+        table.read_booted(tmp_path)
