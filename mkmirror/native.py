@@ -162,7 +162,8 @@ def _is_imported_before(path: str, sort: Sort, base: Callable[[str], str]) -> bo
     if match is None or (sort is not Sort.FOLDER and not (match[3] or "").endswith((".so", ".py", ".pyc"))):
         return False
     top = match[1].replace("__pycache__/", "")
-    return any(base(f"{top}{match[2]}{ending}") for ending in ((".py",) if sort is Sort.FOLDER else ("", ".py")))
+    endings = (".py", ".pyc") if sort is Sort.FOLDER else ("", ".py", ".pyc")  # a system may have byte code alone
+    return any(base(f"{top}{match[2]}{ending}") for ending in endings)
 
 
 def reserved(path: str) -> str:

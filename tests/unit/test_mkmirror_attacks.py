@@ -138,14 +138,22 @@ def test_programs_that_root_runs_are_not_replaced(path: str) -> None:
         ("__pycache__/six.cpython-313.pyc", Sort.FILE),
     ],
 )
-def test_modules_that_would_be_found_before_the_systems(path: str, sort: Sort) -> None:
+@pytest.mark.parametrize("ending", ["py", "pyc"])
+def test_modules_that_would_be_found_before_the_systems(path: str, sort: Sort, ending: str) -> None:
+    """The image has byte code alone of what Debian wrote."""
     top = "usr/lib/python3/dist-packages"
-    there = {f"{top}/six.py": "other", f"{top}/requests": "folder", f"{top}/requests/adapters.py": "other"}
+    there = {f"{top}/six.{ending}": "other", f"{top}/requests": "folder", f"{top}/requests/adapters.{ending}": "other"}
     with pytest.raises(BadInput, match="would be imported instead of"):
         require_mergeable("a.raw", {RELEASE: Sort.FILE, f"{top}/{path}": sort}, lambda each: there.get(each, ""))
     others = (f"{top}/x.py", f"{top}/x", f"{top}/requests/new.py", f"{top}/six-1.0.dist-info/METADATA")
     entries = {RELEASE: Sort.FILE, **dict.fromkeys(others, Sort.FILE), f"{top}/x": Sort.FOLDER, top: Sort.FOLDER}
     require_mergeable("a.raw", entries, lambda each: {**there, top: "folder"}.get(each, ""))
+
+
+def test_a_source_does_not_hide_byte_code() -> None:
+    path = "usr/lib/python3.13/socket.py"
+    with pytest.raises(BadInput, match="would be imported instead of"):
+        require_mergeable("a.raw", {RELEASE: Sort.FILE, path: Sort.FILE}, lambda each: "other" if each == f"{path}c" else "")
 
 
 @pytest.mark.parametrize(("name", "folder", "path"), [("a.raw", OWN, "usr/x\ny"), ("a.tcz", OWN_TCZ, "usr/local/x\ny")])
