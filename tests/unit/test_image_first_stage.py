@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "packaging/image"), str(ROOT / "packaging/image/forms")]
 
 import first_stage  # noqa: E402
+import sbom  # noqa: E402
 from lib.archives import Member, write_archive  # noqa: E402
 from lib.newc import read  # noqa: E402
 from lib.places import BuildError  # noqa: E402
@@ -152,3 +153,19 @@ def test_every_program_of_the_scripts_is_a_link() -> None:
     functions = set(re.findall(r"^(\w+)\(\)", code, re.M))
     assert {"wget", "udhcpc", "modprobe", "insmod", "stat"} <= called
     assert called - functions - set(shell.split()) - set(first_stage.PROGRAMS) == set()
+
+
+def test_its_shell_is_in_the_document_of_all_packages(tmp_path: Path) -> None:
+    """With version and licence, from what was unpacked; without its control file the way to get it is said."""
+    control, copyright_file = tmp_path / "control/busybox-static", tmp_path / "usr/share/doc/busybox-static/copyright"
+    for path in (control, copyright_file):
+        path.parent.mkdir(parents=True)
+    copyright_file.write_text("busybox: GPL version 2\n")
+    with pytest.raises(BuildError, match="packaging/setup image"):
+        sbom.read_first_stage(tmp_path)
+    control.write_text("Package: busybox-static\nSource: busybox (1:1.37.0-6)\nVersion: 1:1.37.0-6+b9\n")
+    packages, licences = sbom.read_first_stage(tmp_path)
+    assert [(each.name, each.version, each.source) for each in packages] == [
+        ("busybox-static", "1:1.37.0-6+b9", ("busybox", "1:1.37.0-6"))
+    ]
+    assert list(licences) == ["busybox-static"]

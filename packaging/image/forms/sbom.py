@@ -18,13 +18,14 @@ from pathlib import Path
 import common
 from lib import lock, manifest
 from lib.inputs import digest_files
-from lib.places import HERE, BuildError
+from lib.places import BUILD, HERE, BuildError
 from licences import Licences, read_copyright
 from spdx import Package, build_document, parse_status
 
 NAME = "sbom.spdx.json"
 ROOT_FILE, MIRROR_FILE, STATUS = "root.squashfs", "mirror.squashfs", "dpkg-status"
-DESCRIBED = ("vmlinuz", ROOT_FILE, MIRROR_FILE)
+FIRST_STAGE = "first-stage"
+DESCRIBED = ("vmlinuz", ROOT_FILE, MIRROR_FILE, FIRST_STAGE)
 MAKERS = [*(HERE / f"forms/{name}.py" for name in ("sbom", "licences", "spdx")), HERE / "lib/lock.py"]
 
 
@@ -77,6 +78,13 @@ def read_extensions(folder: Path, work: Path) -> tuple[list[Package], dict[str, 
     return packages, licences
 
 
+def read_first_stage(tool: Path) -> tuple[list[Package], dict[str, Licences]]:
+    """Return package and licences of the first stage's shell, which packaging/setup unpacked into ``tool``."""
+    control = tool / "control/busybox-static"
+    common.need(control)
+    return parse_status(control.read_text(encoding="utf-8"), FIRST_STAGE), read_licences(tool / "usr/share/doc")
+
+
 def build_lock(epoch: int, packages: list[Package], extensions: list[Package]) -> str:
     """Build the text of packages.lock."""
     architectures = {package.fields.get("Architecture", "all") for package in packages} - {"all"}
@@ -105,8 +113,9 @@ def make(folder: Path) -> str:
     with common.staging(folder, NAME) as work:
         packages, licences, release = read_system(folder, work / "system")
         more, theirs = read_extensions(folder, work)
-        left = [package for package in packages if package.name in known["packages_left"]] + more
-        document = build_document(known["version"], epoch, described, left, {**theirs, **licences}, release)
+        shell, its = read_first_stage(BUILD / "tools/busybox") if FIRST_STAGE in described else ([], {})
+        left = [package for package in packages if package.name in known["packages_left"]] + more + shell
+        document = build_document(known["version"], epoch, described, left, {**its, **theirs, **licences}, release)
         (work / NAME).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (work / lock.NAME).write_text(build_lock(epoch, packages, more), encoding="utf-8")
         for name in (NAME, lock.NAME):
