@@ -1,7 +1,8 @@
 """What mk-extensions.service is granted, one by one: without one nothing is installed.
 
 What is installed is a Python package with a command, which takes mounts by PID 1, files of mk-fetch's user and a folder
-that all may read. That kernel modules can be loaded is shown where there are some: on the shipped image.
+that all may read. That kernel modules can be loaded, and what that takes, is shown where there are some: on the shipped
+image (tests/image/test_extensions.py). What mk-fetch.service is granted beside the network is shown here, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from tests.unit.mirror_trees import run_mkmirror, write_wheel
 
 WHEELS = "/var/lib/mk/mirror/gem-mirror/wheels"
 DROPIN = "/run/systemd/system/mk-extensions.service.d/50-test.conf"
+FETCH_DROPIN = DROPIN.replace("mk-extensions", "mk-fetch")
+DECOY, DECOYED = "/usr/local/sbin/systemd-run", "/run/mk-extensions/decoyed"
+OTHERS_FIRST = "Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 INSTALLED = "/run/mk-extensions/installed.json"
 INFO = "hello-1.0.dist-info"
 COMMAND = "/usr/local/bin/hello"
@@ -45,7 +49,7 @@ def machine(quiet: nspawn.Machine, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def remove(machine: nspawn.Machine) -> None:
     """Take the package away, with all grants."""
-    machine.run("rm", "-f", DROPIN, "/run/mk-fetch/staged.json")
+    machine.run("rm", "-f", DROPIN, FETCH_DROPIN, DECOY, DECOYED, "/run/mk-fetch/staged.json")
     machine.run("systemctl", "daemon-reload")
     machine.write("/run/mk/requests.json", '{"version":1,"install":[],"packages":[],"remove":["hello"]}')
     machine.run("systemctl", "start", "mk-extensions.service")
@@ -89,6 +93,7 @@ def test_with_all_of_them(machine: nspawn.Machine) -> None:
         ("CapabilityBoundingSet=\nCapabilityBoundingSet=CAP_SYS_MODULE", "Permission denied"),
         ("RestrictAddressFamilies=\nRestrictAddressFamilies=AF_INET", "Address family not supported"),
         ("PrivateUsers=yes", "Permission denied"),
+        ("ReadWritePaths=", "Read-only file system"),
     ],
 )
 def test_without_one(machine: nspawn.Machine, switch: str, said: str) -> None:
@@ -97,6 +102,46 @@ def test_without_one(machine: nspawn.Machine, switch: str, said: str) -> None:
     found = install(machine, switch)
     assert said in found, found
     assert not works(machine)
+
+
+@pytest.mark.parametrize("switch", ["", OTHERS_FIRST])
+def test_whose_programs_are_run(machine: nspawn.Machine, switch: str) -> None:
+    """The system's: what an extension put into /usr/local under the name of one is not run as root."""
+    remove(machine)
+    machine.write(DECOY, f"#!/bin/sh\ntouch {DECOYED}\nexit 1\n", mode=0o755)
+    install(machine, switch)
+    ran = machine.run("test", "-e", DECOYED, check=False).returncode == 0
+    assert (ran, works(machine)) == ((True, False) if switch else (False, True))
+
+
+@pytest.mark.parametrize("switch", ["", OTHERS_FIRST])
+def test_whose_programs_the_fetcher_runs(machine: nspawn.Machine, switch: str) -> None:
+    """Likewise, as its user; systemd-detect-virt is asked for what is listed for some machines alone."""
+    remove(machine)
+    decoy = "/usr/local/bin/systemd-detect-virt"
+    folder = "/var/lib/mk/mirror/tinycorelinux/15.x/x86_64/tcz"
+    machine.write(decoy, "#!/bin/sh\necho decoy\n", mode=0o755)
+    machine.write(f"{folder}/only.tcz", "not an image")
+    machine.write(f"{folder}/only.tcz.when", "virtualization vmware\n")
+    machine.write("/var/lib/mk/mirror/tinycorelinux/tce-install-list", '["only.tcz"]')
+    machine.write(FETCH_DROPIN, f"[Service]\n{switch}\n")
+    machine.run("systemctl", "daemon-reload")
+    start = machine.mark()
+    try:
+        machine.run("systemctl", "start", "mk-fetch.service")
+        said = [each["MESSAGE"] for each in machine.journal("_SYSTEMD_UNIT=mk-fetch.service", after=start)]
+    finally:
+        machine.run("rm", "-r", decoy, "/var/lib/mk/mirror/tinycorelinux")
+    found = [text for text in said if text.startswith("only.tcz is not for this machine")]
+    assert found and ("(decoy)" in found[0]) is bool(switch), said
+
+
+@pytest.mark.parametrize(("user", "path"), [("mkmirror", "/proc/version"), ("root", "/proc/modules")])
+def test_what_would_be_hidden_of_proc(machine: nspawn.Machine, user: str, path: str) -> None:
+    """ProcSubset=: mk-fetch asks on what it runs (systemd-detect-virt), mk-extensions which modules are loaded."""
+    command = ("systemd-run", "--wait", "--quiet", f"--property=User={user}")
+    assert machine.run(*command, "test", "-r", path, check=False).returncode == 0
+    assert machine.run(*command, "--property=ProcSubset=pid", "test", "-r", path, check=False).returncode != 0
 
 
 def test_as_another_user(machine: nspawn.Machine) -> None:
