@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+if sys.version_info < (3, 11):
+    pytest.skip("these scripts run on the Python of a Debian host", allow_module_level=True)
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "packaging/image"), str(ROOT / "packaging/image/forms")]
 
@@ -22,7 +25,6 @@ from lib.archives import Member, write_archive  # noqa: E402
 from lib.newc import read  # noqa: E402
 from lib.places import BuildError  # noqa: E402
 
-pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="these scripts run on the Python of a Debian host")
 
 DEPENDENCIES = """\
 kernel/drivers/net/ethernet/intel/igb/igb.ko.xz: kernel/drivers/i2c/i2c-algo-bit.ko.xz kernel/drivers/dca/dca.ko.xz
