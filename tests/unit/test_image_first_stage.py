@@ -25,7 +25,6 @@ from lib.archives import Member, write_archive  # noqa: E402
 from lib.newc import read  # noqa: E402
 from lib.places import BuildError  # noqa: E402
 
-
 DEPENDENCIES = """\
 kernel/drivers/net/ethernet/intel/igb/igb.ko.xz: kernel/drivers/i2c/i2c-algo-bit.ko.xz kernel/drivers/dca/dca.ko.xz
 kernel/drivers/i2c/i2c-algo-bit.ko.xz:
