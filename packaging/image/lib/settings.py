@@ -114,7 +114,9 @@ class Settings:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add an option for each setting, and the one that names the file."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings, lines KEY=VALUE, by the names in brackets")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings, lines KEY=VALUE, by the names in brackets"
+    )
     for each in SETTINGS:
         parser.add_argument(each.option, metavar=each.metavar, default="", help=f"{each.meaning} ({each.key})")
 
