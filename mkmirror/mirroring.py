@@ -173,18 +173,20 @@ class Mirroring:
         environment = {key: str(value) for key, value in default_environment().items()}
         chosen: dict[str, wheel.Wheel] = {}
         pending = [(each, "") for each in wanted]
+        seen: set[str] = set()
         while pending:
             each, by = pending.pop(0)
-            before = chosen.get(each.name)
-            if before is not None:
-                if not each.versions.contains(before.version, prereleases=True):
-                    raise BadInput(f"{each} is wanted{by}, but {before.file} was chosen before")
+            if str(each) in seen:
                 continue
-            found = self._copy_package(each, by)
+            seen.add(str(each))
+            found = chosen.get(each.name)
+            if found is not None and not each.versions.contains(found.version, prereleases=True):
+                raise BadInput(f"{each} is wanted{by}, but {found.file} was chosen before")
+            found = found or self._copy_package(each, by)
             chosen[each.name] = found
             target = self._root / PACKAGES / wheel.FOLDER / found.file
             metadata = wheel.parse_metadata(read_wheel_metadata(target).decode("utf-8", "replace"), found.file)
-            pending += [(need, f" by {found.file}") for need in wheel.needs(metadata, environment)]
+            pending += [(need, f" by {found.file}") for need in wheel.needs(metadata, environment, each.extras)]
         self._keep_signatures()
         return sorted(each.file for each in chosen.values())
 

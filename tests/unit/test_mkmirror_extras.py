@@ -14,7 +14,7 @@ from mkmirror.offers import Mirror, Trusting
 from mkmirror.package_plan import PackagePlanner, Planned
 from mkmirror.staged import By, Item
 from mkmirror.trust import Verify, build_sums, digest_file
-from tests.unit.mirror_trees import StaticServer, make_wheel
+from tests.unit.mirror_trees import StaticServer, make_wheel, run_mkmirror
 
 SECURE, CIRCLE = "crypt>=1; extra == 'secure'", "client[secure]; extra == 'all'"
 
@@ -103,3 +103,12 @@ def test_an_extra_is_not_forgotten_when_it_is_installed(mirror: Path) -> None:
     assert problem("user-1.0", "client-2.0", "base-1.0").endswith("needs crypt >=1, which is missing")
     assert problem("plain-1.0", "client-2.0", "base-1.0") == ""
     assert problem("user-1.0", "client-2.0", "base-1.0", "crypt-1.5") == ""
+
+
+def test_a_copy_of_a_mirror_has_them(mirror: Path, tmp_path: Path) -> None:
+    """Whoever wants the package without the extra first, and the extra afterwards."""
+    with StaticServer(mirror) as server:
+        command = ["mirror", server.uri, tmp_path / "copy", "--packages", "plain", "user", "--verify", "checksum"]
+        run_mkmirror(*command, "--quiet")
+    found = {path.name.split("-")[0] for path in (tmp_path / "copy").rglob("*.whl")}
+    assert found == {"plain", "user", "client", "base", "crypt"}
