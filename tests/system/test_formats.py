@@ -152,3 +152,26 @@ def test_build_is_reproducible(tmp_path: Path) -> None:
             for folder in (tree.BUILD, built)
         ]
         assert sums[0] and sums[0] == sums[1]
+
+
+@pytest.mark.skipif("MK_FULL" not in os.environ, reason="a second build of the rpm packages is in make test-full")
+def test_bundle_for_el(tmp_path: Path) -> None:
+    """With RPM_BUNDLE=1 nothing is asked for that EPEL lacks, and the modules that came along are the ones imported."""
+    source = packages.copy_source(tmp_path / "source")
+    packages.run(["make", "--silent", "build-rpm", "RPM_BUNDLE=1"], source)
+    root = tmp_path / "root"
+    root.mkdir()
+    lacking = ("python3-dbus-next", "python3-sdnotify", "python3-waitress", "python3-werkzeug")
+    for package in (source / "build/rpm").glob("*.noarch.rpm"):
+        needs = output("rpm", "-qp", "--nosignature", "--requires", str(package))
+        assert not [name for name in lacking if name in needs], package
+        unpack = f"rpm2cpio {package} | cpio --extract --make-directories --quiet"
+        subprocess.run(["sh", "-c", unpack], cwd=root, check=True)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import dbus_next.aio, sdnotify, waitress, werkzeug, mkcore.http"
+    )
+    shown = "print(*(sys.modules[name].__file__ for name in ('dbus_next', 'sdnotify', 'waitress', 'werkzeug')))"
+    found = output("/usr/bin/python3", "-I", "-c", f"{code}; {shown}", f"{root}{PRIVATE}").split()
+    assert len(found) == 4 and all(path.startswith(f"{root}{PRIVATE}/") for path in found), found
+    for module in ("dbus_next", "sdnotify", "waitress", "werkzeug"):
+        assert (root / f"usr/share/mk/python/{module}/copyright").is_file()
