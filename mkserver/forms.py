@@ -7,12 +7,14 @@ restart.
 
 from __future__ import annotations
 
-import json
 import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from mkcore import files
+from mkcore.errors import BadInput
+from mkcore.jsonfields import Json, get_object
 
 FIRST_STAGE = "first-stage"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
@@ -48,14 +50,13 @@ class Form:
     sha256: str
 
 
-def _read_entries(folder: Path) -> dict[str, Any]:
+def _read_entries(folder: Path) -> dict[str, dict[str, Json]]:
     """Return the manifest's entries of files by their names; none where it is missing or broken."""
     try:
-        with (folder / _MANIFEST).open("rb") as file:
-            entries = json.loads(file.read(_MANIFEST_BYTES))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        entries = get_object(files.read_object(folder / _MANIFEST, _MANIFEST_BYTES), "files")
+    except (OSError, BadInput):
         return {}
-    return dict(entries) if isinstance(entries, dict) else {}
+    return {name: entry for name, entry in entries.items() if isinstance(entry, dict)}
 
 
 def read_forms(folder: Path) -> list[Form]:
@@ -69,9 +70,9 @@ def read_forms(folder: Path) -> list[Form]:
             continue
         if looked is None or not stat.S_ISREG(looked.st_mode):
             continue
-        entry = entries.get(name)
-        known = entry if isinstance(entry, dict) and entry.get("size_bytes") == looked.st_size else {}
-        found.append(Form(name, TEXTS.get(name, ""), looked.st_size, str(known.get("sha256", ""))[:64]))
+        entry = entries.get(name, {})
+        sha256 = entry.get("sha256") if entry.get("size_bytes") == looked.st_size else ""
+        found.append(Form(name, TEXTS.get(name, ""), looked.st_size, sha256 if isinstance(sha256, str) else ""))
     return found
 
 
@@ -80,8 +81,7 @@ def read_layers(folder: Path) -> list[str]:
 
     A first stage without the layers that it was built with would ask for them for ever.
     """
-    entry = _read_entries(folder).get(FIRST_STAGE)
-    layers = entry.get("layers") if isinstance(entry, dict) else None
+    layers = _read_entries(folder).get(FIRST_STAGE, {}).get("layers")
     names = [str(name) for name in layers] if isinstance(layers, list) else []
     there = {form.name for form in read_forms(folder) if form.sha256}
     return names if {FIRST_STAGE, *names} <= there else []
