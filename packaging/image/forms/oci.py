@@ -170,10 +170,12 @@ def make(image: Path) -> str:
         container_tree.write_layers(image / ROOT_LAYER, layers[0], layers[1], epoch)
         diff_ids = [manifest.sha256(path) for path in layers]
         config = dump(build_config(diff_ids, version, format_time(epoch), str(known.get("architecture", "amd64"))))
-        write_archive(folder / NAME, build_oci([compress(path) for path in layers], config, version), epoch)
         plain = folder / DOCKER.removesuffix(".xz")
         write_archive(plain, build_docker(layers, diff_ids, config, build_tag(version)), epoch)
-        subprocess.run(["xz", "-9", "--threads=1", str(plain)], check=True)
+        with subprocess.Popen(["xz", "-9", "--threads=1", str(plain)]) as beside:
+            write_archive(folder / NAME, build_oci([compress(path) for path in layers], config, version), epoch)
+        if beside.returncode:
+            raise common.BuildError(f"xz failed with status {beside.returncode}")
         for name in (NAME, DOCKER):
             (folder / name).chmod(0o644)
             (folder / name).replace(image / name)
