@@ -123,9 +123,11 @@ def make_layer(name: str, packages: tuple[str, ...]) -> list[Path]:
     """Return the layers of a tree with further packages of Debian's, uppermost first; kept for that base."""
     base = make_base()
     key = hashlib.sha256("\n".join([base.name, *packages]).encode()).hexdigest()[:12]
-    place = BUILD / "tree" / f"{name}-{key}"
+    place = BUILD / "tree" / f"{name}-{RELEASE}-{key}"
     with locked(name):
         if not (place / "done").exists():
+            for old in (BUILD / "tree").glob(f"{name}-{RELEASE}-*"):
+                shutil.rmtree(old)
             with overlay([base], place) as root:
                 shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
                 install = "apt-get -qq update && apt-get -qq install --yes --no-install-recommends"
