@@ -30,8 +30,8 @@ PODMAN = ("podman", "crun", "netavark")
 SITE = """\
 [server]
 uri = "http://127.0.0.1:8026"
-[checkin]
-skew_s = 0
+[apply]
+min_spacing_s = 0
 [actions]
 allow_power_orders = true
 [facts]
@@ -208,4 +208,4 @@ def test_a_power_order_reaches_the_host(host: nspawn.Machine) -> None:
     """The server's poweroff ends the machine, not only the container."""
     host.run("mkserver", "order", UUID, "poweroff", "--json")
     inside(host, "busctl", "call", *CONTROLLER, "CheckIn", check=False)
-    assert host.wait_end(120.0) == nspawn.POWERED_OFF
+    assert host.wait_end(200.0) == nspawn.POWERED_OFF
