@@ -131,7 +131,8 @@ def test_rpmlint(tmp_path: Path) -> None:
     (tmp_path / ".rpmmacros").write_text(f"%_dbpath {tmp_path}/rpmdb\n", encoding="utf-8")
     environment = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     subprocess.run(["rpm", "--import", str(repo / "mksuite.asc")], env=environment, check=True)
-    command = ["rpmlint", *map(str, sorted((repo / "rpm").glob("*.rpm")))]
+    settings = str(tree.ROOT / "packaging/rpm/rpmlint.toml")
+    command = ["rpmlint", "--config", settings, *map(str, sorted((repo / "rpm").glob("*.rpm")))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
     errors = [line for line in done.stdout.splitlines() if ": E: " in line]
     assert not errors and " 0 errors" in done.stdout, done.stdout + done.stderr
