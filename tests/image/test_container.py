@@ -175,7 +175,7 @@ mkdir -p /srv/files/cmd-channels
 mkfifo /srv/files/cmd-channels/node-state-channel
 podman run --detach --name hnl_mk --privileged --network host \
     --volume /proc:/host-proc:ro --volume /dev:/host-dev:ro --volume /sys:/host-sys:ro --volume /srv/files:/tmp \
-    --volume /sys:/sys localhost/mksuite:latest sh -c '/usr/local/bin/hnl_mk_init.rb && read line'
+    --volume /sys:/sys localhost/mksuite:latest /bin/bash -c '/usr/local/bin/hnl_mk_init.rb && read line'
 """
 """What the historic server's cloud-config has its nodes do (protocol 1.6)."""
 MK_CONF = """\

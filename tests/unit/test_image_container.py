@@ -127,6 +127,7 @@ def test_what_hanlon_3_starts_is_there(image: Path) -> None:
     _, suite = read_layers(image)
     for name in ("usr/local/bin/hnl_mk_init.rb", "usr/lib/mk/read-cloud-config"):
         assert suite[name].mode == 0o755, name
+    assert suite["usr/bin/bash"].linkname == "sh", "with which it is started"
 
 
 def test_the_suite_is_a_layer_of_its_own(image: Path) -> None:

@@ -27,6 +27,8 @@ CONTAINER = ROOT / "packaging/container"
 MADE_AT_START = "mkctl"
 FIRST_NUMBER = 60600
 """Between what systemd gives to homes of hosts (60577) and to dynamic services (61184)."""
+BASH = "usr/bin/bash"
+"""By this name historic servers ask for a shell, with words that every shell knows."""
 _INSTALLED = range(101, 1000)
 _ACCOUNTS = ("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow")
 _SUITE = re.compile(r"(^|/)(mkcore|mkctl|mkweb|mkmirror)(/|$|[.\d])|(^|/)mk[-.]|(^|/)mk(/|$)|mksuite")
@@ -114,10 +116,11 @@ def write_layers(layer: Path, system: Path, suite: Path, epoch: int) -> None:
     accounts = _read_accounts(layer)
     users, groups = renumber(accounts["etc/passwd"]), renumber(accounts["etc/group"])
     left_out = read_words(CONTAINER / "left-out")
-    ours = _site_files()
+    ours, seen = _site_files(), set[str]()
     with tarfile.open(system, "w", format=tarfile.PAX_FORMAT) as below, tarfile.open(suite, "w") as above:
         for member, file in _stream(layer):
             name = member.name
+            seen.add(name)
             if is_left_out(name, left_out) or name in ours:
                 continue
             member.uid, member.gid = users.get(member.uid, member.uid), groups.get(member.gid, member.gid)
@@ -131,9 +134,12 @@ def write_layers(layer: Path, system: Path, suite: Path, epoch: int) -> None:
             else:
                 below.addfile(member, file)
         below.addfile(_member("host", epoch, 0o755, tarfile.DIRTYPE))
-        for unit in read_words(CONTAINER / "masked"):
-            link = _member(f"{_UNITS}/{unit}", epoch, 0o777, tarfile.SYMTYPE)
-            link.linkname = "/dev/null"
+        links = {f"{_UNITS}/{unit}": "/dev/null" for unit in read_words(CONTAINER / "masked")}
+        if BASH not in seen:
+            links[BASH] = "sh"
+        for name, to in links.items():
+            link = _member(name, epoch, 0o777, tarfile.SYMTYPE)
+            link.linkname = to
             above.addfile(link)
         for name, path in sorted(ours.items()):
             _add(above, name, path.read_bytes(), epoch, 0o755 if path.stat().st_mode & 0o100 else 0o644)
