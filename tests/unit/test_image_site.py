@@ -111,3 +111,15 @@ def test_all_that_is_listed_is_an_input(site: ModuleType, tmp_path: Path) -> Non
     listed = tmp_path / "drivers"
     listed.write_text("old.tcz lib/foo.ko scsi/foo.ko")
     assert site.digest_names(site.Settings(drivers=listed)) == [listed, tmp_path / "old.tcz"]
+
+
+def test_copy_for_mkosi_has_all_of_the_trees(
+    settings: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The programs at the top are left out, the trees' usr/lib is not."""
+    mkosi = importlib.import_module("lib.mkosi")
+    copy = mkosi.copy_plainly(PACKAGING, tmp_path / "recipe")
+    assert not (copy / "lib").exists() and not (copy / "forms").exists()
+    for trees in ("mkosi.extra", "mkosi.profiles"):
+        there = {path.relative_to(PACKAGING) for path in (PACKAGING / trees).rglob("*") if not path.is_dir()}
+        assert there == {path.relative_to(copy) for path in (copy / trees).rglob("*") if not path.is_dir()}

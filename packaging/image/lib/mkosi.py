@@ -51,9 +51,16 @@ def prepare_sandbox(recorded: Optional[Path]) -> Path:
 
 
 def copy_plainly(source: Path, target: Path) -> Path:
-    """Copy a folder, its rights as git knows them: whoever checks out keeps files from others, the image does not."""
+    """Copy a folder, its rights as git knows them: whoever checks out keeps files from others, the image does not.
+
+    The programs in ``lib`` and ``forms`` at its top stay behind, and byte code; a tree has a usr/lib of its own.
+    """
+
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        return {name for name in names if name == "__pycache__" or (name in ("forms", "lib") and folder == str(source))}
+
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "forms", "lib"))
+    shutil.copytree(source, target, symlinks=True, ignore=ignored)
     for path in [target, *target.rglob("*")]:
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
