@@ -113,9 +113,7 @@ def test_all_that_is_listed_is_an_input(site: ModuleType, tmp_path: Path) -> Non
     assert site.digest_names(site.Settings(drivers=listed)) == [listed, tmp_path / "old.tcz"]
 
 
-def test_copy_for_mkosi_has_all_of_the_trees(
-    settings: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copy_for_mkosi_has_all_of_the_trees(site: ModuleType, tmp_path: Path) -> None:
     """The programs at the top are left out, the trees' usr/lib is not."""
     mkosi = importlib.import_module("lib.mkosi")
     copy = mkosi.copy_plainly(PACKAGING, tmp_path / "recipe")
