@@ -12,6 +12,7 @@ from typing import Callable, NamedTuple
 
 from mkcore import journal
 from mkcore.errors import MkError
+from mkcore.jsonfields import Json
 from mkcore.paths import paths_under
 from mkctl.probe.ahead import Ahead
 from mkctl.probe.model import build_facts_file
@@ -79,12 +80,11 @@ def mark_of(path: Path) -> tuple[int, int]:
 
 def _collect(wish: Wish, ahead: Ahead) -> FactsStore:
     paths = paths_under(wish.root)
-    collectors = build_collectors(
-        wish.root,
-        ahead=ahead,
-        before=lambda name: store.content.collectors[name].inventory,
-        host=wish.host,
-    )
+
+    def before(name: str) -> Mapping[str, Json]:
+        return store.content.collectors[name].inventory
+
+    collectors = build_collectors(wish.root, ahead=ahead, before=before, host=wish.host)
     save = save_nothing if wish.only_print else save_facts
     store = FactsStore(paths.facts, [collector.name for collector in collectors], save)
     if not wish.only_print:
