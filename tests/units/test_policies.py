@@ -159,6 +159,11 @@ POLKIT_ASKS = [
     ("toString", "org.freedesktop.systemd1.manage-units", "restart", "mkctl.service", "not handled"),
     ("root", "org.freedesktop.systemd1.manage-units", "restart", "mkctl.service", "not handled"),
     ("mkctl", "org.freedesktop.systemd1.manage-units", None, None, "not handled"),
+    (HOSTS_USER, "org.freedesktop.systemd1.manage-units", "start", "reboot.target", "yes"),
+    (HOSTS_USER, "org.freedesktop.systemd1.manage-units", "start", "poweroff.target", "yes"),
+    (HOSTS_USER, "org.freedesktop.systemd1.manage-units", "start", "rescue.target", "not handled"),
+    (HOSTS_USER, "org.freedesktop.systemd1.manage-units", "stop", "reboot.target", "not handled"),
+    (HOSTS_USER, "org.freedesktop.login1.power-off", None, None, "not handled"),
 ]
 
 
@@ -177,7 +182,8 @@ def test_polkit_rule_decides(user: str, action: str, verb: str, unit: str, answe
         function lookup(key) { return {verb: verb, unit: unit}[key]; }
         console.log(rules[0]({id: id, lookup: lookup}, {user: user}));
     """
-    rule = (UNITS / "polkit/50-mksuite.rules").read_text(encoding="utf-8")
+    name = "50-mk-host.rules" if user == HOSTS_USER else "50-mksuite.rules"
+    rule = (UNITS / "polkit" / name).read_text(encoding="utf-8")
     assert run(node, "-e", harness, json.dumps([user, action, verb, unit]), stdin=rule).strip() == answer
 
 
