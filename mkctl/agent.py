@@ -32,7 +32,7 @@ from mkctl.decide_config import PROBATION_LIMIT_S
 from mkctl.describe import describe
 from mkctl.localweb import BASE_URI
 from mkctl.network import host_of, is_loopback
-from mkctl.node import Node, boottime_s
+from mkctl.node import BUS_WAIT_S, Node, boottime_s
 from mkctl.plan import Outcome
 from mkctl.status import Phase
 from mkctl.waiting import read_started_s, wait_for_route
@@ -45,7 +45,6 @@ IDLE_S = 60.0
 REGISTER_WAIT_S = 80.0
 DEFECT_RETRY_S = 30.0
 STOP_S = 1.0
-BUS_WAIT_S = 5.0
 
 log = logging.getLogger(__name__)
 

@@ -39,6 +39,8 @@ from mkctl.waiting import Wakeup
 
 log = logging.getLogger(__name__)
 
+BUS_WAIT_S = 5.0
+
 
 def boottime_s() -> float:
     """CLOCK_BOOTTIME in seconds, the clock of all decisions."""
@@ -79,6 +81,7 @@ class Node:
             paths,
             tokens,
             self.presence.require,
+            ready=lambda: self.presence.wait_attempted(BUS_WAIT_S),
             needed=lambda: self.contact.seeks,
             all_sources=lambda: self.state.failures > 0,
             found=self._network_named,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import replace
 from typing import Callable
 
@@ -45,8 +45,11 @@ Addresses = Callable[[str], list[str]]
 
 
 class Seeker:
-    """`hints` is what was found last. `needed` tells whether looking helps, `all_sources` whether the leases' word is
-    not enough; `found` is called after each change of `hints`."""
+    """`hints` is what was found last.
+
+    ready: waited for before the first look. needed: whether looking helps. all_sources: whether the leases' word is not
+    enough. found: called after each change of `hints`.
+    """
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class Seeker:
         tokens: Iterable[Token],
         bus: Callable[[], Bus],
         *,
+        ready: Callable[[], Awaitable[object]],
         needed: Callable[[], bool],
         all_sources: Callable[[], bool],
         found: Callable[[], None],
@@ -64,6 +68,7 @@ class Seeker:
         self._paths = paths
         self._boot_mac = parse_bootif(last_value(tuple(tokens), "BOOTIF"))
         self._bus = bus
+        self._ready = ready
         self._needed = needed
         self._all_sources = all_sources
         self._found = found
@@ -72,6 +77,7 @@ class Seeker:
 
     async def run(self) -> None:
         """Look for ever. Never returns."""
+        await self._ready()  # before the bus is there, a worse source would win over what networkd knows
         schedule = Schedule()
         while True:
             if self._needed():

@@ -28,6 +28,7 @@ def seek(tmp_path: Path, names: dict[str, list[str]]) -> Seeker:
         paths_under(str(tmp_path)),
         (),
         no_bus,
+        ready=lambda: asyncio.sleep(0),
         needed=lambda: True,
         all_sources=lambda: False,
         found=lambda: called.append(True),
