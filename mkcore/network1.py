@@ -6,6 +6,7 @@ Source: org.freedesktop.network1(5), org.freedesktop.resolve1(5); RFC 2782.
 from __future__ import annotations
 
 import asyncio
+import re
 
 from mkcore import systemd1
 from mkcore.errors import BusFailed
@@ -16,6 +17,8 @@ _RESOLVED = ("org.freedesktop.resolve1", "/org/freedesktop/resolve1", "org.freed
 _DNS_ALONE = 1 << 0
 _NO_TEXT_NO_ADDRESSES = (1 << 6) | (1 << 7)
 _LOOKUP_S = 8.0
+_NOTHING = re.compile(r"org\.freedesktop\.resolve1\.(DnsError\.NXDOMAIN|NoSuchRR|NoSuchService|CNameLoop)")
+"""Errors that are an answer: there is no such service."""
 
 
 async def describe_network(bus: Bus) -> str:
@@ -27,18 +30,19 @@ async def describe_network(bus: Bus) -> str:
 async def resolve_service(bus: Bus, service: str, domain: str) -> list[tuple[int, int, int, str]]:
     """Ask the DNS for a service, e.g. `_mk._tcp` in `example.net`: (priority, weight, port, host) of each answer.
 
-    Only the DNS is asked, no neighbour by multicast. Raises BusFailed: no such record, no resolved, no answer in time.
+    Only the DNS is asked, no neighbour by multicast. Raises BusFailed: no resolved, no name server, no answer in time.
     """
     body = (0, "", service, domain, 0, _DNS_ALONE | _NO_TEXT_NO_ADDRESSES)
-    reply = await systemd1.call(bus, *_RESOLVED, "ResolveService", "isssit", body, timeout_s=_LOOKUP_S)
+    try:
+        reply = await systemd1.call(bus, *_RESOLVED, "ResolveService", "isssit", body, timeout_s=_LOOKUP_S)
+    except BusFailed as error:
+        if _NOTHING.fullmatch(error.error_name):
+            return []
+        raise
     return [(int(each[0]), int(each[1]), int(each[2]), str(each[3])) for each in reply.body[0]]
 
 
 async def resolve_services(bus: Bus, service: str, domains: tuple[str, ...]) -> list[tuple[int, int, int, str]]:
-    """Ask for a service in several domains side by side; domains without an answer count as none."""
-    asked = [resolve_service(bus, service, domain) for domain in domains]
-    found = await asyncio.gather(*asked, return_exceptions=True)
-    for each in found:
-        if isinstance(each, BaseException) and not isinstance(each, BusFailed):
-            raise each
-    return [answer for each in found if isinstance(each, list) for answer in each]
+    """Ask for a service in several domains side by side. Raises BusFailed where one of them could not be asked."""
+    found = await asyncio.gather(*(resolve_service(bus, service, domain) for domain in domains))
+    return [answer for each in found for answer in each]

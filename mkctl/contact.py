@@ -17,7 +17,7 @@ from mkcore.http import Answer, exchange
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
 from mkctl import dialects, network
-from mkctl.candidate import WRITTEN, Candidate, Problem
+from mkctl.candidate import WRITTEN, Candidate, Kind, Problem
 from mkctl.cmdline import Token
 from mkctl.dialects import Dialect, Registration, Reply, Request
 from mkctl.discovery import discover
@@ -61,6 +61,11 @@ class Contact:
     def moves_on(self) -> bool:
         """Whether the next checkin goes to another server."""
         return self._turn.moves_on
+
+    @property
+    def is_beyond_dhcp(self) -> bool:
+        """Whether the server in use is one that the DNS or next-server named: what they say must go on to count."""
+        return self.candidate is not None and self.candidate.kind in (Kind.SERVICE, Kind.NAME, Kind.NEXT_SERVER)
 
     @property
     def server(self) -> str:

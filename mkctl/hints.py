@@ -56,7 +56,7 @@ class Hints:
     """All that was found, each kind in its order; `problems` are lines for the journal.
 
     `names`: those of NAMES that have a usable address. `next_server`: a literal as in a URI, from a lease. `links`:
-    name and operational state (networkctl(1)) of each Ethernet NIC.
+    name and operational state (networkctl(1)) of each Ethernet NIC. `described`: networkd was there to be asked.
     """
 
     leases: tuple[Lease, ...] = ()
@@ -65,10 +65,14 @@ class Hints:
     next_server: str = ""
     problems: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
+    described: bool = False
 
     @property
     def missing(self) -> tuple[str, ...]:
         """What is awaited, a phrase for each NIC and one for the sources: `no carrier on eno1`."""
+        if not self.described:
+            named = "systemd-networkd does not answer, so DHCP options are not known, and the DNS names no server"
+            return ("nobody wrote a server down", named)
         waits = [f"{_AWAITED[state]} on {name}" for name, state in self.links if state in _AWAITED]
         ready = [name for name, state in self.links if state not in _AWAITED]
         named = f"neither DHCP on {', '.join(ready)} nor the DNS names a server" if ready else "no NIC is up"
@@ -138,7 +142,7 @@ def parse_describe(data: Union[bytes, str], boot_mac: str = "") -> Hints:
             if lease.server or lease.port or lease.base_uri or (version == 4 and lease.domains):
                 leases.append(((not boot_mac or mac != boot_mac.lower(), index, version), lease))
     ordered = tuple(lease for _, lease in sorted(leases, key=lambda each: each[0]))
-    return Hints(leases=ordered, problems=(*problems, *_disagreement(ordered)), links=tuple(links))
+    return Hints(leases=ordered, problems=(*problems, *_disagreement(ordered)), links=tuple(links), described=True)
 
 
 def _mac(item: dict[str, Json]) -> str:

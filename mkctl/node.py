@@ -83,7 +83,7 @@ class Node:
             self.presence.require,
             ready=lambda: self.presence.wait_attempted(BUS_WAIT_S),
             needed=lambda: self.contact.seeks,
-            all_sources=lambda: self.state.failures > 0,
+            all_sources=lambda: self.state.failures > 0 or self.contact.is_beyond_dhcp,
             found=self._network_named,
         )
         self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)

@@ -62,6 +62,7 @@ class Seeker:
         all_sources: Callable[[], bool],
         found: Callable[[], None],
         resolve: Addresses = resolve_name,
+        describe: Callable[[Bus], Awaitable[str]] = describe_network,
     ) -> None:
         self.hints = Hints()
         self.changed = Wakeup()
@@ -73,7 +74,12 @@ class Seeker:
         self._all_sources = all_sources
         self._found = found
         self._resolve = resolve
+        self._describe = describe
         self._said = ""
+        self._leases = Hints()
+        self._services: tuple[tuple[Service, ...], tuple[str, ...]] = ((), ())
+        self._names: set[str] = set()
+        self._refused: dict[str, str] = {}
 
     async def run(self) -> None:
         """Look for ever. Never returns."""
@@ -86,69 +92,66 @@ class Seeker:
                 schedule.signalled()
 
     async def look(self) -> None:
-        """Look once; the leases' word is passed on before the DNS is asked."""
-        hints = await self._leases()
-        if not hints.leases or not any(lease.server for lease in hints.leases) or self._all_sources():
-            hints = await self._dns(hints)
-            hints = replace(hints, next_server=self._next_server())
+        """Look once; a source that could not be asked keeps its last word, since silence is no answer."""
+        self._leases = await self._ask_networkd()
+        hints = self._leases
+        if not any(lease.server for lease in hints.leases) or self._all_sources():
+            await asyncio.gather(self._ask_services(hints.domains[:DOMAINS]), *map(self._ask_name, NAMES))
+            refused = [f"DNS, {name}: {reason}: not used" for name, reason in self._refused.items() if reason]
+            hints = replace(
+                hints,
+                services=self._services[0],
+                names=tuple(name for name in NAMES if name in self._names),
+                next_server=self._next_server(),
+                problems=(*hints.problems, *self._services[1], *refused),
+            )
         if hints != self.hints:
             self.hints = hints
             self._found()
 
-    async def _leases(self) -> Hints:
+    async def _ask_networkd(self) -> Hints:
         try:
-            text = await describe_network(self._bus())
+            text = await self._describe(self._bus())
         except BusFailed as error:
             self._say(f"DHCP options cannot be asked for ({error})")
-            return Hints()
+            return self._leases
         if len(text) > LIMIT_BYTES:
             self._say(f"networkd's description has {len(text)} characters: not used")
-            return Hints()
+            return self._leases
         try:
             return parse_describe(text, self._boot_mac)
         except BadInput as error:
             self._say(f"{error}: DHCP options are not used")
-            return Hints()
+            return self._leases
 
     def _say(self, line: str) -> None:
         if line != self._said:
             self._said = line
             log.info("%s", line)
 
-    async def _dns(self, hints: Hints) -> Hints:
-        """Add what the DNS knows: services in the search domains, and the historic names."""
-        services, names = await asyncio.gather(self._services(hints.domains[:DOMAINS]), self._names())
-        return replace(hints, services=services[0], names=names[0], problems=(*hints.problems, *services[1], *names[1]))
-
-    async def _services(self, domains: tuple[str, ...]) -> tuple[tuple[Service, ...], tuple[str, ...]]:
-        if not domains:
-            return (), ()
+    async def _ask_services(self, domains: tuple[str, ...]) -> None:
         try:
-            return parse_services(await resolve_services(self._bus(), SERVICE, domains))
+            answers = await resolve_services(self._bus(), SERVICE, domains) if domains else []
         except BusFailed:
-            return (), ()
+            return
+        self._services = parse_services(answers)
 
-    async def _names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        answers = await asyncio.gather(*(self._addresses(name) for name in NAMES))
-        names: list[str] = []
-        problems: list[str] = []
-        for name, addresses in zip(NAMES, answers):
-            refused = _unusable(addresses)
-            if len(refused) < len(addresses):
-                names.append(name)
-            elif refused:
-                problems.append(f"DNS, {name}: {refused[0]}: not used")
-        return tuple(names), tuple(problems)
-
-    async def _addresses(self, name: str) -> list[str]:
+    async def _ask_name(self, name: str) -> None:
+        """Note whether a name has an address that a server can have."""
         try:
-            return await asyncio.wait_for(in_thread(lambda: self._resolve(name), f"DNS, {name}"), NAME_S)
+            addresses = await asyncio.wait_for(in_thread(lambda: self._resolve(name), f"DNS, {name}"), NAME_S)
         except (OSError, asyncio.TimeoutError):
-            return []
+            return
+        refused = _unusable(addresses)
+        self._names.discard(name)
+        if len(refused) < len(addresses):
+            self._names.add(name)
+        self._refused[name] = "" if name in self._names or not refused else refused[0]
 
     def _next_server(self) -> str:
-        """Next-server of the leases that networkd keeps on file, the newest interface's last."""
-        for path in sorted(self._paths.leases.glob("*")):
+        """Next-server of the leases that networkd keeps on file, one for each interface, the first interface first."""
+        files = [path for path in self._paths.leases.glob("*") if path.name.isdecimal()]
+        for path in sorted(files, key=lambda path: int(path.name)):
             try:
                 found = parse_next_server(read_text(path))
             except (OSError, BadInput):  # gone meanwhile, or not for us

@@ -3,37 +3,58 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mkcore.errors import BusFailed
 from mkcore.paths import paths_under
+from mkcore.systemd1 import Bus
+from mkctl.candidate import Configured, Kind
+from mkctl.discovery import discover
 from mkctl.seeker import Seeker
+from mkctl.turn import Turn
+from tests.unit.test_hints import link
 
 
 def no_bus() -> Any:
     raise BusFailed("no connection to the system bus")
 
 
+def make(
+    tmp_path: Path,
+    resolve: Callable[[str], list[str]],
+    all_sources: Callable[[], bool] = lambda: False,
+    found: Callable[[], None] = lambda: None,
+    described: str = "",
+) -> Seeker:
+    """A seeker without a bus, or one whose networkd says this."""
+
+    async def describe(_bus: object) -> str:
+        return described
+
+    return Seeker(
+        paths_under(str(tmp_path)),
+        (),
+        cast("Callable[[], Bus]", lambda: None) if described else no_bus,
+        describe=describe,
+        ready=lambda: asyncio.sleep(0),
+        needed=lambda: True,
+        all_sources=all_sources,
+        found=found,
+        resolve=resolve,
+    )
+
+
 def seek(tmp_path: Path, names: dict[str, list[str]]) -> Seeker:
     """Look once without a bus, where the DNS knows these names."""
 
     def resolve(name: str) -> list[str]:
-        if name not in names:
-            raise OSError("Name or service not known")
-        return names[name]
+        return names.get(name, [])
 
     called: list[bool] = []
-    seeker = Seeker(
-        paths_under(str(tmp_path)),
-        (),
-        no_bus,
-        ready=lambda: asyncio.sleep(0),
-        needed=lambda: True,
-        all_sources=lambda: False,
-        found=lambda: called.append(True),
-        resolve=resolve,
-    )
+    seeker = make(tmp_path, resolve, found=lambda: called.append(True))
     asyncio.run(seeker.look())
     assert bool(called) == bool(seeker.hints != type(seeker.hints)())
     return seeker
@@ -59,3 +80,52 @@ def test_next_server_of_the_leases_on_file(tmp_path: Path) -> None:
 
 def test_nothing_found_is_nothing(tmp_path: Path) -> None:
     assert seek(tmp_path, {}).hints.names == ()
+
+
+def test_silence_is_no_answer(tmp_path: Path) -> None:
+    """A resolver that stalls for a moment must not cost a server that is found already; an answer without it does."""
+    said: list[list[str]] = [["192.0.2.1"], [], ["192.0.2.1"]]
+
+    def resolve(name: str) -> list[str]:
+        if name != "razor":
+            return []
+        if not said[0]:
+            raise OSError("Temporary failure in name resolution")
+        return said[0]
+
+    async def looks() -> list[tuple[str, ...]]:
+        seeker = make(tmp_path, resolve)
+        found: list[tuple[str, ...]] = []
+        for _ in range(3):
+            await seeker.look()
+            found.append(seeker.hints.names)
+            said.pop(0)
+        said.insert(0, ["0.0.0.0"])
+        await seeker.look()
+        return [*found, seeker.hints.names]
+
+    assert asyncio.run(looks()) == [("razor",), ("razor",), ("razor",), ()]
+
+
+def test_what_answers_stays_although_dhcp_names_another(tmp_path: Path) -> None:
+    """DHCP names a dead server, the DNS a living one: once that answered, no look goes back to the dead one."""
+    configured = Configured()
+    beyond = [False]
+    described = json.dumps({"Interfaces": [link(2, "eno1", {224: "c0000242"})]})
+    names = {"razor": ["192.0.2.1"]}
+    seeker = make(tmp_path, lambda name: names.get(name, []), lambda: beyond[0], described=described)
+    turn = Turn()
+
+    def choose() -> str:
+        asyncio.run(seeker.look())
+        chosen = turn.choose(discover((), "", "", configured, seeker.hints).in_turn)
+        assert chosen is not None
+        beyond[0] = chosen.kind is not Kind.DHCP
+        return chosen.uri
+
+    assert choose() == "http://192.0.2.66:8026"
+    turn.failed()
+    beyond[0] = True  # as failures make it
+    assert choose() == "http://razor:8026"
+    turn.answered()
+    assert [choose() for _ in range(3)] == ["http://razor:8026"] * 3
