@@ -174,7 +174,7 @@ def test_names_that_only_begin_like_allowed_ones(node: Node) -> None:
     installed = node.run()
     assert set(installed.extensions) == {"smart.raw", "foo.raw"}
     assert set(installed.refused) == {"smart.evil.raw", "tool.raw"}
-    claims = Claims({(By.SITE, What.EXTENSION): frozenset(("foo", "vmci"))}, False, ("/x/",))
+    claims = Claims({(By.SITE, What.EXTENSION): frozenset(("foo", "vmci"))}, frozenset(), ("/x/",))
     claims.require(By.SITE, "foo.raw", What.EXTENSION)
     for name, what in (("foo", What.PACKAGE), ("drivers/misc/vmci.ko", What.MODULE), ("foo.evil.raw", What.EXTENSION)):
         with pytest.raises(BadInput, match="nothing on this machine says that the site asks for it"):
@@ -192,10 +192,34 @@ def test_a_claim_that_nothing_shows_is_no_push(node: Node) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("gem_mirror", "http://site/g", ()),
+        ("gem_mirror_uri", "http://site/g", ()),
+        ("tce_install_list_uri", "", ()),
+        ("tce_mirror", "http://127.0.0.1:2157/tinycorelinux", ()),
+        ("tce_install_list_uri", "http://site/list", ("any.raw",)),
+        ("kmod_install_list_uri", "http://site/list", ("vfio",)),
+        ("tce_mirror_uri", "http://site/m", ("any.raw", "vfio")),
+    ],
+)
+def test_a_list_of_the_sites_speaks_for_its_own_kind_alone(
+    node: Node, key: str, value: str, wanted: tuple[str, ...]
+) -> None:
+    """Neither a mirror of packages nor "no list" lets who stands in for mk-fetch past extensions.allow."""
+    node.configure(f'[mirror]\n{key} = "{value}"\n[extensions]\nallow = []\n')
+    node.want(node.item("any.raw"), by=By.SITE)
+    node.stage(modules=(Modules(By.SITE, ("vfio",), "http://site/kmod"),))
+    refused = node.run(stage=False).refused
+    said = {name: each.reason for name, each in refused.items() if "the site asks for it" in each.reason}
+    assert set(said) == {"any.raw", "vfio"} - set(wanted)
+
+
 def test_a_listed_name_from_another_mirror_is_a_pushs() -> None:
     """The site's list and the machine's own vouch for what their own mirrors have."""
     both = {(by, What.EXTENSION): frozenset(("a",)) for by in (By.SITE, By.BUILTIN, By.ADMIN)}
-    claims = Claims(both, False, ("other",), ("http://site/m",))
+    claims = Claims(both, frozenset(), ("other",), ("http://site/m",))
     near = (OWN, Folder("http://site/m", "sysext/x86_64", False), Folder("http://site/m/below/", "x", False))
     for by in (By.SITE, By.BUILTIN):
         assert claims.require(by, "a.raw", What.EXTENSION, near) is by
