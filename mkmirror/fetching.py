@@ -176,10 +176,14 @@ class Run:
         return tuple(each.uri for each in chosen if each.by is By.PUSH and not each.own)
 
     def _where(self, chosen: Address, own: Address, by: By) -> list[Mirror]:
-        """Return where to look: for what the machine itself lists in its own mirror first, else where it was said."""
+        """Return where to look: for what the machine itself lists in its own mirror first, else where it was said.
+
+        What the site wants is no server's to replace: before a mirror that a push chose comes the machine's own.
+        """
         addresses = [own]
         if self._said.use_remote and chosen.uri and not chosen.own:
-            addresses = [own, chosen] if by is By.BUILTIN else [chosen, own]
+            is_own_first = by is By.BUILTIN or (by is By.SITE and chosen.by is By.PUSH)
+            addresses = [own, chosen] if is_own_first else [chosen, own]
         return [self._mirror(each) for each in addresses]
 
     def _mirror(self, address: Address) -> Mirror:

@@ -76,9 +76,10 @@ class Planner:
     def judge(self, request: Request, mirror: Mirror) -> Request:
         """Return a request as what it is when it comes from `mirror`; raises as require_allowed.
 
-        A name of the machine's own list that only a pushed mirror has means there whatever the server says.
+        A name of the machine's own list or of the site's that only a pushed mirror has means there whatever the server
+        says.
         """
-        if request.by is not By.BUILTIN or mirror.base not in self._pushed:
+        if request.by not in (By.BUILTIN, By.SITE) or mirror.base not in self._pushed:
             return request
         self.require_allowed(request.name, By.PUSH)
         return replace(request, by=By.PUSH)

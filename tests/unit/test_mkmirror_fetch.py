@@ -240,6 +240,23 @@ def test_a_built_in_name_that_only_a_pushed_mirror_has(node: Node, gpg: Gpg) -> 
     assert refused.name == "open-vm-tools.raw"
 
 
+def test_what_the_site_wants_is_the_machines_own_where_a_push_chose_the_mirror(node: Node, gpg: Gpg) -> None:
+    """Root believes the site's word for what the machine itself has; what only the server's mirror has is a push's."""
+    for tree, names in ((node.own, ("both",)), (node.remote, ("both", "far"))):
+        for name in names:
+            add_raw(tree, name)
+    add_sums(node.remote / RAW, gpg, "site")
+    node.trust(gpg, "site")
+    node.push(mk_tce_mirror=node.tce)
+    node.site('[extensions]\ninstall = ["both", "far"]\nallow = []\n')
+    staged = node.run()
+    (both,) = staged.requests
+    assert (both.name, both.by, staged.folders[both.items[0].folder].builtin) == ("both.raw", By.SITE, True)
+    assert [each.name for each in staged.refused] == ["far"]
+    node.site('[extensions]\ninstall = ["both", "far"]\n')
+    assert {each.name: each.by for each in node.run().requests} == {"both.raw": By.SITE, "far.raw": By.PUSH}
+
+
 def test_lists_of_modules(node: Node) -> None:
     """Each list with who wants it; what was loaded in this boot is not loaded again by the same list."""
     put(node.own, MODULES, '["vmci.ko", "drivers/net/vmxnet.ko"]')
