@@ -5,9 +5,13 @@ The kernel's own ``modules.order`` names every module that Debian builds, whethe
 
 from __future__ import annotations
 
+import fnmatch
+import lzma
 import re
 import subprocess
-from pathlib import PurePosixPath
+import sys
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -80,6 +84,77 @@ def test_every_driver_of_a_server_is_there(files: set[str], every: list[str], pl
     wanted = [name for name in every if name.startswith(place) and not re.match(UNWANTED, name)]
     assert wanted, "Debian's kernel has none: renamed, or built in"
     assert [name for name in wanted if f"{kernel}/{name}" not in files] == []
+
+
+def index(name: str) -> str:
+    """Return one of the kernel's lists of modules: "modules.dep"."""
+    return show("-cat", str(IMAGE / "root.squashfs"), f"usr/lib/modules/{read_manifest()['kernel']}/{name}")
+
+
+def modname(path: str) -> str:
+    """Return a module's name as the kernel spells it: crc32c_intel of kernel/arch/x86/crypto/crc32c-intel.ko."""
+    return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
+
+
+def find_missing(dependencies: str, aliases: str, soft: str, built_in: str, modinfo: str) -> list[str]:
+    """Return what modules need and none has, neither a module nor the kernel itself: "libcrc32c: crc32c".
+
+    The texts are modules.dep, .alias, .softdep, .builtin and .builtin.modinfo (modprobe.d(5), depmod(8)). A name is a
+    module's, an alias, or an algorithm's, which the kernel asks for as crypto-NAME.
+    """
+    needs = {path: others.split() for path, _, others in (line.partition(":") for line in dependencies.splitlines())}
+    missing = [f"{modname(path)}: {other}" for path, others in needs.items() for other in others if other not in needs]
+    there = {modname(path) for path in (*needs, *built_in.split())}
+    known = [line.split() for line in aliases.splitlines() if line.startswith("alias ")]
+    patterns = [words[1] for words in known if words[2] in there]
+    patterns += re.findall(r"^[^.]+\.alias=(.*)$", modinfo.replace("\0", "\n"), re.M)
+
+    def has(name: str) -> bool:
+        spelt: Iterable[str] = (name, f"crypto-{name}")
+        return modname(name) in there or any(fnmatch.fnmatchcase(each, one) for each in spelt for one in patterns)
+
+    for line in soft.splitlines():
+        words = line.split()
+        if words[:1] == ["softdep"] and words[1].replace("-", "_") in there and "pre:" in words:
+            wanted = words[words.index("pre:") + 1 :]
+            wanted = wanted[: wanted.index("post:")] if "post:" in wanted else wanted
+            missing += [f"{words[1]}: {name}" for name in wanted if not has(name)]
+    return missing
+
+
+def test_missing_modules_are_found() -> None:
+    """What a module asks for by a name alone; libcrc32c fails without the algorithm, and bnx2x without libcrc32c."""
+    dependencies = "kernel/drivers/bnx2x.ko: kernel/lib/libcrc32c.ko\nkernel/lib/libcrc32c.ko:\n"
+    soft = "# of the modules\nsoftdep libcrc32c pre: crc32c\nsoftdep not_here pre: other\n"
+    assert find_missing(dependencies, "", soft, "", "") == ["libcrc32c: crc32c"]
+    more = dependencies + "kernel/crypto/crc32c_generic.ko:\n"
+    assert find_missing(more, "alias crypto-crc32c crc32c_generic\n", soft, "", "") == []
+    assert find_missing(dependencies, "alias crypto-crc32c crc32c_generic\n", soft, "", "") == ["libcrc32c: crc32c"]
+    assert find_missing(dependencies, "", soft, "kernel/crypto/crc32c.ko\n", "") == []
+    assert find_missing(dependencies, "", soft, "", "crc32c_generic.alias=crypto-crc32c\0crc32c_generic.file=x") == []
+    assert find_missing("kernel/a.ko: kernel/b.ko\n", "", "", "", "") == ["a: kernel/b.ko"]
+
+
+def test_every_module_has_what_it_asks_for(image: dict[str, str]) -> None:
+    texts = [index(f"modules.{name}") for name in ("dep", "alias", "softdep", "builtin", "builtin.modinfo")]
+    assert "softdep libcrc32c pre: crc32c\n" in texts[2]
+    assert find_missing(*texts) == []
+
+
+def test_every_module_of_the_first_stage_has_what_it_asks_for(image: dict[str, str], tmp_path: Path) -> None:
+    """Its own lists; what a module asks for, and what is built in, is in the whole image's."""
+    sys.path[:0] = [str(ROOT / "packaging/image")]
+    try:
+        from lib.newc import read  # type: ignore[import-not-found]
+    finally:
+        sys.path.remove(str(ROOT / "packaging/image"))
+    (tmp_path / "archive").write_bytes(lzma.decompress((IMAGE / "first-stage").read_bytes()))
+    drivers = next(member.content for member in read(tmp_path / "archive") if member.name == "drivers.squashfs")
+    (tmp_path / "drivers").write_bytes(drivers)
+    folder = f"lib/modules/{read_manifest()['kernel']}"
+    own = [show("-cat", str(tmp_path / "drivers"), f"{folder}/modules.{name}") for name in ("dep", "alias")]
+    assert "bnx2x.ko:" in own[0]
+    assert find_missing(*own, *(index(f"modules.{name}") for name in ("softdep", "builtin", "builtin.modinfo"))) == []
 
 
 def test_no_driver_of_a_desktop_is_there(files: set[str], every: list[str]) -> None:

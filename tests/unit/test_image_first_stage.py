@@ -78,10 +78,12 @@ def test_modules_are_laid_out_for_modprobe(tmp_path: Path) -> None:
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         (source / path).write_bytes(lzma.compress(place.encode()))
         dependencies += f"{path}:\n"
-    for place in ("virtio/virtio_pci", "hv/hv_vmbus", "xen/xen-privcmd", "pci/hotplug/shpchp", "ptp/ptp"):
-        dependencies += f"kernel/drivers/{place}.ko:\n"
-        (source / f"kernel/drivers/{place}.ko").parent.mkdir(parents=True, exist_ok=True)
-        (source / f"kernel/drivers/{place}.ko").write_bytes(place.encode())
+    others = [f"drivers/{name}" for name in ("virtio/virtio_pci", "hv/hv_vmbus", "xen/xen-privcmd", "ptp/ptp")]
+    others += ["drivers/pci/hotplug/shpchp", "crypto/crc32c_generic", "arch/x86/crypto/crc32c-intel"]
+    for place in others:
+        dependencies += f"kernel/{place}.ko:\n"
+        (source / f"kernel/{place}.ko").parent.mkdir(parents=True, exist_ok=True)
+        (source / f"kernel/{place}.ko").write_bytes(place.encode())
     (source / "modules.dep").write_text(dependencies)
     (source / "modules.alias").write_text("alias pci:v* e1000\n")
     first_stage.copy_modules(source, target)
