@@ -174,12 +174,13 @@ def test_controller_waits_for_the_bus_alone() -> None:
 
 
 def test_what_was_fetched_is_installed_however_fetching_ended() -> None:
-    """A failed mk-fetch is tried again, which triggers no other unit; one that was stopped installs nothing."""
+    """A failed mk-fetch is tried again, which triggers no other unit; one that was stopped or staged nothing, none."""
     fetch, install = unit("mk-fetch.service"), unit("mk-extensions.service")
     assert (fetch.get("Service", "Type"), fetch.get("Service", "Restart")) == ("oneshot", "on-failure")
-    following = "/bin/sh -c '[ \"$EXIT_CODE\" != exited ] || exec systemctl --no-block start {}.service'"
-    assert fetch.get("Service", "ExecStopPost") == "-+" + following.format("mk-extensions")
-    assert install.get("Service", "ExecStopPost") == "-" + following.format("mk-facts")
+    following = "/bin/sh -c '[ \"$EXIT_CODE\" != exited ] || {}exec systemctl --no-block start {}.service'"
+    staged = "[ ! -e /run/mk-fetch/staged.json ] || "
+    assert fetch.get("Service", "ExecStopPost") == "-+" + following.format(staged, "mk-extensions")
+    assert install.get("Service", "ExecStopPost") == "-" + following.format("", "mk-facts")
     assert "mk-fetch.service" not in install.get("Unit", "After").split()
     assert "mk-extensions.service" in fetch.get("Unit", "After").split()  # a start during an installation would be lost
 
