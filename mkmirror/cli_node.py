@@ -11,16 +11,21 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Optional
+
+from packaging.utils import canonicalize_name
 
 from mkcore import files
 from mkcore.errors import BadInput, MkError, NotReady, Untrusted
 from mkcore.paths import Paths, paths_under
 from mkmirror.formats import tce, wheel
-from mkmirror.installed import Installed, build_installed, read_installed
+from mkmirror.installed import Installed, Refusal, build_installed, read_installed
 from mkmirror.names import require_name
 from mkmirror.requests import Requests, build_requests, read_requests, stem
+from mkmirror.staged import By
 
 FETCH, INSTALL = "mk-fetch.service", "mk-extensions.service"
 FETCH_TIMEOUT_S = 3700.0
@@ -48,10 +53,10 @@ class Later(NotReady):
 def run_install(options: argparse.Namespace) -> None:
     """`mkmirror install`: write the request, have it fetched and installed, tell what became of each name."""
     paths = paths_under(options.root)
-    before = read_installed(paths.installed)
+    before, began_usec = read_installed(paths.installed), time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
     requests = _read(paths)
+    wanted = [wheel.parse_wanted(name, "mkmirror install") for name in options.names] if options.packages else []
     if options.packages:
-        wanted = [wheel.parse_wanted(name, "mkmirror install") for name in options.names]
         names = [each.name for each in wanted]
         kept = [each for each in requests.packages if wheel.parse_wanted(each, "requests").name not in names]
         requests = replace(requests, packages=(*kept, *map(str, wanted)), remove=_without(requests.remove, names))
@@ -67,7 +72,8 @@ def run_install(options: argparse.Namespace) -> None:
     fetched = _start(FETCH, FETCH_TIMEOUT_S, say, again=True)
     installed_well = _start(INSTALL, INSTALL_TIMEOUT_S, say)
     after = read_installed(paths.installed)
-    missing = [name for name in names if not _tell_installed(name, before, after)]
+    outcome = Outcome(before, after, {each.name: each for each in wanted}, began_usec)
+    missing = [name for name in names if not outcome.tell(name)]
     if missing and not fetched:
         raise Later(f"{', '.join(missing)}: not every mirror could be reached ({FETCH} goes on trying)")
     if missing:
@@ -82,15 +88,16 @@ def run_remove(options: argparse.Namespace) -> None:
     requests = _read(paths)
     given = [require_name(name, "mkmirror remove") for name in options.names]
     names = [each for name in given for each in _found(name, before) or [name]]
-    kept = [each for each in requests.packages if wheel.parse_wanted(each, "requests").name not in names]
+    gone = list(dict.fromkeys(each for name in names for each in _spellings(name, before)))
+    kept = [each for each in requests.packages if wheel.parse_wanted(each, "requests").name not in gone]
     requests = replace(
         requests,
         install=_without(requests.install, names),
         packages=tuple(kept),
-        remove=(*_without(requests.remove, names), *names),
+        remove=(*_without(requests.remove, gone), *gone),
     )
     _write(paths, requests)
-    _start(INSTALL, INSTALL_TIMEOUT_S, _say(options))
+    _start(INSTALL, INSTALL_TIMEOUT_S, _say(options), after_another=True)
     after = read_installed(paths.installed)
     left = [name for name in names if _found(name, after)]
     for name in names:
@@ -183,34 +190,77 @@ def _verify_package(paths: Paths, name: str, version: str) -> str:
 
 
 def _is_info_of(folder: str, name: str) -> bool:
-    return folder.rpartition(".")[0].rpartition("-")[0].lower().replace("_", "-").replace(".", "-") == name
+    return _canonical(folder.rpartition(".")[0].rpartition("-")[0]) == name
+
+
+def _canonical(name: str) -> str:
+    """The name of a package in the spelling in which it is installed and asked for."""
+    return str(canonicalize_name(name))
 
 
 def _found(name: str, installed: Installed) -> list[str]:
     """What is installed under a name, with or without its ending."""
     name = name.replace(tce.KERNEL_MARK, f"-{os.uname().release}")
     extensions = [each for each in installed.extensions if name in (each, stem(each))]
-    canonical = name.lower().replace("_", "-").replace(".", "-")
-    return extensions + [each for each in installed.packages if canonical == each]
+    return extensions + [each for each in installed.packages if _canonical(name) == each]
+
+
+def _spellings(name: str, installed: Installed) -> list[str]:
+    """Return what a name to be removed stands for: one that nothing installed has may be a package's, too."""
+    canonical = _canonical(name)
+    is_plain = stem(name) == name and not _found(name, installed) and not _found(canonical, installed)
+    return [name, canonical] if is_plain else [name]
+
+
+def _refused(name: str, installed: Installed) -> Optional[Refusal]:
+    refused = installed.refused.items()
+    return next((found for each, found in refused if name in (each, stem(each)) or stem(name) == each), None)
 
 
 def _refusal(name: str, installed: Installed) -> str:
-    for each, refusal in installed.refused.items():
-        if name in (each, stem(each)) or stem(name) == each:
+    found = _refused(name, installed)
+    return found.reason if found is not None else ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a call: what was installed before and after it, packages as they are wanted, when it began."""
+
+    before: Installed
+    after: Installed
+    wanted: Mapping[str, wheel.Wanted]
+    began_usec: int
+
+    def tell(self, name: str) -> bool:
+        """Print what became of one name; return whether what was asked for is installed."""
+        found = _found(name, self.after)
+        problem = self._problem(name) if found else _refusal(name, self.after) or "not fetched yet"
+        if problem:
+            print(f"{name}: not installed: {problem}")
+            return False
+        for each in found:
+            was = " already" if _file(each, self.before) == _file(each, self.after) else ""
+            version = f" {self.after.packages[each].version}" if each in self.after.packages else ""
+            print(f"{each}{version}: installed{was}")
+        return True
+
+    def _problem(self, name: str) -> str:
+        """Say why what is installed under a name is not what was asked for, "" when it is."""
+        refusal = _refused(name, self.after)
+        if refusal is not None and refusal.by == By.ADMIN.value and refusal.at_usec >= self.began_usec:
             return refusal.reason
-    return ""
+        package, wanted = self.after.packages.get(name), self.wanted.get(name)
+        if package is None or wanted is None or wanted.versions.contains(package.version, prereleases=True):
+            return ""
+        return _refusal(name, self.after) or f"{package.version} is there, {wanted} is wanted"
 
 
-def _tell_installed(name: str, before: Installed, after: Installed) -> bool:
-    """Print what became of one name; return whether it is installed."""
-    found = _found(name, after)
-    for each in found:
-        was = " already" if each in (*before.extensions, *before.packages) else ""
-        version = f" {after.packages[each].version}" if each in after.packages else ""
-        print(f"{each}{version}: installed{was}")
-    if not found:
-        print(f"{name}: not installed: {_refusal(name, after) or 'not fetched yet'}")
-    return bool(found)
+def _file(name: str, installed: Installed) -> tuple[str, ...]:
+    """Return what tells the file that is installed under a name from another one, () for none."""
+    package, extension = installed.packages.get(name), installed.extensions.get(name)
+    if package is not None:
+        return (package.file, package.sha256)
+    return (extension.kind, extension.sha256) if extension is not None else ()
 
 
 def _without(names: Iterable[str], gone: Sequence[str]) -> tuple[str, ...]:
@@ -235,14 +285,20 @@ def _say(options: argparse.Namespace) -> Say:
     return (lambda _: None) if options.quiet else (lambda text: print(text, file=sys.stderr))
 
 
-def _start(unit: str, timeout_s: float, say: Say, *, again: bool = False) -> bool:
-    """Run a oneshot to its end and show how it goes; return whether it ended well. again: a run that is under way is
-    stopped first, as it does not know of the request. Raises NotReady where there is no such unit, BusFailed."""
+def _start(unit: str, timeout_s: float, say: Say, *, again: bool = False, after_another: bool = False) -> bool:
+    """Run a oneshot to its end and show how it goes; return whether it ended well.
+
+    A run that is under way does not know of the request: again stops it first, after_another waits for its end. Raises
+    NotReady where there is no such unit, BusFailed.
+    """
     from mkcore import systemd1
 
-    if systemd1.unit_state_blocking(unit).load != "loaded":
+    state = systemd1.unit_state_blocking(unit)
+    if state.load != "loaded":
         raise NotReady(f"{unit} is not installed here, or masked")
     who = unit.partition(".")[0]
+    if after_another and state.active == "activating":
+        systemd1.run_oneshot_blocking(unit, timeout_s, lambda text: say(f"{who}: {text}"))
     result = systemd1.run_oneshot_blocking(unit, timeout_s, lambda text: say(f"{who}: {text}"), again)
     return result is systemd1.JobResult.DONE
 

@@ -107,6 +107,34 @@ def test_install_packages(machine: Machine) -> None:
     assert machine.requests["packages"] == ["json-pure <1.8,>=1.7.0"]
 
 
+def test_another_version_than_the_wanted_one_is_not_what_was_asked_for(machine: Machine) -> None:
+    """Whether it was refused in this call, or before; and "already" is said of the same file alone."""
+    package = {"version": "1.7", "file": "foo-1.7-py3-none-any.whl", "by": "site", "sha256": "a" * 64}
+    machine.write({"version": 1, "packages": {"foo": package}})
+    refusal = {"by": "admin", "reason": "foo >=2: is in no mirror", "at_usec": 5}
+    for refused, said in (({"foo": refusal}, refusal["reason"]), ({}, "1.7 is there, foo >=2 is wanted")):
+        machine.after = {"version": 1, "packages": {"foo": package}, "refused": refused}
+        done = machine.run("install", "--packages", "foo >= 2")
+        assert (done.returncode, done.stdout) == (73, f"foo: not installed: {said}\n"), done.stderr
+    machine.after = {"version": 1, "packages": {"foo": package}, "refused": {"foo": refusal}}
+    assert machine.run("install", "--packages", "foo").stdout == "foo 1.7: installed already\n"
+    later = {**package, "version": "2.0", "file": "foo-2.0-py3-none-any.whl", "sha256": "b" * 64}
+    machine.after = {"version": 1, "packages": {"foo": later}}
+    assert machine.run("install", "--packages", "foo >= 2").stdout == "foo 2.0: installed\n"
+
+
+def test_a_refusal_of_this_call_counts_though_something_is_installed(machine: Machine) -> None:
+    """One of an administrator's wish: what a push may not have is another matter."""
+    there = {"version": 1, "extensions": {"tools.raw": RAW}}
+    machine.write(there)
+    for by, status in (("admin", 73), ("push", 0)):
+        now = {"by": by, "reason": "tools.raw: is damaged", "at_usec": 1 << 60}
+        machine.after = {**there, "refused": {"tools.raw": now}}
+        done = machine.run("install", "tools")
+        said = "tools: not installed: tools.raw: is damaged" if status else "tools.raw: installed already"
+        assert (done.returncode, done.stdout) == (status, f"{said}\n"), done.stderr
+
+
 def test_what_cannot_be_installed_says_why(machine: Machine) -> None:
     """One of two: the other is installed, the exit status tells."""
     machine.after = {
@@ -156,6 +184,33 @@ def test_remove(machine: Machine) -> None:
     assert machine.requests == {"version": 1, "install": [], "packages": [], "remove": ["tools.raw", "never"]}
     machine.run("install", "tools")
     assert machine.requests == {"version": 1, "install": ["tools"], "packages": [], "remove": ["never"]}
+
+
+def test_remove_during_a_run_is_done_by_the_next_one(machine: Machine) -> None:
+    """The one that is under way has read the requests already, and a start would only be merged into it."""
+    there = {"version": 1, "extensions": {"tools.raw": RAW}}
+    machine.write(there)
+    machine.systemd.units[INSTALL] = ("activating", "start")
+    machine.systemd.on_start = lambda unit: machine.write(
+        {"version": 1} if machine.systemd.started.count(INSTALL) > 1 else there
+    )
+    done = machine.run("remove", "tools")
+    assert (done.returncode, done.stdout) == (0, "tools.raw: removed\n"), done.stderr
+    assert machine.systemd.started == [INSTALL, INSTALL]
+
+
+def test_a_package_that_is_not_there_yet_is_taken_back_in_any_spelling(machine: Machine) -> None:
+    """As it was written for extensions, and in the one spelling that packages are wanted by."""
+    machine.run("install", "--packages", "Foo__Bar")
+    assert machine.requests["packages"] == ["foo-bar"]
+    done = machine.run("remove", "Foo__Bar", "x.raw")
+    assert done.stdout.splitlines() == [
+        f"{name}: was not installed; lists leave it alone now" for name in ("Foo__Bar", "x.raw")
+    ]
+    assert (machine.requests["packages"], machine.requests["remove"]) == ([], ["Foo__Bar", "foo-bar", "x.raw"])
+    machine.write({"version": 1, "extensions": {"open-tools.raw": RAW}})
+    machine.run("remove", "open_tools")
+    assert "open-tools" not in machine.requests["remove"], "an extension has one spelling"
 
 
 def test_what_is_needed_stays(machine: Machine) -> None:
