@@ -198,6 +198,18 @@ def test_python_is_compiled(files: set[str]) -> None:
         assert any(each.startswith(f"{folder}/__pycache__/{name[:-3]}.cpython-") for each in files), path
 
 
+def test_no_shell_can_be_had_on_a_console(files: set[str]) -> None:
+    """Neither what a login, an emergency or systemd.debug_shell starts, nor a unit of that name."""
+    shells = ("bin/bash", "bin/login", "sbin/agetty", "sbin/sulogin", "lib/systemd/systemd-sulogin-shell")
+    assert [name for name in shells if f"usr/{name}" in files] == []
+    units = ("debug-shell", "getty@", "serial-getty@", "container-getty@", "console-getty", "autovt@")
+    places = ("etc/systemd/system", "usr/lib/systemd/system")
+    masked = [f"{places[0]}/{unit}.service" for unit in units]
+    listed = show("-lln", str(IMAGE / "root.squashfs"), *masked)
+    assert [path for path in masked if f"squashfs-root/{path} -> /dev/null\n" not in listed] == []
+    assert f"{places[1]}/debug-shell.service" not in files
+
+
 def test_lists_of_what_is_left_out_and_of_firmware_have_reasons() -> None:
     """Each line of firmware names its driver; what is left out stands below a reason."""
     for line in (ROOT / "packaging/image/firmware.list").read_text(encoding="utf-8").splitlines():
