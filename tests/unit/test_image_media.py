@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,23 @@ KNOWN: dict[str, Any] = {
 
 def test_the_metadata_are_the_protocols() -> None:
     assert iso.build_metadata(KNOWN) == EXAMPLE
+
+
+def test_the_shipped_files_keep_times_and_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server tells one build from another by size and time of its files."""
+    image, tree = tmp_path / "image", tmp_path / "tree"
+    image.mkdir()
+    monkeypatch.setattr(iso, "ISOLINUX", ())
+    for name in ("vmlinuz", "initrd"):
+        (image / name).write_text(name)
+        (image / name).chmod(0o640)
+        os.utime(image / name, (1_700_000_000, 1_700_000_000))
+    iso.write_tree(image, tree, KNOWN, "quiet")
+    iso._flatten(tree, KNOWN["source_date_epoch"])
+    assert (tree / "boot/core.gz").read_text() == "initrd"
+    for name in ("vmlinuz", "initrd"):
+        found = (image / name).stat()
+        assert (found.st_mtime, found.st_mode & 0o777) == (1_700_000_000, 0o640), name
 
 
 def test_the_volume_id_fits() -> None:

@@ -69,8 +69,9 @@ def write_tree(image: Path, tree: Path, known: dict[str, Any], line: str) -> Non
     """Lay out all that the ISO holds but its EFI partition."""
     for folder in (".disk", "boot/isolinux", "boot/grub"):
         (tree / folder).mkdir(parents=True)
-    os.link(image / "vmlinuz", tree / "boot/vmlinuz")
-    os.link(image / "initrd", tree / "boot/core.gz")
+    # copies: the shipped files keep their times, by which a server tells builds apart
+    shutil.copyfile(image / "vmlinuz", tree / "boot/vmlinuz")
+    shutil.copyfile(image / "initrd", tree / "boot/core.gz")
     for path in ISOLINUX:
         shutil.copyfile(path, tree / "boot/isolinux" / path.name)
     values = {"@KERNEL_LINE@": line, "@SITE@": EMPTY_PLACE.decode(), "@VERSION@": str(known["version"])}
