@@ -69,8 +69,8 @@ class Layers:
     def sweep(self, shown: Shown) -> None:
         """Remove what nothing shown needs: files, and links of a run that was ended before it wrote down what it did.
 
-        Unpacked wheels are of use without theirs. A link without its file would make each later merge fail. Raises
-        OSError.
+        Unpacked wheels are of use without their files; those of no shown one go. A link without its file would make
+        each later merge fail. Raises OSError.
         """
         mine = frozenset(merge.link_of(name, self.root) for name in shown.native)
         for top in (self.root / folder for folder in merge.FOLDERS.values()):
@@ -82,13 +82,14 @@ class Layers:
         for file in files.list_names(folder):
             if file not in needed:
                 files.remove(folder / file)
+        packages.sweep(self.run, shown.wheels)
 
     def change(self, old: Shown, new: Shown, units: Mapping[str, Sequence[str]]) -> dict[str, str]:
         """Show `new` instead of `old`; return which of the new names cannot be shown, with the reason.
 
         units: of native extensions that may have to go. Those that cannot be shown are left out; when it is one of
-        several and nobody knows which, all of them are named, and none is shown. Raises ToolFailed and OSError when
-        something cannot be taken away.
+        several and nobody knows which, all of them are named, and none is shown; of Tiny Core's and wheels the old ones
+        are shown then. Raises ToolFailed and OSError when something cannot be taken away or put back.
         """
         failed: dict[str, str] = {}
         self._take_out([name for name in old.native if name not in new.native], units)
@@ -108,15 +109,25 @@ class Layers:
     def _overlay(self, old: Shown, new: Shown) -> dict[str, str]:
         leaving = [name for name in old.tcz if name not in new.tcz]
         coming = [name for name in (*new.tcz, *new.wheels) if name not in old.all]
+        before = packages.seen(self.run)
         tce_install.stop(leaving)
         try:
             packages.commit(self.run, new.wheels)
             tce_install.merge(self.run, new.tcz, self.root)
         except (MkError, OSError) as error:
+            packages.see(self.run, before)
             if not coming:
                 raise
-            packages.commit(self.run, [name for name in old.wheels if name in new.wheels])
+            tce_install.merge(self.run, old.tcz, self.root)
             return {name: f"{name}: {error}" for name in coming}
         tce_install.discard(self.run, leaving)
         packages.forget_old(self.run)
         return {}
+
+    def shown_now(self, old: Shown, new: Shown, *, overlay: bool) -> Shown:
+        """Return what is shown after `change`: overlay tells whether that could show what belongs to `new`."""
+        native = tuple(name for name in dict.fromkeys((*old.native, *new.native)) if self._is_linked(name))
+        return replace(new if overlay else old, native=native)
+
+    def _is_linked(self, name: str) -> bool:
+        return merge.link_of(name, self.root).is_symlink()

@@ -10,6 +10,7 @@ Source: protocol 5.5; binary distribution format (PEP 427); core metadata; renam
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata as importlib_metadata
@@ -31,6 +32,8 @@ PYTHON = "/usr/bin/python3"
 
 _GENERATIONS = "made"
 _UNPACKED = "packages"
+
+log = logging.getLogger(__name__)
 
 
 class Unpacked(NamedTuple):
@@ -79,7 +82,7 @@ def prepare(run: Path, file: str, path: Path, tags: Optional[Sequence[Tag]] = No
 
 
 def unpacked(run: Path) -> list[str]:
-    """Return the files' names of the wheels that are unpacked, all of which are seen once a run is over."""
+    """Return the files' names of the wheels that are unpacked, all of which are seen once a run has swept."""
     return [name for name in files.list_names(run / FOLDER / _UNPACKED) if name.endswith(wheel.SUFFIX)]
 
 
@@ -88,6 +91,20 @@ def read_unpacked(run: Path, file: str) -> Unpacked:
     library = _folder(run, file) / LIBRARY
     info = next((name for name in files.list_names(library) if name.endswith(".dist-info")), "")
     return _describe(wheel.parse_metadata(files.read_text(library / info / "METADATA", TEXT_LIMIT_BYTES), file))
+
+
+def read_all(run: Path, names: Iterable[str]) -> dict[str, Unpacked]:
+    """Return those of the unpacked wheels that can be read, by file name; another one costs itself alone."""
+    found = ((name, _read_if_any(run, name)) for name in names)
+    return {name: each for name, each in found if each is not None}
+
+
+def _read_if_any(run: Path, file: str) -> Optional[Unpacked]:
+    try:
+        return read_unpacked(run, file)
+    except (MkError, OSError) as error:
+        log.warning("%s: what this installed package needs is not known: %s", file, error)
+        return None
 
 
 def problem(run: Path, packages: Mapping[str, Unpacked], own: Callable[[str], str]) -> str:
@@ -141,10 +158,10 @@ def _overlap(run: Path, names: Iterable[str]) -> str:
 
 
 def commit(run: Path, names: Iterable[str]) -> None:
-    """Have programs see exactly these unpacked wheels, by file name, and forget all others.
+    """Have programs see exactly these unpacked wheels, by file name.
 
-    What belongs to /usr/local is seen after the next merge (tce_install.merge). Raises OSError; what was seen before is
-    then seen still.
+    What belongs to /usr/local is seen after the next merge (tce_install.merge). Nothing is deleted, so that there is a
+    way back (`see`). Raises OSError; what was seen before is then seen still.
     """
     wanted = sorted(set(names))
     made = run / FOLDER / _GENERATIONS
@@ -164,7 +181,25 @@ def commit(run: Path, names: Iterable[str]) -> None:
             raise
     else:
         files.remove(library_of(run))
-    keep = {_folder(run, file).name for file in wanted}
+
+
+def seen(run: Path) -> Optional[Path]:
+    """Return the folder of modules that programs see now, for `see`; None for none."""
+    link = library_of(run)
+    return link.readlink() if link.is_symlink() else None
+
+
+def see(run: Path, before: Optional[Path]) -> None:
+    """Have programs see again what `seen` returned, as long as `forget_old` was not called. Raises OSError."""
+    if before is None:
+        files.remove(library_of(run))
+    else:
+        files.point(library_of(run), before)
+
+
+def sweep(run: Path, names: Iterable[str]) -> None:
+    """Remove all unpacked wheels but these, which are what programs see. Raises OSError."""
+    keep = frozenset(names)
     for name in files.list_names(run / FOLDER / _UNPACKED):
         if name not in keep:
             files.remove_tree(run / FOLDER / _UNPACKED / name)

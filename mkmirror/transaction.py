@@ -10,12 +10,12 @@ Source: protocol 5.3.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mkcore import files
-from mkcore.errors import MkError
+from mkcore.errors import MkError, ToolFailed
 from mkmirror import merge, packages, tce_install
 from mkmirror.formats import tce, wheel
 from mkmirror.layers import MAP, Layers, Shown
@@ -101,13 +101,26 @@ class Transaction:
             self._forget(coming)
             return failed
         units = {name: content.units for name, content in self.contents.items()}
-        failed = self.layers.change(self.shown, new, units)
+        before = self.shown
+        failed = self._change(new, units)
         if failed:
-            self.layers.change(new.minus(failed), self.shown, units)
+            lost = self._change(before, units)
+            if lost:
+                raise ToolFailed(next(iter(lost.values())))
             self._forget(coming)
-            return failed
-        self.shown = new
-        return {}
+        return failed
+
+    def _change(self, new: Shown, units: Mapping[str, Sequence[str]]) -> dict[str, str]:
+        """Show `new` as Layers.change does; `shown` is what is shown afterwards, also when it raises."""
+        old = self.shown
+        try:
+            failed = self.layers.change(old, new, units)
+        except (MkError, OSError):
+            self.shown = self.layers.shown_now(old, new, overlay=False)
+            raise
+        overlay = not any(name in failed for name in (*new.tcz, *new.wheels))
+        self.shown = self.layers.shown_now(old, new, overlay=overlay)
+        return failed
 
     def _prepare(self, names: Sequence[str], new: Shown) -> dict[str, str]:
         """Look through all of them that were not looked through before."""
@@ -128,7 +141,7 @@ class Transaction:
             problem = self._unpack(name)
             failed.update({name: problem} if problem else {})
         if coming and not failed:
-            there = {name: self.unpacked.get(name) or packages.read_unpacked(run, name) for name in new.wheels}
+            there = packages.read_all(run, new.wheels)
             problem = packages.problem(run, there, packages.system_version)
             blamed = [name for name in coming if problem.startswith(name)] or coming
             failed.update(dict.fromkeys(blamed, problem) if problem else {})

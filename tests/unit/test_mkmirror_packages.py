@@ -46,6 +46,7 @@ def test_programs_see_what_is_committed_and_nothing_else(tmp_path: Path) -> None
     assert python(run, "import bar").startswith("ModuleNotFoundError")
     packages.commit(run, [])
     packages.forget_old(run)
+    packages.sweep(run, [])
     assert not packages.library_of(run).is_symlink()
     assert list((run / "python/packages").iterdir()) == list((run / "python/made").iterdir()) == []
     assert packages.layer_of(run) is None

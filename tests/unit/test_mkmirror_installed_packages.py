@@ -1,0 +1,76 @@
+"""Python packages that are installed already: newer versions of them, what needs them, and what fails meanwhile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mkmirror.formats import wheel
+from mkmirror.staged import By, Folder, Item, Kind
+from tests.unit.extension_node import Node
+from tests.unit.mirror_trees import make_wheel
+
+WHEELS = Folder("http://localhost:2158/gem-mirror", wheel.FOLDER, True)
+FAILING = """#!/bin/sh
+case "$*" in *'-t overlay'*) if [ -e "$ASKED.fail" ]; then {then} echo 'mount: no.' >&2; exit 32; fi ;; esac
+"""
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+def stage(node: Node, name: str, version: str, *needs: str, command: bool = False) -> Item:
+    """Stage a wheel that the machine's own mirror has; with a command, /usr/local has to be made anew for it."""
+    made = make_wheel(node.staging(WHEELS), name, version, *needs, commands={name: f"{name}:main"} if command else None)
+    disk = node.paths.mirror_admin / "gem-mirror" / wheel.FOLDER
+    disk.mkdir(parents=True, exist_ok=True)
+    (disk / made.name).write_bytes(made.read_bytes())
+    return Item(Kind.WHEEL, made.name, made.parent.name)
+
+
+def want(node: Node, *items: Item) -> None:
+    """Want the last one, by a push."""
+    node.want(*items, by=By.PUSH, name=items[-1].name.split("-")[0])
+
+
+def imported(node: Node, module: str) -> str:
+    """Return what version of a module programs import."""
+    environment = {**os.environ, "PYTHONPATH": str(node.paths.run_extensions / "python/lib")}
+    command = [sys.executable, "-c", f"import {module}; print({module}.version)"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(("then", "status"), [('rm "$ASKED.fail";', 0), ("", 1)])
+def test_a_newer_version_that_cannot_be_shown(node: Node, then: str, status: int) -> None:
+    """The older one stays, also where nothing can be mounted any longer; a later run installs as ever."""
+    want(node, stage(node, "foo", "1.0", command=True))
+    node.run()
+    (node.programs / "mount").write_text(FAILING.format(then=then))
+    flag = node.asked_file.with_name("asked.fail")
+    flag.write_text("")
+    want(node, stage(node, "foo", "2.0", command=True))
+    installed = node.run(status)
+    assert installed.packages["foo"].version == "1.0" and "mount: no" in installed.refused["foo"].reason
+    assert imported(node, "foo") == "1.0"
+    flag.unlink(missing_ok=True)
+    want(node, stage(node, "bar", "1.0", "foo<2"))
+    assert set(node.run().packages) == {"foo", "bar"}
+    unpacked = sorted(path.name for path in (node.paths.run_extensions / "python/packages").iterdir())
+    assert unpacked == ["bar-1.0-py3-none-any.whl", "foo-1.0-py3-none-any.whl"]
+
+
+def test_a_package_that_is_damaged_costs_itself_alone(node: Node) -> None:
+    want(node, stage(node, "foo", "1.0"))
+    node.run()
+    shutil.rmtree(node.paths.run_extensions / "python/packages/foo-1.0-py3-none-any.whl")
+    want(node, stage(node, "bar", "1.0"))
+    assert set(node.run().packages) == {"foo", "bar"}
+    assert imported(node, "bar") == "1.0"
