@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Optional
 
 from mkcore import events, files, journal
 from mkcore.config import effective
@@ -26,14 +27,14 @@ from mkcore.site import read_site
 from mkmirror import host, modules, needed, tce_install, trust
 from mkmirror.claims import Claims, What, read_claims
 from mkmirror.discarding import discard, forget
-from mkmirror.installed import Extension, Installed, Package, Refusal, read_installed, room_bytes, write_installed
+from mkmirror.installed import Installed, Refusal, read_installed, room_bytes, write_installed
 from mkmirror.layers import MAP, Layers, Shown
-from mkmirror.native import is_confext
+from mkmirror.recording import record, tell
 from mkmirror.recovery import recover
 from mkmirror.removal import plan_removal
 from mkmirror.requests import Requests, read_requests
 from mkmirror.staged import LIMIT_BYTES, By, Kind, Modules, Request, Staged, parse_staged
-from mkmirror.transaction import Candidate, Transaction, is_wheel, take_in
+from mkmirror.transaction import Candidate, Transaction, take_in
 from mkmirror.verifying import Ground, Verifier, ground_of
 
 COMPONENT = "mk-extensions"
@@ -165,58 +166,44 @@ def _verify(run: Run, verifier: Verifier, request: Request, staged: Staged) -> C
 
 
 def install(run: Run, candidates: Sequence[Candidate]) -> None:
-    """Install verified requests. Raises ToolFailed and OSError when the system cannot be put back."""
+    """Install verified requests. Raises ToolFailed and OSError when the system cannot be put back; what is shown then
+    is known, and all else refused.
+    """
     if not candidates:
         return
     names = list(dict.fromkeys(name for each in candidates for name in each.names))
     run.say.status(f"Installing {', '.join(names[:8])}{' …' if len(names) > 8 else ''}")
     transaction = Transaction(run.layers, shown_by(run.installed))
-    transaction.install(candidates)
+    trouble: Optional[Exception] = None
+    try:
+        transaction.install(candidates)
+    except (MkError, OSError) as error:
+        trouble = error
+        _record_halves(run, candidates, transaction, error)
     by = {each.name: each.by.value for each in candidates}
     for name, reason in transaction.refused.items():
         run.refuse(name, by[name], reason)
     for each in transaction.installed:
-        run.installed = _record(run.installed, each, transaction)
+        run.installed = record(run.installed, each, transaction, now_usec())
     run.save()  # before anything is started that may take long
     for each in transaction.installed:
-        _tell(each)
+        tell(each)
     for name, problem in transaction.bring_up().items():
         log_event(log, events.EXTENSION_TROUBLE, problem, extension=name)
+    if trouble is not None:
+        raise trouble
 
 
-def _record(installed: Installed, candidate: Candidate, transaction: Transaction) -> Installed:
-    by, now = candidate.by.value, now_usec()
-    for number, each in enumerate(candidate.items):
-        item = each.item
-        if item.name in installed.extensions:
-            continue
-        if is_wheel(item.name):
-            found = transaction.unpacked[item.name]
-            package = Package(found.version, item.name, by, each.sha256, each.mirror, now)
-            installed = installed.with_packages({found.name: package})
-            continue
-        content = transaction.contents.get(item.name)
-        extension = Extension(
-            kind="confext" if is_confext(item.name) else item.kind.value,
-            by=by,
-            mirror=each.mirror,
-            sha256=each.sha256,
-            size_bytes=each.size_bytes,
-            needs=item.needs,
-            units=content.units if content else (),
-            signed_by=each.signed_by,
-            installed_usec=now + number,  # in the order in which they were installed
-        )
-        installed = installed.with_extensions({item.name: extension})
-    return installed
-
-
-def _tell(candidate: Candidate) -> None:
-    last, others = candidate.items[-1], candidate.names[:-1]
-    beside = f" with {', '.join(others[:20])}" if others else ""
-    signed = f", signed by {last.signed_by}" if last.signed_by else ""
-    message = f"{candidate.name} is installed{beside}: from {last.mirror}{signed}, asked for by {candidate.by.value}"
-    log_event(log, events.EXTENSION_INSTALLED, message, extension=candidate.name, by=candidate.by.value)
+def _record_halves(run: Run, candidates: Sequence[Candidate], transaction: Transaction, error: Exception) -> None:
+    """Refuse what was neither installed nor refused; what is shown of it all the same is written down, else nobody
+    could remove it, or stop its units.
+    """
+    new = transaction.shown.all - shown_by(run.installed).all
+    for each in candidates:
+        if each not in transaction.installed and each.name not in transaction.refused:
+            shown = replace(each, items=tuple(item for item in each.items if item.item.name in new))
+            run.installed = record(run.installed, shown, transaction, now_usec())
+            transaction.refused[each.name] = f"{each.name}: the system could not be put back: {error}"
 
 
 def load_modules(run: Run, wanted: Sequence[Modules]) -> None:

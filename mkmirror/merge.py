@@ -209,13 +209,22 @@ def commit(names: Sequence[str], images: Mapping[str, Path], root: Path = Path("
 
 
 def take_out(names: Sequence[str], root: Path = Path("/")) -> None:
-    """Unmerge extensions with one refresh; their units are the caller's affair. Raises ToolFailed, BadInput."""
+    """Unmerge extensions with one refresh; their units are the caller's affair.
+
+    Raises ToolFailed, BadInput, OSError; what is merged still has its link then, as before.
+    """
     for kind in Kind:
-        mine = [name for name in names if kind_of(name) is kind]
-        for name in mine:
-            files.remove(link_of(name, root))
-        if mine:
-            host.refresh(kind)
+        links = [link for name in names if kind_of(name) is kind and (link := link_of(name, root)).is_symlink()]
+        images = {link: link.readlink() for link in links}
+        for link in links:
+            files.remove(link)
+        try:
+            if links:
+                host.refresh(kind)
+        except (MkError, OSError):
+            for link, image in images.items():
+                files.point(link, image)
+            raise
 
 
 def _merge(kind: Kind, names: Sequence[str], images: Mapping[str, Path], root: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.extension_node import OWN_TCZ, Node
+from tests.unit.extension_node import OWN_TCZ, Content, Node
 
 
 @pytest.fixture
@@ -38,3 +38,23 @@ def test_what_is_installed_is_neither_mounted_nor_started_again(node: Node) -> N
     assert installed.extensions["a.tcz"] == before
     assert installed.extensions["b.tcz"].needs == ("a.tcz",)
     assert not [line for line in node.asked[asked:] if "a.tcz" in line]
+
+
+def test_what_cannot_be_taken_back_is_known(node: Node) -> None:
+    """The overlay fails, and so does the refresh that would take the native one back: it is written down, not lost."""
+    unit: Content = {"usr/lib/systemd/system/n.service": "[Service]\nExecStart=/usr/bin/n\n"}
+    sysext = node.programs / "systemd-sysext"
+    fine = sysext.read_text()
+    once = f'#!/bin/bash\n[ "$1" != refresh ] || {{ [ ! -e {sysext}.done ] || exit 1; touch {sysext}.done; }}\n'
+    sysext.write_text(once + fine.split("\n", 1)[1])
+    mount = node.programs / "mount"
+    bad = "#!/bin/bash\ncase \"$*\" in *'-t overlay'*) echo 'mount: no.' >&2; exit 32 ;; esac\n"
+    mount.write_text(bad + mount.read_text().split("\n", 1)[1])
+    node.want(node.item("t.tcz", folder=OWN_TCZ), node.item("n.raw", unit, needs=["t.tcz"]))
+    installed = node.run(1)
+    assert set(installed.extensions) == {"n.raw"} and node.merged() == ["n.raw"]
+    assert installed.refused["n.raw"].reason.startswith("n.raw: the system could not be put back: systemd-sysext")
+    sysext.write_text(fine)
+    node.ask(remove=["n.raw"])
+    assert not node.run(stage=False).extensions and node.merged() == []
+    assert "systemctl stop -- n.service" in node.asked
