@@ -55,13 +55,14 @@ def main(arguments: Sequence[str]) -> int:
     notifier = Notifier()
     try:
         paths = paths_under(options.root)
-        pauses = Pauses(paths.run_fetch / FILE, fingerprint(_asked_in(paths)))
+        remote = options.remote or may_use_remote()
+        pauses = Pauses(paths.run_fetch / FILE, fingerprint(asked_in(paths), remote=remote))
         left_s = pauses.left_s()
         if left_s:
             notifier.status(f"A mirror did not answer; it is asked again in {left_s:.0f} s")
             return NotReady.exit_status
         own = Own(options.own_extensions or Own.extensions, options.own_packages or Own.packages)
-        said = _listen(paths, own, remote=options.remote)
+        said = _listen(paths, own, remote=remote)
         end = time.monotonic() + RUN_S
         how = Fetching(retrying=_retrying, left_s=lambda: end - time.monotonic())
         run = Run(said, _machine(), paths.run_fetch, _keys(paths), how, Teller(notifier.status))
@@ -81,11 +82,22 @@ def main(arguments: Sequence[str]) -> int:
     return NotReady.exit_status if result.unreachable else 0
 
 
-def _asked_in(paths: Paths) -> list[Path]:
-    """Return the files that say what is wanted and where it is."""
-    folder = paths.etc / "mk.toml.d"
-    own = [folder / name for name in files.list_names(folder)]
-    return [paths.requests, paths.pushed, paths.etc / "mk.toml", paths.mirror_admin / "tinycorelinux", folder, *own]
+def asked_in(paths: Paths) -> list[Path]:
+    """Return the files that say what is wanted, where it is, and whose signatures count."""
+    folders = [paths.etc / "mk.toml.d", *_key_folders(paths)]
+    inside = [folder / name for folder in folders for name in files.list_names(folder)]
+    return [
+        paths.requests,
+        paths.pushed,
+        paths.etc / "mk.toml",
+        paths.mirror_admin / "tinycorelinux",
+        *folders,
+        *inside,
+    ]
+
+
+def _key_folders(paths: Paths) -> list[Path]:
+    return [paths.lib / "trust.d", paths.etc / "trust.d"]
 
 
 def report(result: Result) -> str:
@@ -164,8 +176,7 @@ def _listen(paths: Paths, own: Own, *, remote: bool) -> Said:
     except (BadInput, OSError) as error:
         log.warning("%s; all that is wanted is fetched again", error)
     asked = bool(requests.install or requests.packages)
-    use_remote = remote or asked or may_use_remote()
-    return Said(read_used(paths), installed, requests, str(paths.requests), own, use_remote)
+    return Said(read_used(paths), installed, requests, str(paths.requests), own, remote or asked)
 
 
 def may_use_remote(address: str = "") -> bool:
@@ -184,8 +195,7 @@ def may_use_remote(address: str = "") -> bool:
 
 
 def _keys(paths: Paths) -> list[Path]:
-    folders = [paths.lib / "trust.d", paths.etc / "trust.d"]
-    keys = trust.key_files(folders, paths.credentials if paths.credentials.parts else None)
+    keys = trust.key_files(_key_folders(paths), paths.credentials if paths.credentials.parts else None)
     return trust.usable_keys(keys, lambda text: log.warning("%s", text))
 
 

@@ -3,7 +3,9 @@
 systemd starts the unit again each half minute (RestartSec=; that it grows can be said since version 254 alone, that it
 varies not at all), and a start that comes before its time ends at once. Each machine waits another while, so that those
 which lost a mirror together do not come back together. What somebody asks for is not put off: a changed request or
-configuration is a new question, and so is `systemctl restart`, which the unit's count of automatic restarts tells.
+configuration, another set of keys, and mirrors elsewhere that may be asked now are a new question, and so is
+`systemctl restart`, which the unit's count of automatic restarts tells. (A `systemctl start` of a unit that is to be
+started again by itself waits for just that.)
 
 Source: systemd.service(5), RestartSec=; org.freedesktop.systemd1(5), NRestarts.
 """
@@ -114,9 +116,12 @@ def boottime_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def fingerprint(paths: Iterable[Path]) -> str:
-    """Return what changes when one of these files does: for what was asked, not for what it says."""
-    return " ".join(map(_mark, paths))
+def fingerprint(paths: Iterable[Path], *, remote: bool = False) -> str:
+    """Return what changes when one of these files does: for what was asked, not for what it says.
+
+    remote: whether mirrors elsewhere may be asked, which is another question than before.
+    """
+    return " ".join(["remote" if remote else "own", *map(_mark, paths)])
 
 
 def _mark(path: Path) -> str:

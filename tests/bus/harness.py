@@ -121,6 +121,8 @@ class FakeSystemd:
         self.jobs: list[str] = []
         self.units: dict[str, tuple[str, str]] = {}
         self.status: dict[str, str] = {}
+        self.restarts: dict[str, int] = {}
+        """By the path of the unit's object: how often it was started by itself."""
         self.refuse = ""
         self.busy = False
         """As while it reads its units again: of a unit that it has started it says nothing."""
@@ -173,6 +175,8 @@ class FakeSystemd:
             return Message.new_error(message, "org.freedesktop.DBus.Error.NoReply", "busy")
         if message.member == "LoadUnit":
             return Message.new_method_return(message, "o", [f"/unit/{message.body[0].encode().hex()}"])
+        if message.member == "Get" and message.body[1] == "NRestarts" and message.path in self.restarts:
+            return Message.new_method_return(message, "v", [Variant("u", self.restarts[message.path])])
         if message.member == "GetAll":
             return Message.new_method_return(message, "a{sv}", [self._properties(message.path)])
         if message.member not in ("StartUnit", "RestartUnit"):
@@ -188,7 +192,6 @@ class FakeSystemd:
         body = [len(self.started), job, unit, self.result]
         bus.send(Message.new_signal(path, manager, "JobRemoved", "uoss", body))
         return True
-
 
     def _properties(self, path: str) -> dict[str, Variant]:
         unit = bytes.fromhex(path.rpartition("/")[2]).decode()

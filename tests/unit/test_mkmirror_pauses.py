@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mkcore.paths import paths_under
+from mkmirror.fetch import asked_in
 from mkmirror.pauses import UNKNOWN, Pause, Pauses, fingerprint, read_pause
 
 RESTART_S = 30.0  # RestartSec= of mk-fetch.service
@@ -89,3 +91,18 @@ def test_what_was_asked(tmp_path: Path) -> None:
     other.replace(paths[0])
     seen.add(fingerprint(paths))
     assert len(seen) == 3 and fingerprint(paths) in seen
+    assert fingerprint(paths, remote=True) not in seen, "mirrors elsewhere may be asked now"
+
+
+def test_a_key_that_is_trusted_now_is_a_new_question(tmp_path: Path) -> None:
+    """So are the others that say what is wanted."""
+    paths = paths_under(str(tmp_path))
+    seen = {fingerprint(asked_in(paths))}
+    for name in ("etc/mk/trust.d/site.gpg", "usr/lib/mk/trust.d/image.gpg", "etc/mk/mk.toml.d/a.toml"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_text("x")
+        seen.add(fingerprint(asked_in(paths)))
+        path.write_text("other")
+        seen.add(fingerprint(asked_in(paths)))
+    assert len(seen) == 7
