@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from mkcore.errors import BadInput, MkError, ToolFailed, Unreachable, Untrusted
+from mkcore.errors import BadInput, MkError, ServerRefused, ToolFailed, Unreachable, Untrusted
 from mkcore.http import exchange
 from mkmirror import remote, staged, trust
 from mkmirror.formats import sysext, tce
@@ -207,10 +207,13 @@ class Mirror:
         return data
 
     def ask(self, uri: str) -> bool:
-        """Tell whether the mirror has a file, without bringing it."""
+        """Tell whether the mirror has a file, without bringing it; raises as remote.read_small."""
         with self._asking():
             judge = judge_of(uri, strict=self.strict)
-            return exchange("HEAD", remote.reach(uri), component=remote.COMPONENT, judge=judge).status == 200
+            status = exchange("HEAD", remote.reach(uri), component=remote.COMPONENT, judge=judge).status
+        if status not in (200, *remote.GONE):
+            raise ServerRefused(f"{uri}: answers with status {status}", status)
+        return status == 200
 
     @contextmanager
     def _asking(self) -> Generator[None, None, None]:
