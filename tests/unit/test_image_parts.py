@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -195,6 +196,18 @@ def test_first_process_compiles_without_a_warning(lib: ModuleType, tmp_path: Pat
     assert one.read_bytes() == two.read_bytes()
     assert one.stat().st_size < 100_000
     assert b"ld-musl" not in one.read_bytes()
+
+
+def test_what_is_said_at_the_start_is_seen_in_spite_of_quiet() -> None:
+    """With it the consoles show what is below 4 (CONFIG_CONSOLE_LOGLEVEL_QUIET of Debian's kernel): no warning."""
+    image = Path(__file__).resolve().parent.parent.parent / "packaging/image"
+    sources = image / "init/init.c", image / "forms/first-stage/init"
+    said = [int(each) for each in re.findall(r"\bsay\((\d), ", sources[0].read_text(encoding="utf-8"))]
+    shell = sources[1].read_text(encoding="utf-8")
+    default = re.findall(r'^say\(\) \{ echo "<\$\{2:-(\d)\}>mk: ', shell, re.M)
+    given = re.findall(r'\bsay "[^\n]*" (\d)$', shell, re.M)
+    assert len(said) >= 3 and len(default) == 1
+    assert max([*said, *map(int, default + given)]) < 4
 
 
 @pytest.mark.parametrize(

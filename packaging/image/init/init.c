@@ -148,8 +148,8 @@ static void mount_layer(const char *file, const char *place)
     if (loop < 0 || ioctl(loop, LOOP_CONFIGURE, &config))
         fail("%s cannot be used for %s (%m)", device, file);
     make_folder(place, 0755);
-    if (mount(device, place, "squashfs", MS_RDONLY, NULL) && mount(device, place, "erofs", MS_RDONLY, NULL))
-        fail("%s is broken, or no file system that this kernel knows (%m)", file);
+    if (mount(device, place, "squashfs", MS_RDONLY, NULL))
+        fail("%s is broken, or no squashfs that this kernel knows (%m)", file);
     close(loop);
     close(backing);
     unlink(file);
@@ -243,18 +243,19 @@ static void move_tree(const char *from, const char *to)
     rmdir(from);
 }
 
-/* Whether the kernel trusts nothing but what is signed: then neither may we take what lay beside a signed image. */
+/* Whether the kernel trusts nothing but what is signed: then neither may we take what lay beside a signed image. Where
+ * it cannot be asked, it may. */
 static int is_locked_down(void)
 {
     char state[128] = "";
     int file;
 
     if (mount("securityfs", "/sys/kernel/security", "securityfs", 0, NULL) && errno != EBUSY)
-        return 0;
+        return 1;
     file = open("/sys/kernel/security/lockdown", O_RDONLY | O_CLOEXEC);
     if (file >= 0) {
         if (read(file, state, sizeof state - 1) < 0)
-            *state = 0;
+            *state = '?';
         close(file);
     }
     umount("/sys/kernel/security");
@@ -271,7 +272,7 @@ static void hand_over(const char *folder)
     if (!files.count)
         return;
     if (is_locked_down()) {
-        say(4, "%s: ignored, since Secure Boot is on and nothing has signed them", folder);
+        say(3, "%s: ignored, since Secure Boot may be on and nothing has signed them", folder);
         return;
     }
     make_folder("/root/run/credentials", 0755);
@@ -287,14 +288,15 @@ static void hand_over(const char *folder)
     }
 }
 
-/* Says which image this is, in the words of the originals (protocol 1.5, step 16): "MK Loaded: v0.1.0+4-g104a9bc". */
+/* Says which image this is, in the words of the originals (protocol 1.5, step 16): "MK Loaded: v0.1.0+4-g104a9bc". At
+ * priority 3: `quiet` on the kernel line hides all that is less from the consoles. */
 static void say_version(void)
 {
     char text[128] = "", version[100];
     int file = open("/root/etc/mk-version.yaml", O_RDONLY | O_CLOEXEC);
 
     if (file >= 0 && read(file, text, sizeof text - 1) > 0 && sscanf(text, "mk_version: %99s", version) == 1)
-        say(5, "MK Loaded: v%s", version);
+        say(3, "MK Loaded: v%s", version);
     if (file >= 0)
         close(file);
 }
