@@ -53,6 +53,17 @@ def test_signature_of_one_tree_is_none_of_both(tmp_path: Path) -> None:
     assert read_sums((two,), FOLDER) is None
 
 
+def test_files_without_sums_beside_those_with_some(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They are not offered; a line says so and what to do."""
+    one, two = put(tmp_path, "admin", {"a.raw": "1"}), put(tmp_path, "image", {"c.raw": "4"})
+    one.joinpath(*FOLDER, SUMS).unlink()
+    assert list(trust.parse_sums(ask((one, two), SUMS).text)) == ["c.raw"]
+    assert f"{one.joinpath(*FOLDER)} has no SHA256SUMS, so nothing of it is offered: mkmirror index" in caplog.text
+    caplog.clear()
+    assert ask((one,), SUMS).status_code == 404 and not caplog.text, "nobody has any: the files are what they are"
+    assert ask((tmp_path / "none", two), SUMS).status_code == 200 and not caplog.text
+
+
 def test_damaged_sums_are_one_line_that_names_them(tmp_path: Path) -> None:
     one, two = put(tmp_path, "admin", {"a.raw": "1"}), put(tmp_path, "image", {"c.raw": "4"})
     one.joinpath(*FOLDER, SUMS).write_text("nonsense\n")
