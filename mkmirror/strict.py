@@ -1,8 +1,9 @@
 """Where a mirror's name leads, when a server named the mirror: not back to this machine, and not to this link alone.
 
 Clouds and management controllers give away secrets at addresses of the link, and services of a machine trust its own
-loopback. Numbers are judged as they are written (`mkmirror.sources`); what a name means is known only once a connection
-is there, and may be something else the next time. So each connection is judged, before anything is sent over it.
+loopback. Numbers are judged as they are written (`mkmirror.sources`), and those of loopback let pass: stock servers
+push them, and nothing but GET and HEAD is asked there. What a name means is known only once a connection is there, and
+may be something else the next time. So each connection is judged, before anything is sent over it.
 
 Source: RFC 3927 and RFC 4291 for the addresses; protocol 2.2 for who names mirrors.
 """
