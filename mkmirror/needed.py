@@ -19,13 +19,15 @@ from packaging.specifiers import SpecifierSet
 
 from mkcore.errors import BadInput
 from mkmirror.formats import wheel
-from mkmirror.packages import read_unpacked
+from mkmirror.packages import read_all, read_unpacked, system_metadata
 from mkmirror.requests import Requests
 from mkmirror.resolve import parse_needs
 from mkmirror.staged import Item, Kind, Request
 from mkmirror.unpack import read_wheel
 
 DEP = ".dep"
+Present = Callable[[str], Sequence[wheel.Metadata]]
+"""Tells the metadata of a package that is there, the one that programs would see first."""
 
 
 class File(NamedTuple):
@@ -79,13 +81,32 @@ def read_files(
     return found
 
 
-def require_needed(request: Request, found: Sequence[File], installed: Mapping[str, Sequence[str]]) -> None:
+def present(run: Path, installed: Mapping[str, str]) -> Present:
+    """Return what tells the metadata of packages that are there. installed: package -> file; run: as for read_files."""
+
+    def find(name: str) -> list[wheel.Metadata]:
+        file = installed.get(name)
+        mine = [each.metadata for each in read_all(run, [file] if file else []).values()]
+        own = system_metadata(name)
+        return [*mine, *([own] if own is not None else [])]
+
+    return find
+
+
+def _absent(_: str) -> Sequence[wheel.Metadata]:
+    return ()
+
+
+def require_needed(
+    request: Request, found: Sequence[File], installed: Mapping[str, Sequence[str]], there: Present = _absent
+) -> None:
     """Raise BadInput unless each file is needed by the requested one and brings along, or finds, what it needs.
 
-    found: of all items of the request; installed: name of an extension's file -> what that needs.
+    found: of all items of the request; installed: name of an extension's file -> what that needs. there: tells of
+    packages that are no items, as what an extra of them needs is fetched without them (`present`).
     """
     if request.items[-1].kind is Kind.WHEEL:
-        _require_packages(request, found)
+        _require_packages(request, found, there)
         return
     needs = {**installed, **{each.name: each.needs for each in found}}
     reached = _reach(request.items[-1].name, lambda name: needs.get(name, ()))
@@ -107,7 +128,7 @@ def _reach(first: str, needs: Callable[[str], Sequence[str]]) -> set[str]:
     return reached
 
 
-def _require_packages(request: Request, found: Sequence[File]) -> None:
+def _require_packages(request: Request, found: Sequence[File], there: Present) -> None:
     """Likewise for Python packages, in versions that will do; whether all is there is seen when they are unpacked.
 
     Which extras of the requested one somebody wants is not known here: any that it has may be.
@@ -120,12 +141,15 @@ def _require_packages(request: Request, found: Sequence[File]) -> None:
     pending = [wheel.Wanted(request.name, SpecifierSet(), first.metadata.extras)] if first and first.metadata else []
     while pending:
         wanted = pending.pop()
-        metadata = packages[wanted.name].metadata if wanted.name in packages else None
-        if metadata is None or str(wanted) in seen or not wanted.versions.contains(metadata.version, prereleases=True):
+        if str(wanted) in seen:
             continue
         seen.add(str(wanted))
-        reached.add(packages[wanted.name].name)
-        pending += wheel.needs(metadata, environment, wanted.extras)
+        file = packages.get(wanted.name)
+        choices = [file.metadata] if file and file.metadata else there(wanted.name)
+        metadata = next((each for each in choices if wanted.versions.contains(each.version, prereleases=True)), None)
+        if metadata is not None:
+            reached.update([file.name] if file else ())
+            pending += wheel.needs(metadata, environment, wanted.extras)
     for each in found:
         if each.name not in reached:
             raise BadInput(f"{each.name} was fetched with it, and nothing of it needs that", request.name)

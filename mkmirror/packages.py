@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata as importlib_metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Optional
 
 from packaging.markers import default_environment
@@ -107,24 +108,54 @@ def _read_if_any(run: Path, file: str) -> Optional[Unpacked]:
         return None
 
 
-def problem(run: Path, packages: Mapping[str, Unpacked], own: Callable[[str], str]) -> str:
+def problem(
+    run: Path,
+    packages: Mapping[str, Unpacked],
+    own: Callable[[str], str],
+    before: Mapping[str, Unpacked] = MappingProxyType({}),
+) -> str:
     """Return why these unpacked wheels cannot be installed together, in one line; "" when they can.
 
     packages: file name -> what `prepare` returned, all that shall be installed afterwards. own: tells the version of a
-    package that the system itself has, "" for none (system_version).
+    package that the system itself has, "" for none (system_version). before: all that is installed now; what these lack
+    already costs nobody else.
     """
     versions: dict[str, str] = {}
     for file, each in packages.items():
         if versions.setdefault(each.name, each.version) != each.version:
             return f"{file}: {each.name} {versions[each.name]} is installed"
+    known = {(file, str(need)) for file, need, _ in _lacking(before, own)}
+    for file, need, have in _lacking(packages, own):
+        if (file, str(need)) not in known:
+            return f"{file} needs {need}, {f'there is {have}' if have else 'which is missing'}"
+    return _overlap(run, packages)
+
+
+def needed_names(packages: Mapping[str, Unpacked], own: Callable[[str], str]) -> dict[str, frozenset[str]]:
+    """Return which packages each of these needs that the system itself does not have in such a version.
+
+    packages, own: as for `problem`. Returns canonical names by the package's own.
+    """
+    return {
+        each.name: frozenset(
+            need.name for need in _needs_of(each, packages.values()) if not _suits(need, own(need.name))
+        )
+        for each in packages.values()
+    }
+
+
+def _lacking(packages: Mapping[str, Unpacked], own: Callable[[str], str]) -> Iterator[tuple[str, wheel.Wanted, str]]:
+    """Yield what these need and is not there: file, need, the version that is there instead or ""."""
+    versions = {each.name: each.version for each in packages.values()}
     for file, each in packages.items():
         for need in _needs_of(each, packages.values()):
             have = versions.get(need.name) or own(need.name)
-            if not have:
-                return f"{file} needs {need}, which is missing"
-            if not need.versions.contains(have, prereleases=True):
-                return f"{file} needs {need}, there is {have}"
-    return _overlap(run, packages)
+            if not _suits(need, have):
+                yield file, need, have
+
+
+def _suits(need: wheel.Wanted, version: str) -> bool:
+    return bool(version) and need.versions.contains(version, prereleases=True)
 
 
 def _needs_of(first: Unpacked, packages: Iterable[Unpacked]) -> list[wheel.Wanted]:
@@ -219,6 +250,14 @@ def system_version(name: str) -> str:
         return str(Version(importlib_metadata.version(name)))
     except (importlib_metadata.PackageNotFoundError, InvalidVersion):
         return ""
+
+
+def system_metadata(name: str) -> Optional[wheel.Metadata]:
+    """Return what a package that the system's Python has says of itself; None for none, or for one nobody can read."""
+    try:
+        return wheel.parse_metadata(str(importlib_metadata.distribution(name).metadata), name)
+    except (importlib_metadata.PackageNotFoundError, BadInput):
+        return None
 
 
 def build_command(library: Path, module: str, attribute: str) -> bytes:
