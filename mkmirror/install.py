@@ -24,7 +24,7 @@ from mkcore.journal import log_event
 from mkcore.lifecycle import Notifier
 from mkcore.paths import Paths, paths_under
 from mkcore.site import read_site
-from mkmirror import host, modules, needed, tce_install, trust
+from mkmirror import host, modules, needed, packages, tce_install, trust
 from mkmirror.claims import Claims, What, read_claims
 from mkmirror.discarding import discard, forget
 from mkmirror.installed import Installed, Refusal, read_installed, room_bytes, write_installed
@@ -98,10 +98,14 @@ def shown_by(installed: Installed) -> Shown:
 
 def remove(run: Run) -> None:
     """Take away what the administrator removed. Raises ToolFailed, OSError; it is then tried again in the next run."""
-    plan = plan_removal(run.installed, run.requests)
+    wheels = packages.read_all(run.layers.run, (each.file for each in run.installed.packages.values()))
+    needs = packages.needed_names(wheels, packages.system_version)
+    plan = plan_removal(run.installed, run.requests, needs)
     for name, reason in plan.kept.items():
         kept = f"{reason}, so it is not removed"
-        log_event(log, events.EXTENSION_REFUSED, kept, extension=name, by="admin")
+        before = run.installed.refused.get(name)
+        if before is None or before.reason != kept:  # said once, not in each run
+            log_event(log, events.EXTENSION_REFUSED, kept, extension=name, by="admin")
         run.refuse(name, "admin", kept, told=True)
     if not plan.files:
         return
@@ -161,7 +165,10 @@ def _verify(run: Run, verifier: Verifier, request: Request, staged: Staged) -> C
     checked = tuple(verifier.check(item) for item in request.items if item.name not in there)
     copies = {each.item.name: (each.item, each.path) for each in checked}
     needs = {name: each.needs for name, each in run.installed.extensions.items()}
-    needed.require_needed(request, needed.read_files(request, copies, run.paths.run_extensions, needs), needs)
+    files_of = {name: each.file for name, each in run.installed.packages.items()}
+    present = needed.present(run.paths.run_extensions, files_of)
+    found = needed.read_files(request, copies, run.paths.run_extensions, needs)
+    needed.require_needed(request, found, needs, present)
     return Candidate(request.name, by, checked)
 
 

@@ -141,8 +141,8 @@ class Transaction:
             problem = self._unpack(name)
             failed.update({name: problem} if problem else {})
         if coming and not failed:
-            there = packages.read_all(run, new.wheels)
-            problem = packages.problem(run, there, packages.system_version)
+            before = packages.read_all(run, self.shown.wheels)
+            problem = packages.problem(run, packages.read_all(run, new.wheels), packages.system_version, before)
             blamed = [name for name in coming if problem.startswith(name)] or coming
             failed.update(dict.fromkeys(blamed, problem) if problem else {})
         return failed

@@ -74,3 +74,42 @@ def test_a_package_that_is_damaged_costs_itself_alone(node: Node) -> None:
     want(node, stage(node, "bar", "1.0"))
     assert set(node.run().packages) == {"foo", "bar"}
     assert imported(node, "bar") == "1.0"
+
+
+def test_what_another_package_needs_is_not_removed(node: Node) -> None:
+    """It goes with who needs it; that it stays is told once."""
+    want(node, stage(node, "dep", "1.0"), stage(node, "foo", "1.0", "dep"))
+    node.run()
+    node.ask(remove=["dep"])
+    for said in (1, 0):
+        installed = node.run(stage=False)
+        assert set(installed.packages) == {"dep", "foo"} and imported(node, "dep") == "1.0"
+        assert installed.refused["dep"].reason == "dep: foo needs it, so it is not removed"
+        assert node.said.count("so it is not removed") == said
+    node.ask(remove=["dep", "foo"])
+    assert not node.run(stage=False).packages
+
+
+def test_what_is_broken_already_costs_no_other_package(node: Node) -> None:
+    """Where something that is needed is gone for another reason, others come nevertheless; what they break does not."""
+    want(node, stage(node, "dep", "1.0"), stage(node, "foo", "1.0", "dep<2"))
+    node.run()
+    shutil.rmtree(node.paths.run_extensions / "python/packages/dep-1.0-py3-none-any.whl")
+    want(node, stage(node, "bar", "1.0"))
+    assert set(node.run().packages) == {"dep", "foo", "bar"}
+    want(node, stage(node, "dep", "1.0.1"))
+    assert node.run().packages["dep"].version == "1.0.1"
+    want(node, stage(node, "dep", "2.0"))
+    assert "foo-1.0-py3-none-any.whl needs dep <2, there is 2.0" in node.run().refused["dep"].reason
+
+
+def test_extras_of_a_package_that_is_there(node: Node) -> None:
+    """Only what the extra needs is fetched; the package itself, installed or the system's, is a step on the way."""
+    want(node, stage(node, "client", "2.0", "crypt>=1; extra == 'secure'"))
+    node.run()
+    want(node, stage(node, "crypt", "1.5"), stage(node, "user", "1.0", "client[secure]>=2"))
+    assert set(node.run().packages) == {"client", "crypt", "user"}
+    want(node, stage(node, "pysocks", "1.7.1"), stage(node, "other", "1.0", "requests[socks]"))
+    assert {"pysocks", "other"} <= set(node.run().packages), "requests is the system's"
+    want(node, stage(node, "evil", "1.0"), stage(node, "third", "1.0", "client[secure]", "requests"))
+    assert "evil-1.0-py3-none-any.whl was fetched with it" in node.run().refused["third"].reason
