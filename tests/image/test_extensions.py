@@ -135,7 +135,7 @@ def test_root_is_compressed_layers_under_a_bounded_memory_file_system(place: Pla
     assert shown.startswith("overlay") and "lowerdir=/lower/1:/lower/0," in shown
     total_kib, of_memory_kib = (int(place.say("sh", "-c", each)) for each in (TOTAL_OF_ROOT, TOTAL_OF_MEMORY))
     assert 0.45 * of_memory_kib < total_kib < 0.55 * of_memory_kib
-    assert place.say("sh", "-c", "ls -d /layers /modules /site /init 2>/dev/null || echo none") == "none"
+    assert place.say("sh", "-c", "ls -d /layers /modules /site 2>/dev/null || echo none") == "none"
 
 
 def test_owners_are_the_packages_own(place: Place) -> None:
