@@ -6,6 +6,7 @@ import hashlib
 import importlib.machinery
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -70,6 +71,20 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest.write(folder, {"version": VERSION, "source_date_epoch": 1_700_000_000, "files": described})
     assert "mk-oci.tar" in oci.make(folder)
     return folder
+
+
+def test_one_that_is_too_large_is_neither_shipped_nor_recorded(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So each further build fails as well, until it is small enough."""
+    monkeypatch.setattr(oci, "LIMIT_BYTES", 10)
+    shutil.copy(image / "root.squashfs", tmp_path)
+    known = manifest.read(image)
+    manifest.write(tmp_path, {**known, "files": {"root.squashfs": known["files"]["root.squashfs"]}})
+    for _ in range(2):
+        with pytest.raises(BuildError, match=r"mk-oci\.tar: [0-9]+ bytes are more than the 10 allowed"):
+            oci.make(tmp_path)
+        assert not (tmp_path / oci.NAME).exists() and oci.NAME not in manifest.read(tmp_path)["files"]
 
 
 def read_layers(image: Path) -> list[dict[str, tarfile.TarInfo]]:

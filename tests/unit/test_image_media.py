@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ import iso  # noqa: E402
 import table  # noqa: E402
 import uki  # noqa: E402
 from lib.places import BuildError  # noqa: E402
+from lib.settings import Settings  # noqa: E402
 
 # Protocol 8.5, its example, with digests in place of "64 hex digits".
 EXAMPLE = f"""\
@@ -54,6 +58,33 @@ def test_the_shipped_files_keep_times_and_rights(tmp_path: Path, monkeypatch: py
     for name in ("vmlinuz", "initrd"):
         found = (image / name).stat()
         assert (found.st_mtime, found.st_mode & 0o777) == (1_700_000_000, 0o640), name
+
+
+def load_build() -> ModuleType:
+    """Load the program packaging/image/build."""
+    loader = importlib.machinery.SourceFileLoader("image_build", str(ROOT / "packaging/image/build"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader) or pytest.fail())
+    loader.exec_module(module)
+    return module
+
+
+def test_a_form_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mk.iso").write_bytes(bytes(11))
+    common.check_size(tmp_path / "mk.iso", 11)
+    with pytest.raises(BuildError, match=r"^mk\.iso: 11 bytes are more than the 10 allowed$"):
+        common.check_size(tmp_path / "mk.iso", 10)
+
+
+def test_a_large_image_is_refused_whenever_it_is_looked_at() -> None:
+    """The same check serves a fresh image and one that is there; a site's extensions are its own business."""
+    build = load_build()
+    files = {"vmlinuz": {"size_bytes": 10}, "initrd": {"size_bytes": build.LIMIT_BYTES - 10}}
+    build.check_size({"files": files}, Settings())
+    files["initrd"]["size_bytes"] += 1
+    with pytest.raises(BuildError, match="60000001 bytes are more than the 60000000 allowed"):
+        build.check_size({"files": files}, Settings())
+    build.check_size({"files": files}, Settings("debug"))
+    build.check_size({"files": {**files, "extensions.squashfs": {"size_bytes": 1}}}, Settings())
 
 
 def test_the_volume_id_fits() -> None:

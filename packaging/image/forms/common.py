@@ -60,6 +60,13 @@ def run_tool(argv: Sequence[str], epoch: int, folder: Path) -> None:
         raise BuildError(f"{Path(argv[0]).name} failed with status {done.returncode}: {' / '.join(said)}")
 
 
+def check_size(path: Path, limit_bytes: int) -> None:
+    """Raise BuildError for a form that is larger than it may be; done before it gets its place in the image."""
+    size_bytes = path.stat().st_size
+    if size_bytes > limit_bytes:
+        raise BuildError(f"{path.name}: {size_bytes} bytes are more than the {limit_bytes} allowed")
+
+
 @contextlib.contextmanager
 def staging(image: Path, name: str) -> Iterator[Path]:
     """Give a fresh folder beside a form, gone afterwards; nothing half-made ever has the form's name."""

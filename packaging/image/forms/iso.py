@@ -47,6 +47,8 @@ PVD = 16 * 2048
 PLACE_BYTES = 512
 """Of a site's words in each loader's file, blank and line end around them included."""
 EMPTY_PLACE = b"\n" + b"#" * (PLACE_BYTES - 1)
+LIMIT_BYTES = 67_000_000
+"""Of the production image without a site's extensions."""
 SERIAL = "4d4b0001"
 """Of the EFI partition's file system; fixed, so that two builds are alike."""
 
@@ -193,6 +195,8 @@ def make(image: Path, line: str) -> str:
         _flatten(tree, epoch)
         common.run_tool(build_argv(tree, folder / NAME, version), epoch, folder)
         spell(folder / NAME)
+        if known.get("profile", "production") == "production" and "extensions.squashfs" not in known["files"]:
+            common.check_size(folder / NAME, LIMIT_BYTES)
         places = find_places(folder / NAME)
         (folder / NAME).chmod(0o644)
         (folder / NAME).replace(image / NAME)

@@ -176,12 +176,11 @@ def make(image: Path) -> str:
             write_archive(folder / NAME, build_oci([compress(path) for path in layers], config, version), epoch)
         if beside.returncode:
             raise common.BuildError(f"xz failed with status {beside.returncode}")
+        common.check_size(folder / NAME, LIMIT_BYTES)
         for name in (NAME, DOCKER):
             (folder / name).chmod(0o644)
             (folder / name).replace(image / name)
     entries = [manifest.record(image, name, inputs, tag=build_tag(version)) for name in (NAME, DOCKER)]
-    if entries[0]["size_bytes"] > LIMIT_BYTES:
-        raise common.BuildError(f"{NAME}: {entries[0]['size_bytes']} bytes are more than the {LIMIT_BYTES} allowed")
     return f"{NAME}, {entries[0]['size_bytes'] / 1e6:.1f} MB; {DOCKER}, {entries[1]['size_bytes'] / 1e6:.1f} MB"
 
 
