@@ -87,6 +87,12 @@ def test_a_large_image_is_refused_whenever_it_is_looked_at() -> None:
     build.check_size({"files": {**files, "extensions.squashfs": {"size_bytes": 1}}}, Settings())
 
 
+def test_the_kernel_image_says_what_the_system_in_it_says() -> None:
+    """As /etc/os-release has it: the same name, and a version in the characters that os-release(5) permits."""
+    lines = uki.build_os_release(KNOWN).splitlines()
+    assert "IMAGE_ID=mk" in lines and 'IMAGE_VERSION="0.12.0_4-g104a9bc"' in lines
+
+
 def test_the_volume_id_fits() -> None:
     """32 characters are all that ISO 9660 has; the version is cut at 22 (protocol 8.5)."""
     argv = iso.build_argv(Path("tree"), Path("mk.iso"), "0.12.0+4-g104a9bc-dirty-and-more")

@@ -20,6 +20,7 @@ from common import BOOT_TOOLS
 from lib import manifest
 from lib.inputs import digest_files
 from lib.places import BuildError
+from lib.version import format_image_version
 
 NAME = "mk.efi"
 STUBS = {"amd64": "linuxx64.efi.stub", "arm64": "linuxaa64.efi.stub"}
@@ -38,7 +39,7 @@ def build_os_release(known: dict[str, object]) -> str:
     """Write what boot menus show of the image."""
     version = known["version"]
     return (
-        f'ID=debian\nIMAGE_ID=mksuite\nIMAGE_VERSION="{version}"\nVERSION_ID="{version}"\n'
+        f'ID=debian\nIMAGE_ID=mk\nIMAGE_VERSION="{format_image_version(str(version))}"\nVERSION_ID="{version}"\n'
         f'PRETTY_NAME="mksuite microkernel {version}"\n'
     )
 
