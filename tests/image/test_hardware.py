@@ -9,7 +9,6 @@ then hardware that comes.
 from __future__ import annotations
 
 import os
-import platform
 import re
 import time
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from tests.machines.compare import Whole, key_declared, list_differences
 from tests.machines.declared import Declared, switch_on
 from tests.machines.rich_facts import build_facts, build_numbered, gather_numbered, list_neighbours
 from tests.machines.rich_truth import build_inventory
-from tests.machines.server import IMAGE, ROOT, read_manifest
+from tests.machines.server import ROOT, read_manifest
 
 NAME = os.environ.get("MK_MACHINE", matrix.IN_MAKE_TEST)
 BOOT_S = 600.0
@@ -184,9 +183,3 @@ def test_nothing_failed_and_nobody_complained(declared: Declared) -> None:
     declared.node.check_in()
     assert declared.node.failed_units() == ""
     assert declared.node.complaints() == []
-
-
-def test_architectures_without_an_image() -> None:
-    """The machines are of the architecture that there is an image for."""
-    if not (IMAGE.parent / "image-arm64/manifest.json").exists():
-        pytest.skip(f"there is no image for aarch64: machines are {platform.machine()} alone")

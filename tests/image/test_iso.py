@@ -58,6 +58,28 @@ def file_entry(name: str) -> dict[str, Any]:
     return dict(read_manifest()["files"][name])
 
 
+def weigh(version: str) -> float:
+    """Return a version's weight by protocol 8.7, by which a server chooses the image that it boots."""
+    release, _, count = version.removeprefix("v").partition("-")[0].replace("_", "+").partition("+")
+    parts = release.split(".")
+    whole = int("".join(part.rjust(3, "0") for part in parts[:3]))
+    return whole + float(f"0.{''.join(parts[3:4]) or 0}") + float(f"0.000{count or 0}")
+
+
+@pytest.mark.parametrize(
+    ("version", "weight"),
+    [
+        ("v0.9.3.0", 9003.0),
+        ("v0.9.3.0+48-g104a9bc", 9003.00048),
+        ("0.10.0+4-g104a9bc", 10000.0004),
+        ("2.0.1_13-g3eade33-dirty", 2000001.00013),
+    ],
+)
+def test_weights_are_the_protocols(version: str, weight: float) -> None:
+    """Its examples."""
+    assert weigh(version) == pytest.approx(weight, abs=1e-9)
+
+
 def test_a_razor_server_takes_the_iso(tree: Path) -> None:
     """All keys are there, both files are, with their hashes, and version, weight and time can be read."""
     if not shutil.which("ruby"):
@@ -67,7 +89,7 @@ def test_a_razor_server_takes_the_iso(tree: Path) -> None:
     version, weight, built = done.stdout.splitlines()
     known = read_manifest()
     assert version == known["version"]
-    assert float(weight) >= 0
+    assert float(weight) == pytest.approx(weigh(version), abs=1e-9)
     assert int(built) == known["source_date_epoch"]
 
 
