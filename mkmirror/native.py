@@ -14,6 +14,7 @@ import enum
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
 
 from mkcore.errors import BadInput
 from mkmirror.formats.sysext import SUFFIX, Kind, release_path
@@ -162,7 +163,9 @@ def _is_imported_before(path: str, sort: Sort, base: Callable[[str], str]) -> bo
     if match is None or (sort is not Sort.FOLDER and not (match[3] or "").endswith((".so", ".py", ".pyc"))):
         return False
     top = match[1].replace("__pycache__/", "")
-    endings = (".py", ".pyc") if sort is Sort.FOLDER else ("", ".py", ".pyc")  # a system may have byte code alone
+    compiled = EXTENSION_SUFFIXES[EXTENSION_SUFFIXES.index(match[3]) + 1 :] if match[3] in EXTENSION_SUFFIXES else []
+    others = EXTENSION_SUFFIXES if sort is Sort.FOLDER else ["", *compiled]
+    endings = (*others, ".py", ".pyc")  # a system may have byte code alone
     return any(base(f"{top}{match[2]}{ending}") for ending in endings)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,15 @@ def test_whiteouts_and_hidden_folders() -> None:
             require_mergeable("a.raw", found, lambda path: base.get(path, ""))
     with pytest.raises(BadInput, match=r"has no usr/lib/extension-release\.d/extension-release\.b"):
         require_mergeable("b.raw", {RELEASE: Sort.FILE}, lambda _: "")
+
+
+@pytest.mark.parametrize("suffix", EXTENSION_SUFFIXES)
+def test_a_folder_beside_a_compiled_module(suffix: str) -> None:
+    """Python imports a package before a compiled module of the same name."""
+    top = "usr/lib/python3/dist-packages/markupsafe/_speedups"
+    found = {RELEASE: Sort.FILE, top: Sort.FOLDER, f"{top}/__init__.py": Sort.FILE}
+    with pytest.raises(BadInput, match="would be imported instead of a module that the system has"):
+        require_mergeable("a.raw", found, lambda path: "other" if path == top + suffix else "")
 
 
 def test_what_it_brings() -> None:
