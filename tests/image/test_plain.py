@@ -20,7 +20,7 @@ from tests.machines.qemu import Disk, Nic, VirtualMachine
 BOOT_S, INSTALL_S, START_S, PLUG_S = 600.0, 600.0, 600.0, 120.0
 """Ten times what is usual under TCG."""
 UNITS = [path.name for path in sorted((tree.ROOT / "units/systemd").iterdir())]
-PACKAGES = ("mk-core", "mkctl", "mkweb", "mkmirror", "mkserver", "mk-suite")
+PACKAGES = ("mk-core", "mkctl", "mkweb", "mkmirror", "mkserver", "mk-host", "mk-suite")
 LIST_FILES = """\
 find / -xdev -not \\( -path "*/__pycache__*" -not -path "*-packages/mk*" \\) -printf "%p %u:%g\\n" |
     grep -Ev "^/(var/(log|cache|tmp|lib/(apt|dpkg|systemd))|tmp)/" | sort
