@@ -34,8 +34,9 @@ def test_site_archive_follows_the_shipped_one(tmp_path: Path) -> None:
     """The image's bytes stay, and what follows is unpacked to where the site wants it."""
     shipped, made = tmp_path / "shipped", tmp_path / "made"
     shipped.write_bytes(b"shipped!")
-    append_mirror(shipped, write_tree(tmp_path / "mirror", {"tinycorelinux/list": "[]"}), "var/lib/mk/mirror", made)
+    mirror = write_tree(tmp_path / "mirror", {"tinycorelinux/list": "[]"})
+    append_mirror(shipped, mirror, "var/lib/mk/mirror", made, {"mk.toml": b"[checkin]"})
     assert made.read_bytes().startswith(b"shipped!")
     packed = subprocess.run(["zstd", "-dc"], input=made.read_bytes()[8:], capture_output=True, check=True).stdout
     names = subprocess.run(["cpio", "--list", "--quiet"], input=packed, capture_output=True, check=True).stdout
-    assert b"var/lib/mk/mirror/tinycorelinux/list" in names
+    assert {b"site/var/lib/mk/mirror/tinycorelinux/list", b".extra/credentials/mk.toml.cred"} <= set(names.split())
