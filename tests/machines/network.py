@@ -62,17 +62,28 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop_dnsmasq()
+        _remove(self.name)
+
+    def serve(self, *options: str) -> None:
+        """Start dnsmasq anew with other further options; leases live on."""
+        self._stop_dnsmasq()
+        (self.folder / "pid").unlink(missing_ok=True)
+        self._options = options
+        self._start_dnsmasq()
+
+    def _stop_dnsmasq(self) -> None:
         if self._dnsmasq and self._dnsmasq.poll() is None:
             self._dnsmasq.terminate()
             self._dnsmasq.wait(10)
-        _remove(self.name)
 
     def _in(self, *arguments: str) -> None:
         _ip("-n", self.name, *arguments)
 
     def _start_dnsmasq(self) -> None:
         network = self.address.rpartition(".")[0]
-        command = [*self.prefix, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"]
+        command = [*self.prefix, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root"]
+        command += [] if any(each.startswith("--port=") for each in self._options) else ["--port=0"]  # no DNS
         command += ["--interface=br0", "--bind-interfaces", "--dhcp-authoritative", "--no-ping", "--log-dhcp"]
         command += [f"--dhcp-range={network}.100,{network}.199,255.255.255.0,1h", f"--dhcp-option=3,{self.address}"]
         command += ["--enable-tftp", f"--tftp-root={self.folder / 'tftp'}", "--dhcp-boot=boot.ipxe"]
