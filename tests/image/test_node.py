@@ -35,7 +35,7 @@ allow_push = ["mk_uri"]
 [checkin]
 retry_ceiling_s = 15
 """
-APPLIES = 7
+APPLIES = 14
 """How often a phase is waited for: one that lasts milliseconds can pass between two looks of a busy guest."""
 KILLED_WITH = {"stored": 10, "restarting": 20, "probation": 0}
 """Phase -> the first value of mk_checkin_skew that is pushed for it: each push is one that was not there before."""
