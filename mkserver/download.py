@@ -8,13 +8,11 @@ Source: RFC 9110 sections 13 and 14; UEFI Specification, section "HTTP Boot", fo
 
 from __future__ import annotations
 
-import os
-
 from flask import Blueprint, Response
 from werkzeug.exceptions import NotFound
 
 from .forms import read_forms
-from .image import send_opened
+from .image import send_tagged
 from .services import services
 
 PREFIX = "/image/"
@@ -32,12 +30,7 @@ def send_form(name: str) -> Response:
         opened = path.open("rb")
     except OSError as error:
         raise NotFound(description=_UNKNOWN) from error
-    found = os.fstat(opened.fileno())
-    tag = f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}"
-    response = send_opened(opened, tag, _TYPES.get(path.suffix, "application/octet-stream"))
-    response.headers["Cache-Control"] = "no-cache"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
+    return send_tagged(opened, _TYPES.get(path.suffix, "application/octet-stream"))
 
 
 def build_blueprint() -> Blueprint:

@@ -8,7 +8,6 @@ Source: protocol 5.2; RFC 9110 sections 13 and 14; Content Security Policy, "san
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 from typing import BinaryIO, Optional
@@ -16,7 +15,7 @@ from typing import BinaryIO, Optional
 from flask import Blueprint, Response
 from werkzeug.exceptions import NotFound
 
-from .image import send_opened
+from .image import send_tagged
 from .services import services
 
 PREFIX = "/mirror/"
@@ -59,12 +58,8 @@ def send_file(path: str) -> Response:
     opened = open_inside(tree, path) if tree is not None else None
     if opened is None:
         raise NotFound(description="this mirror has nothing of that name")
-    found = os.fstat(opened.fileno())
-    tag = f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}"
-    response = send_opened(opened, tag, media_type(path))
-    response.headers["Cache-Control"] = "no-cache"
+    response = send_tagged(opened, media_type(path))
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 
