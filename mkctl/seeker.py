@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import replace
 from typing import Callable
 
-from mkcore.errors import BadInput, BusFailed
+from mkcore.errors import BadInput, BusFailed, MkError
 from mkcore.files import read_text
 from mkcore.interfaces import parse_bootif
 from mkcore.network1 import describe_network, resolve_services
@@ -140,7 +140,7 @@ class Seeker:
         """Note whether a name has an address that a server can have."""
         try:
             addresses = await asyncio.wait_for(in_thread(lambda: self._resolve(name), f"DNS, {name}"), NAME_S)
-        except (OSError, asyncio.TimeoutError):
+        except (MkError, OSError, asyncio.TimeoutError):
             return
         refused = _unusable(addresses)
         self._names.discard(name)

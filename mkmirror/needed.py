@@ -85,6 +85,7 @@ def present(run: Path, installed: Mapping[str, str]) -> Present:
     """Return what tells the metadata of packages that are there. installed: package -> file; run: as for read_files."""
 
     def find(name: str) -> list[wheel.Metadata]:
+        """Of one package: what was installed in this boot, then what the system brings."""
         file = installed.get(name)
         mine = [each.metadata for each in read_all(run, [file] if file else []).values()]
         own = system_metadata(name)

@@ -215,6 +215,7 @@ def main() -> int:
     image = asked.image.resolve()
 
     def work() -> str:
+        """Make the ISO, or a copy with a site's words; return the line for people."""
         said = make(image, common.build_kernel_line(asked.cmdline))
         return address(image, asked.site, asked.out) if asked.site else said
 

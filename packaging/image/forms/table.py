@@ -47,6 +47,7 @@ def main() -> int:
     asked = common.build_parser(str(__doc__).splitlines()[0]).parse_args()
 
     def work() -> str:
+        """Return the table with its headline."""
         known, booted = manifest.read(asked.image), read_booted(asked.image)
         return "\n".join([f"{known['version']}, kernel {known['kernel']}", *build_table(known["files"], booted)])
 

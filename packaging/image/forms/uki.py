@@ -91,6 +91,7 @@ def main() -> int:
     asked = parser.parse_args()
 
     def work() -> str:
+        """Make the kernel image; return the line for people."""
         line = common.build_kernel_line(asked.cmdline)
         return make(asked.image.resolve(), line, asked.sign.resolve() if asked.sign else None, asked.arch)
 
