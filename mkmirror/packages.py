@@ -255,7 +255,10 @@ def system_version(name: str) -> str:
 def system_metadata(name: str) -> Optional[wheel.Metadata]:
     """Return what a package that the system's Python has says of itself; None for none, or for one nobody can read."""
     try:
-        return wheel.parse_metadata(str(importlib_metadata.distribution(name).metadata), name)
+        found = importlib_metadata.distribution(name)
+        # The text as it is: an email.message of an old description (certifi in Debian 12) cannot be written again.
+        text = found.read_text("METADATA") or found.read_text("PKG-INFO")
+        return wheel.parse_metadata(text, name) if text else None
     except (importlib_metadata.PackageNotFoundError, BadInput):
         return None
 

@@ -185,3 +185,16 @@ def test_a_command_of_an_object_inside_another(tmp_path: Path) -> None:
 def test_versions_of_the_systems_own_packages() -> None:
     assert packages.system_version("packaging")
     assert packages.system_version("no-such-package") == ""
+
+
+def test_a_package_of_the_system_whose_description_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """certifi's metadata of old: a field that goes on without indentation, which email.message does not write again."""
+    info = tmp_path / "old_thing-2022.9.egg-info"
+    info.mkdir()
+    text = "Metadata-Version: 1.1\nName: old-thing\nVersion: 2022.9\nDescription: Old: a thing\n====\nAnd more.\n"
+    (info / "PKG-INFO").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = packages.system_metadata("old-thing")
+    assert found is not None
+    assert (found.name, str(found.version)) == ("old-thing", "2022.9")
+    assert packages.system_metadata("no-such-package") is None
