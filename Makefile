@@ -23,7 +23,7 @@ help:
 	@echo 'make rpm          rpm packages in build/rpm; make apk: apk packages in build/apk'
 	@echo 'make repo         signed repositories of deb, rpm and apk in build/repo                   (SIGN=KEY APK_KEY=FILE URL=https://…)'
 	@echo 'make image        the microkernel in build/image: kernel and initrd, ISO, UKI, …  (PROFILE=debug EXTENSIONS=DIR SIGN=KEY …)'
-	@echo 'make extensions   debugging, firmware, health, load: a mirror of extensions in build/extensions (NAMES=smart SIGN=KEY)'
+	@echo 'make extensions   debugging, firmware, InfiniBand, health, load: a mirror of extensions in build/extensions (NAMES=smart SIGN=KEY)'
 	@echo 'make install      DESTDIR= PREFIX=/usr: what every packaging format calls'
 	@echo 'make clean        remove build/'
 

@@ -33,11 +33,11 @@ def load(name: str) -> ModuleType:
 
 def test_recipes_are_whole() -> None:
     recipes = load("extensions").read_recipes()
-    assert {"open-vm-tools", "debug-tools", "firmware", "smart", "burnin"} == set(recipes)
+    assert {"open-vm-tools", "debug-tools", "firmware", "infiniband", "smart", "burnin"} == set(recipes)
     assert [name for name, recipe in recipes.items() if recipe.get("image")] == ["open-vm-tools"]
     for recipe in recipes.values():
-        assert recipe["description"] and recipe["packages"]
-        assert all(re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name) for name in recipe["packages"])
+        assert recipe["description"] and (recipe.get("packages") or recipe.get("modules"))
+        assert all(re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name) for name in recipe.get("packages", ()))
     assert recipes["open-vm-tools"]["when"] == ["virtualization vmware"]
 
 
