@@ -30,8 +30,11 @@
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/types.h>
 #include <unistd.h>
+
+#include "tree.h"
 
 #define SYSTEM "/usr/lib/systemd/systemd"
 #define WAIT_S 60
@@ -63,7 +66,7 @@ static void say(int priority, const char *format, ...)
 }
 
 /* Says why there is no system, and has the firmware try again: nobody stands beside a machine in a hall. */
-static void fail(const char *format, ...)
+void fail(const char *format, ...)
 {
     char text[448];
     va_list words;
@@ -126,6 +129,26 @@ static void load_modules(const char *folder)
     rmdir(folder);
 }
 
+/* Says why a layer cannot be mounted. Of an archive that does not fit into memory the kernel unpacks a part and goes on: a file that
+ * ends before its file system does is the mark of that. Source: fs/squashfs/squashfs_fs.h, struct squashfs_super_block. */
+static void fail_layer(const char *file, int backing)
+{
+    struct {
+        char magic[4], between[36];
+        unsigned long long size;
+    } head;
+    struct sysinfo memory;
+    int reason = errno;
+    long long there = lseek(backing, 0, SEEK_END);
+
+    if (pread(backing, &head, sizeof head, 0) == sizeof head && !memcmp(head.magic, "hsqs", 4) &&
+        there < (long long)head.size && !sysinfo(&memory))
+        fail("%s ends after %lld of %lld kB: the memory of %llu MB is too small, or the download broke off", file, there / 1000,
+             (long long)head.size / 1000, (unsigned long long)memory.totalram * memory.mem_unit / 1000000);
+    errno = reason;
+    fail("%s is broken, or no squashfs that this kernel knows (%m)", file);
+}
+
 /* Mounts one file read-only. Its name goes, its content stays for as long as it is mounted. */
 static void mount_layer(const char *file, const char *place)
 {
@@ -149,7 +172,7 @@ static void mount_layer(const char *file, const char *place)
         fail("%s cannot be used for %s (%m)", device, file);
     make_folder(place, 0755);
     if (mount(device, place, "squashfs", MS_RDONLY, NULL))
-        fail("%s is broken, or no squashfs that this kernel knows (%m)", file);
+        fail_layer(file, backing);
     close(loop);
     close(backing);
     unlink(file);
@@ -179,68 +202,6 @@ static void mount_root(const char *folder)
     snprintf(options, sizeof options, "lowerdir=%s,upperdir=/upper/root,workdir=/upper/work", lower);
     if (mount("overlay", "/root", "overlay", 0, options))
         fail("the layers cannot be laid over each other (%m)");
-}
-
-static int copy_file(int from, int to)
-{
-    char block[65536];
-
-    for (;;) {
-        ssize_t got = read(from, block, sizeof block);
-        if (got <= 0)
-            return got ? -1 : 0;
-        for (ssize_t done = 0, put; done < got; done += put)
-            if ((put = write(to, block + done, (size_t)(got - done))) < 0)
-                return -1;
-    }
-}
-
-static void move_file(const char *from, const char *to, const struct stat *as)
-{
-    unlink(to);
-    if (S_ISLNK(as->st_mode)) {
-        char target[4096] = "";
-        if (readlink(from, target, sizeof target - 1) < 0 || symlink(target, to) || lchown(to, as->st_uid, as->st_gid))
-            fail("%s cannot be copied to %s (%m)", from, to);
-    } else if (S_ISREG(as->st_mode)) {
-        int source = open(from, O_RDONLY | O_CLOEXEC);
-        int target = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (source < 0 || target < 0 || copy_file(source, target) || fchown(target, as->st_uid, as->st_gid) ||
-            fchmod(target, as->st_mode & 07777))
-            fail("%s cannot be copied to %s (%m)", from, to);
-        close(source);
-        close(target);
-    } else {
-        fail("%s is neither file, folder nor link", from);
-    }
-    unlink(from);
-}
-
-/* Moves a tree over another, file by file, so that no file is in memory twice for long. */
-static void move_tree(const char *from, const char *to)
-{
-    struct names inside = {0};
-    char source[4096], target[4096];
-    struct stat as;
-
-    inside.count = scandir(from, &inside.entries, NULL, alphasort);
-    for (int i = 0; i < inside.count; i++) {
-        const char *name = inside.entries[i]->d_name;
-        if (!strcmp(name, ".") || !strcmp(name, ".."))
-            continue;
-        if (snprintf(source, sizeof source, "%s/%s", from, name) >= (int)sizeof source ||
-            snprintf(target, sizeof target, "%s/%s", to, name) >= (int)sizeof target || lstat(source, &as))
-            fail("%s/%s cannot be copied (%m)", from, name);
-        if (!S_ISDIR(as.st_mode)) {
-            move_file(source, target, &as);
-            continue;
-        }
-        /* A folder that is there keeps its owner and rights, which are the system's. */
-        if (!mkdir(target, 0700) && (chown(target, as.st_uid, as.st_gid) || chmod(target, as.st_mode & 07777)))
-            fail("%s cannot be made (%m)", target);
-        move_tree(source, target);
-    }
-    rmdir(from);
 }
 
 /* Whether the kernel trusts nothing but what is signed: then neither may we take what lay beside a signed image. Where

@@ -1,7 +1,7 @@
 """The first process and the modules that it loads, as members of an archive.
 
 The compiler links it whole, so that it needs no file beside itself: against musl for the machine that builds, against
-the C library of the cross compiler for another. Source: packaging/image/init/init.c.
+the C library of the cross compiler for another. Source: packaging/image/init.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from .archives import Member
 from .places import HERE, BuildError
 
-SOURCE = HERE / "init/init.c"
+SOURCES = HERE / "init"
 MODULES = ("loop", "squashfs", "overlay")
 """In the order in which they are loaded."""
 # Headers of the kernel's interface, which musl's own folder lacks; they are looked at last.
@@ -33,10 +33,13 @@ def compile_init(target: Path, architecture: str = "amd64") -> Path:
         raise BuildError(f"{compiler[0]} is missing: run packaging/setup image")
     flags = ["-std=c11", "-static", "-Os", "-s", "-Wall", "-Wextra", "-Werror", "-Wl,--build-id=none"]
     done = subprocess.run(
-        [*compiler, *flags, "-o", str(target), str(SOURCE)], capture_output=True, text=True, check=False
+        [*compiler, *flags, "-o", str(target), *map(str, sorted(SOURCES.glob("*.c")))],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
-        raise BuildError(f"{SOURCE} does not compile:\n{done.stderr}")
+        raise BuildError(f"{SOURCES} does not compile:\n{done.stderr}")
     return target
 
 
@@ -69,6 +72,7 @@ def read_modules(root: Path, kernel: str) -> list[Member]:
         members = {member.name.removeprefix("./"): member for member in tar.getmembers()}
 
         def read(name: str) -> bytes:
+            """Return a file of the folder of modules."""
             file = tar.extractfile(members[f"{folder}/{name}"]) if f"{folder}/{name}" in members else None
             if file is None:
                 raise BuildError(f"the root holds no {folder}/{name}")

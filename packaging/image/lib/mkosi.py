@@ -57,6 +57,7 @@ def copy_plainly(source: Path, target: Path) -> Path:
     """
 
     def ignored(folder: str, names: list[str]) -> set[str]:
+        """Return which of these names in a folder stay behind."""
         return {name for name in names if name == "__pycache__" or (name in ("forms", "lib") and folder == str(source))}
 
     shutil.rmtree(target, ignore_errors=True)
