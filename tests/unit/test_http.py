@@ -171,7 +171,7 @@ def test_one_deadline_covers_everything_and_no_thread_stays(play: Play) -> None:
         began = time.monotonic()
         with pytest.raises(Unreachable, match=r"no complete answer within 0\.7 s|timed out"):
             exchange("GET", f"{server.uri}/x", deadline_s=0.7)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert threads_end()
 
 
@@ -222,7 +222,7 @@ def test_a_listener_that_accepts_nobody() -> None:
         began = time.monotonic()
         with pytest.raises(Unreachable):
             exchange("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/", deadline_s=0.7)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         for filler in fillers:
             filler.close()
 
@@ -259,7 +259,7 @@ def test_tls_has_the_same_deadline_and_the_same_errors() -> None:
         began = time.monotonic()
         with pytest.raises(Unreachable, match=r"no complete answer|timed out"):
             exchange("GET", f"https://127.0.0.1:{listener.getsockname()[1]}/", deadline_s=0.7)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert threads_end()
         stop.set()
         thread.join(10)

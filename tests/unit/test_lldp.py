@@ -176,7 +176,7 @@ def test_a_networkd_that_hangs_or_drips_is_left(top: Path) -> None:
     began = time.monotonic()
     with wire.networkd(top, b"{", hang=True), pytest.raises(Unreachable, match="time"):
         ask_networkd(top / lldp.SOCKET, timeout_s=0.2)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_errors_have_their_kinds(top: Path) -> None:

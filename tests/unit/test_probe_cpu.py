@@ -79,9 +79,9 @@ def test_aarch64(tmp_path: Path) -> None:
 def test_512_cpus_are_counted_like_few_and_fast(tmp_path: Path, packages: int, cores: int, threads: int) -> None:
     files = cpu_tree(packages, cores, threads, l3_cores=8)
     make_tree(tmp_path, files)
-    began = time.monotonic()
+    began = time.thread_time()
     found = read_topology(f"{tmp_path}/sys", files["proc/cpuinfo"], "x86_64")
-    assert time.monotonic() - began < 0.3  # some 5 ms; a machine under test may stand still
+    assert time.thread_time() - began < 0.3  # of processor time, typically some 5 ms
     assert found["online"] == packages * cores * threads
     assert len(found["packages"]) == packages
     for package in found["packages"].values():

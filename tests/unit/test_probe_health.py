@@ -313,7 +313,7 @@ def test_a_disk_that_hangs(tmp_path: Path, tools: Path) -> None:
     make_tool(tools, "smartctl", f"{ANSWER}/dev/sdb) exec sleep 100;;\n*) echo '{json.dumps(NVME)}';;\nesac")
     began = time.monotonic()
     collected = collect_health(root / "sys", root, limits=HealthLimits(disk_s=3.0))
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     assert sorted(check(collected)["disks"]) == ["nvme0n1", "sda"]
     assert collected.error.startswith("1 of 3 disks gave no health, sdb: smartctl did not end within")
 
@@ -346,7 +346,7 @@ def test_no_disk_answers_in_time(tmp_path: Path, tools: Path) -> None:
     """Disks for which no time is left are not begun."""
     root = make_tree(tmp_path / "root", DISKS)
     make_tool(tools, "smartctl", 'echo x >> "$0.log"; exec sleep 100')
-    collected = collect_health(root / "sys", root, limits=HealthLimits(disk_s=1.0, total_s=0.5, at_once=1))
+    collected = collect_health(root / "sys", root, limits=HealthLimits(disk_s=6.0, total_s=3.0, at_once=1))
     assert (collected.status, dict(collected.inventory)) == (Status.TIMED_OUT, {})
     assert (tools / "smartctl.log").read_text(encoding="utf-8") == "x\n"
 

@@ -142,21 +142,23 @@ def test_warnings_stay_out_of_the_data(machine: Machine, noise: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "status", "error"),
+    ("script", "limit_s", "status", "error"),
     [
-        ("exec sleep 300", Status.TIMED_OUT, "did not end within"),
-        ("echo 'Device ID : 1'; sleep 300 & sleep 300", Status.TIMED_OUT, "did not end within"),
-        ("kill -11 $$", Status.FAILED, "killed by signal 11"),
-        ("exec yes 'Device ID : 1'", Status.FAILED, "wrote more than"),
+        ("exec sleep 300", 0.5, Status.TIMED_OUT, "did not end within"),
+        ("echo 'Device ID : 1'; sleep 300 & sleep 300", 0.5, Status.TIMED_OUT, "did not end within"),
+        ("kill -11 $$", 60.0, Status.FAILED, "killed by signal 11"),
+        ("exec yes 'Device ID : 1'", 60.0, Status.FAILED, "wrote more than"),
     ],
 )
-def test_a_tool_that_does_not_end_well(machine: Machine, script: str, status: Status, error: str) -> None:
+def test_a_tool_that_does_not_end_well(
+    machine: Machine, script: str, limit_s: float, status: Status, error: str
+) -> None:
     machine.answer(script)
     began = time.monotonic()
-    for result in machine.each(0.5):
+    for result in machine.each(limit_s):
         assert (result.status, result.facts, result.inventory) == (status, {}, {})
         assert error in result.error
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 200
 
 
 def test_a_missing_tool(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

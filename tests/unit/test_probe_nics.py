@@ -317,10 +317,10 @@ def test_64_nics_take_no_time(tmp_path: Path) -> None:
     root = make_tree(tmp_path, tree)
     took_s = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.thread_time()
         assert len(section_without_check(root)) == 64
-        took_s.append(time.perf_counter() - began)
-    assert min(took_s) < 0.15  # typically a tenth of it
+        took_s.append(time.thread_time() - began)
+    assert min(took_s) < 0.15  # of processor time, typically a tenth of it
 
 
 def section_without_check(root: Path) -> Any:

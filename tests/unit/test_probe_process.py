@@ -180,7 +180,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_crash_or_hang_of_lshw_is_tried_again_without_smbios(machine: Path, tmp_path: Path, death: str) -> None:
     """Row 82: what the historic agents did on every KVM guest, done where the tool does crash or hang."""
     tools(tmp_path, lshw=f'[ "$2" = -disable ] || {{ {death}\n}}\n{LSHW}')
-    result = collect_lshw(paths_under(str(machine)), 1.0)
+    result = collect_lshw(paths_under(str(machine)), 3.0)
     assert result.status is Status.OK
     assert result.facts["mk_hw_cpu_count"] == "1"
     assert "read again without SMBIOS" in result.error
@@ -188,20 +188,22 @@ def test_a_crash_or_hang_of_lshw_is_tried_again_without_smbios(machine: Path, tm
 
 
 @pytest.mark.parametrize(
-    ("script", "status", "error"),
+    ("script", "limit_s", "status", "error"),
     [
-        ("exec sleep 300", Status.TIMED_OUT, "did not end within"),
-        ("sleep 300 & sleep 300", Status.TIMED_OUT, "did not end within"),
-        ("kill -11 $$", Status.FAILED, "killed by signal 11"),
-        ("echo broken >&2; exit 3", Status.FAILED, "lshw ended with status 3: broken"),
-        ("exec yes '{}'", Status.FAILED, "wrote more than"),
+        ("exec sleep 300", 1.0, Status.TIMED_OUT, "did not end within"),
+        ("sleep 300 & sleep 300", 1.0, Status.TIMED_OUT, "did not end within"),
+        ("kill -11 $$", 60.0, Status.FAILED, "killed by signal 11"),
+        ("echo broken >&2; exit 3", 60.0, Status.FAILED, "lshw ended with status 3: broken"),
+        ("exec yes '{}'", 60.0, Status.FAILED, "wrote more than"),
     ],
 )
-def test_lshw_that_never_works(machine: Path, tmp_path: Path, script: str, status: Status, error: str) -> None:
+def test_lshw_that_never_works(
+    machine: Path, tmp_path: Path, script: str, limit_s: float, status: Status, error: str
+) -> None:
     tools(tmp_path, lshw=script)
     began = time.monotonic()
-    result = collect_lshw(paths_under(str(machine)), 1.0)
-    assert time.monotonic() - began < 20
+    result = collect_lshw(paths_under(str(machine)), limit_s)
+    assert time.monotonic() - began < 200
     assert result.status is status
     assert error in result.error
     assert result.facts == {}

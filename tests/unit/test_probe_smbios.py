@@ -185,7 +185,7 @@ def test_reading(tmp_path: Path) -> None:
 def test_a_huge_table_is_quick() -> None:
     """192 modules, 16 sockets: generous bounds here, the figures belong to the benchmark."""
     dump = make_dump(make_server(slots=192, sockets=16))
-    began = time.monotonic()
+    began = time.thread_time()
     inventory = build_smbios_inventory(parse_dump(dump))
-    assert time.monotonic() - began < 1.0
+    assert time.thread_time() - began < 1.0
     assert len(inventory["memory"]["slots"]) == 192  # type: ignore[index,arg-type,call-overload]

