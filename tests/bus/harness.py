@@ -59,7 +59,11 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
 
 
 def wait_until(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
-    """Return the first true value of `condition`; fail the test at the deadline."""
+    """Return the first true value of `condition`; fail the test at the deadline.
+
+    It looks again and again, as there is no one event to wait for: conditions are about files, sockets, lines and
+    answers of other processes.
+    """
     until = time.monotonic() + deadline_s
     while not (value := condition()):
         assert time.monotonic() < until, f"{what}: not within {deadline_s} s"

@@ -59,7 +59,9 @@ class Machine:
         self.release.set()
         self.active, self.in_use, self.config_error = "active", EMPTY, ""
         self._directory, self._address = directory, address
-        self._ready, self._stop = threading.Event(), threading.Event()
+        self._ready = threading.Event()
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._stop: Optional[asyncio.Event] = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
     def __enter__(self) -> Machine:
@@ -69,7 +71,8 @@ class Machine:
 
     def __exit__(self, *_: object) -> None:
         self.release.set()
-        self._stop.set()
+        assert self._loop is not None and self._stop is not None
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(DEADLINE_S)
 
     @property
@@ -77,13 +80,13 @@ class Machine:
         return sum(call[0] == "RestartUnit" for call in self.calls)
 
     async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         bus = await MessageBus(bus_address=self._address).connect()
         bus.add_message_handler(lambda message: self._handle(bus, message))
         for name in self.names:
             await bus.request_name(name)
         self._ready.set()
-        while not self._stop.is_set():
-            await asyncio.sleep(0.02)
+        await self._stop.wait()
         bus.disconnect()
 
     def _handle(self, bus: MessageBus, message: Message) -> Any:
@@ -122,8 +125,7 @@ class Machine:
         job = f"/org/freedesktop/systemd1/job/{self.restarts}"
         bus.send(Message.new_method_return(message, "o", [job]))
         self.held.set()
-        while not self.release.is_set() and not self._stop.is_set():
-            await asyncio.sleep(0.02)
+        await asyncio.get_running_loop().run_in_executor(None, self.release.wait)
         result = self.results.pop(0) if self.results else "done"
         if result == "done":
             await asyncio.get_running_loop().run_in_executor(None, self.start_mkctl)

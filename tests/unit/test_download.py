@@ -185,7 +185,7 @@ def test_bad_servers(tmp_path: Path, play: Play, kind: type[MkError], text: str)
 def test_silent_servers_are_left(tmp_path: Path, play: Play) -> None:
     """Both limits are of the same length: either may be the first to end it."""
     began = time.monotonic()
-    with WireServer(play) as server, pytest.raises(Unreachable, match="within 0.5 s|timed out") as caught:
+    with WireServer(play) as server, pytest.raises(Unreachable, match=r"within 0\.5 s|timed out") as caught:
         download(f"{server.uri}/a", tmp_path / "a.part", limit_bytes=LIMIT, size_bytes=len(DATA), silence_s=0.5)
     assert time.monotonic() - began < 20
     assert server.uri.removeprefix("http://") in str(caught.value)
