@@ -122,7 +122,7 @@ def test_old_facts_are_renewed_for_an_order(node: Node, server: Server, systemd:
     assert server.registered_facts()["mk_hw_nic_count"] == "5"
 
 
-def test_an_order_with_young_facts_collects_nothing(node: Node, server: Server, systemd: FakeSystemd) -> None:
+def test_b23_an_order_with_young_facts_collects_nothing(node: Node, server: Server, systemd: FakeSystemd) -> None:
     server.commands = ["register", "register", "register"]
     with node.daemon():
         registered(node)

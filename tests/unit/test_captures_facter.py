@@ -174,7 +174,7 @@ def flat_facts(root: str) -> dict[str, Any]:
     return found
 
 
-def test_our_facts_have_these_formats(tmp_path: Path) -> None:
+def test_b47_our_facts_have_these_formats(tmp_path: Path) -> None:
     facts = flat_facts(str(make_tree(tmp_path, MACHINE)))
     assert [text for text in (wrong_format(name, value) for name, value in facts.items()) if text] == []
     missing = {pattern for pattern, _, _ in FORMATS if not any(re.fullmatch(pattern, name) for name in facts)}

@@ -228,7 +228,7 @@ def test_processors(tmp_path: Path) -> None:
     }
 
 
-def test_maxcpus_does_not_hide_processors_from_the_structured_fact(tmp_path: Path) -> None:
+def test_b02_maxcpus_does_not_hide_processors_from_the_structured_fact(tmp_path: Path) -> None:
     """B02: the kernel was started with maxcpus=1, and shows topology and model of one processor alone."""
     files = topology(8, threads=1, cores=8)
     files["devices/system/cpu/online"] = "0\n"

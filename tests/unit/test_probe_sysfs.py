@@ -185,7 +185,7 @@ TABLE = (
 )
 
 
-def test_maxcpus_does_not_hide_processors(tmp_path: Path) -> None:
+def test_b02_maxcpus_does_not_hide_processors(tmp_path: Path) -> None:
     """B02: one CPU was started of two sockets with four."""
     files: dict[str, str | bytes] = {
         "devices/system/cpu/present": "0-7\n",
