@@ -13,13 +13,13 @@ IMAGE_OPTIONS = $(if $(ARCH),--arch '$(ARCH)') $(if $(LOCK),--lock '$(LOCK)') $(
 # A file of settings and the environment say it, too.
 IMAGE_FOLDER = $(shell packaging/image/build --folder $(IMAGE_OPTIONS))
 FORM_OPTIONS = --image '$(IMAGE_FOLDER)' $(if $(CMDLINE),--cmdline '$(CMDLINE)')
-# The media are made for machines with BIOS as well.
-AMD64 = $(if $(filter-out amd64,$(ARCH)),,yes)
+# The media are made for machines with BIOS as well. What was asked for, in whichever way, is in the folder's name.
+AMD64 = $(if $(filter %-arm64,$(IMAGE_FOLDER)),,yes)
 
 # Kernel and initrd alone.
 image-boot: deb
 	@packaging/setup image
-	@$(if $(filter arm64,$(ARCH)),packaging/setup arm64)
+	@$(if $(AMD64),,packaging/setup arm64)
 	@packaging/image/build $(IMAGE_OPTIONS)
 
 # Every form.

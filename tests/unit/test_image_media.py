@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -163,3 +164,33 @@ def test_a_broken_record_of_boots_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "booted.json").write_text("{")
     with pytest.raises(BuildError, match="remove it"):
         table.read_booted(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["iso", "first_stage"])
+def test_form_of_pcs_is_not_made_of_another_architecture(form: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"architecture": "arm64", "files": {}}')
+    command = ["/usr/bin/python3", "-B", str(ROOT / f"packaging/image/forms/{form}.py"), "--image", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    name = {"iso": "mk.iso", "first_stage": "first-stage"}[form]
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"packaging/image/forms/{form}.py: {tmp_path} is an image of arm64: {name} is made of amd64's alone\n",
+    ), "and the folder is named whole, wherever it was asked from"
+
+
+@pytest.mark.parametrize("said", ["command line", "environment", "file"])
+def test_make_makes_media_for_pcs_alone(said: str, tmp_path: Path) -> None:
+    """Whichever way the architecture was asked for."""
+    (tmp_path / "conf").write_text("MK_IMAGE_ARCH=arm64\n")
+    words = {"command line": ["ARCH=arm64"], "file": [f"CONFIG={tmp_path / 'conf'}"]}.get(said, [])
+    plain = {name: value for name, value in os.environ.items() if "MAKE" not in name}  # this test may be make's
+    environment = {**plain, **({"MK_IMAGE_ARCH": "arm64"} if said == "environment" else {})}
+    command = ["make", "--dry-run", "--no-print-directory", "image"]
+    planned = [
+        subprocess.run(argv, cwd=ROOT, env=where, capture_output=True, text=True, timeout=120, check=True).stdout
+        for argv, where in ((command, plain), ([*command, *words], environment))
+    ]
+    for program in ("iso.py", "uki.py", "first_stage.py"):
+        assert [program in plan for plan in planned] == [True, False]
+    assert ["setup arm64" in plan for plan in planned] == [False, True]
+    assert "build/image-arm64'" in planned[1]

@@ -78,6 +78,21 @@ def test_files_of_extensions_join_a_mirror_that_is_there(site: ModuleType, tmp_p
     assert not (mirror / "tinycorelinux/15.x").exists()
 
 
+def test_image_of_another_architecture_has_a_mirror_of_its_own(site: ModuleType, tmp_path: Path) -> None:
+    """What its nodes ask for lies where they look, and recipes are made of that architecture's packages."""
+    make_extension(tmp_path / "old.tcz", {"foo.ko": make_module()})
+    make_extension(tmp_path / "own.raw", {"usr/share/own": b"1"})
+    (tmp_path / "drivers").write_text("old.tcz foo.ko scsi/foo.ko\n")
+    (tmp_path / "files").write_text("own.raw\nold.tcz\n")
+    lists = {"drivers": tmp_path / "drivers", "local_extensions": tmp_path / "files"}
+    top = site.make_site(site.Settings(**lists, architecture="arm64"), tmp_path, KERNEL, 1) / "tinycorelinux"
+    assert (top / "sysext/aarch64/own.raw").exists() and (top / "15.x/aarch64/tcz/old.tcz").exists()
+    release = "usr/lib/extension-release.d/extension-release.image-drivers"
+    words = ["unsquashfs", "-cat", str(top / "sysext/aarch64/image-drivers.raw"), release]
+    assert "ARCHITECTURE=arm64\n" in subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert not list(top.rglob("x86_64"))
+
+
 def test_mirror_alone_is_taken_as_it_is(site: ModuleType, tmp_path: Path) -> None:
     assert site.make_site(site.Settings(extensions=tmp_path), tmp_path / "none", KERNEL, 1) == tmp_path
 

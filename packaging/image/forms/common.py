@@ -18,6 +18,7 @@ from typing import Callable
 FORMS = Path(__file__).resolve().parent
 sys.path.insert(0, str(FORMS.parent))
 
+from lib import manifest  # noqa: E402
 from lib.places import BUILD, OUTPUT, BuildError  # noqa: E402
 
 BOOT_TOOLS = BUILD / "tools/boot"
@@ -29,9 +30,23 @@ KERNEL_LINE = "quiet console=ttyS0,115200 console=tty0"
 def build_parser(text: str) -> argparse.ArgumentParser:
     """Build the parser with the options that every form has."""
     parser = argparse.ArgumentParser(description=text)
-    parser.add_argument("--image", type=Path, default=OUTPUT, metavar="DIR", help="the folder that make image writes")
+    parser.add_argument(
+        "--image", type=_folder, default=OUTPUT, metavar="DIR", help="the folder that make image writes"
+    )
     parser.add_argument("--cmdline", default="", metavar="WORDS", help="more words for the kernel line: mk.ip=ADDRESS")
     return parser
+
+
+def _folder(text: str) -> Path:
+    """Return a folder's whole path: tools of the forms run in folders of their own."""
+    return Path(text).resolve()
+
+
+def need_amd64(image: Path, name: str) -> None:
+    """See that an image is one of amd64. BuildError for a form that has to do with PCs alone."""
+    architecture = manifest.read(image).get("architecture", "amd64")
+    if architecture != "amd64":
+        raise BuildError(f"{image} is an image of {architecture}: {name} is made of amd64's alone")
 
 
 def build_kernel_line(more: str) -> str:

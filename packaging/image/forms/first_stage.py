@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import FORMS, build_parser, finish, need, run_tool, staging
+from common import FORMS, build_parser, finish, need, need_amd64, run_tool, staging
 from lib import manifest
 from lib.archives import Member, write_archive
 from lib.inputs import digest_files, list_files
@@ -195,6 +195,7 @@ def build_members(members: list[Member], layers: list[Layer], drivers: bytes, bu
 
 def make(image: Path) -> str:
     """Make it when an input changed; return what was made, "" for nothing."""
+    need_amd64(image, NAME)
     known = manifest.read(image)
     need(BUSYBOX, image / "root.squashfs")
     made_of = [*list_files(SOURCES), FORMS / "first_stage.py", FORMS.parent / "lib/archives.py", BUSYBOX]

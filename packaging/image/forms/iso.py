@@ -180,6 +180,7 @@ def address(image: Path, words: str, target: Path) -> str:
 
 def make(image: Path, line: str) -> str:
     """Make the form when it is not there yet; return what to tell, "" when nothing was to be done."""
+    common.need_amd64(image, NAME)
     sources = [*ISOLINUX, HYBRID, SHIM, GRUB]
     common.need(*sources)
     known = manifest.read(image)
@@ -212,7 +213,7 @@ def main() -> int:
     asked = parser.parse_args()
     if bool(asked.site) != bool(asked.out):
         parser.error("--site and --out go together")
-    image = asked.image.resolve()
+    image = asked.image
 
     def work() -> str:
         """Make the ISO, or a copy with a site's words; return the line for people."""

@@ -195,7 +195,7 @@ def main() -> int:
     """Make the form; status 1 with one line when that is impossible."""
     parser = common.build_parser(str(__doc__).splitlines()[0])
     asked = parser.parse_args()
-    return common.finish("oci.py", lambda: make(asked.image.resolve()))
+    return common.finish("oci.py", lambda: make(asked.image))
 
 
 if __name__ == "__main__":

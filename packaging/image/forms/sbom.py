@@ -129,7 +129,7 @@ def make(folder: Path) -> str:
 def main() -> int:
     """Write the document when an input changed; status 1 with one line when that is impossible."""
     asked = common.build_parser(str(__doc__).splitlines()[0]).parse_args()
-    return common.finish("sbom.py", lambda: make(asked.image.resolve()))
+    return common.finish("sbom.py", lambda: make(asked.image))
 
 
 if __name__ == "__main__":

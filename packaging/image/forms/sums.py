@@ -93,7 +93,7 @@ def main() -> int:
     parser = common.build_parser(str(__doc__).splitlines()[0])
     parser.add_argument("--sign", default="", metavar="KEY", help="gpg's name of a key: address or fingerprint")
     asked = parser.parse_args()
-    return common.finish("sums.py", lambda: make(asked.image.resolve(), asked.sign))
+    return common.finish("sums.py", lambda: make(asked.image, asked.sign))
 
 
 if __name__ == "__main__":

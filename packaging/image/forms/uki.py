@@ -60,16 +60,16 @@ def sign(program: Path, key: Path, certificate: Path, epoch: int) -> None:
     signed.replace(program)
 
 
-def make(image: Path, line: str, key: Optional[Path], arch: str) -> str:
+def make(image: Path, line: str, key: Optional[Path]) -> str:
     """Make the form when it is not there yet; return what to tell, "" when nothing was to be done."""
-    stub = BOOT_TOOLS / "usr/lib/systemd/boot/efi" / STUBS[arch]
+    known = manifest.read(image)
+    stub = BOOT_TOOLS / "usr/lib/systemd/boot/efi" / STUBS[known.get("architecture", "amd64")]
     ukify = BOOT_TOOLS / "usr/bin/ukify"
     common.need(stub, ukify)
     signer = [key, find_certificate(key)] if key else []
     inputs = read_inputs(image, stub, line, signer)
     if manifest.is_recorded(image, NAME, inputs):
         return ""
-    known = manifest.read(image)
     with common.staging(image, NAME) as folder:
         argv = ["/usr/bin/python3", str(ukify), "build", f"--stub={stub}", f"--linux={image / 'vmlinuz'}"]
         argv += [f"--initrd={image / 'initrd'}", f"--cmdline={line}", f"--os-release={build_os_release(known)}"]
@@ -87,13 +87,12 @@ def main() -> int:
     """Make the form; status 1 with one line when that is impossible."""
     parser = common.build_parser(str(__doc__).splitlines()[0])
     parser.add_argument("--sign", type=Path, metavar="KEY", help="PEM key for Secure Boot, its certificate beside it")
-    parser.add_argument("--arch", choices=sorted(STUBS), default="amd64", help="the image's architecture")
     asked = parser.parse_args()
 
     def work() -> str:
         """Make the kernel image; return the line for people."""
         line = common.build_kernel_line(asked.cmdline)
-        return make(asked.image.resolve(), line, asked.sign.resolve() if asked.sign else None, asked.arch)
+        return make(asked.image, line, asked.sign.resolve() if asked.sign else None)
 
     return common.finish("uki.py", work)
 

@@ -25,8 +25,8 @@ from .places import EXTENSIONS, ROOT, STATE, BuildError
 from .settings import Settings, read_list
 
 TOP = "tinycorelinux"
-NATIVE = f"{TOP}/sysext/x86_64"
-TINY_CORE = f"{TOP}/15.x/x86_64/tcz"
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Debian's word for an architecture -> uname(2)'s, as which a mirror's folders are named."""
 DRIVERS = "image-drivers"
 _BESIDE = ("", ".md5.txt", ".dep", ".info", ".list", ".map", ".when")
 _MODULE = re.compile(r"(?:[A-Za-z0-9_+~-][A-Za-z0-9._+~-]*/)*[A-Za-z0-9_+~-][A-Za-z0-9._+~-]*\.ko(?:\.gz|\.xz)?")
@@ -39,6 +39,16 @@ class Driver(NamedTuple):
     file: Path
     module: str
     target: str
+
+
+def native_folder(architecture: str) -> str:
+    """Return where a mirror has the images for systemd-sysext of an architecture."""
+    return f"{TOP}/sysext/{MACHINES[architecture]}"
+
+
+def tiny_core_folder(architecture: str) -> str:
+    """Return where a mirror has Tiny Core's extensions of an architecture."""
+    return f"{TOP}/15.x/{MACHINES[architecture]}/tcz"
 
 
 def parse_drivers(lines: Sequence[str], base: Path) -> list[Driver]:
@@ -87,7 +97,7 @@ def check_module(data: bytes, driver: Driver, kernel: str) -> None:
         )
 
 
-def make_drivers(drivers: Sequence[Driver], kernel: str, folder: Path, epoch: int) -> list[str]:
+def make_drivers(drivers: Sequence[Driver], kernel: str, folder: Path, epoch: int, machine: str) -> list[str]:
     """Make the extension with all drivers in a mirror's folder; return what the list of modules calls them."""
     work = STATE / "site.work"
     shutil.rmtree(work, ignore_errors=True)
@@ -102,18 +112,8 @@ def make_drivers(drivers: Sequence[Driver], kernel: str, folder: Path, epoch: in
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         names.append(target)
-    words = [
-        "build",
-        DRIVERS,
-        "--format",
-        "sysext",
-        "--from",
-        str(work),
-        "--out",
-        str(folder),
-        "--architecture",
-        "x86_64",
-    ]
+    words = ["build", DRIVERS, "--format", "sysext", "--from", str(work), "--out", str(folder)]
+    words += ["--architecture", machine]
     run_mkmirror([*words, "--description", "Drivers of the site", "--time", str(epoch)])
     shutil.rmtree(work)
     return names
@@ -133,7 +133,8 @@ def take_files(settings: Settings, folder: Path) -> list[str]:
     names = []
     for line in read_list(settings.local_extensions) if settings.local_extensions else ():
         path = settings.local_extensions.parent / line if settings.local_extensions else Path(line)
-        place = folder / {".raw": NATIVE, ".tcz": TINY_CORE}.get(path.suffix, "")
+        places = {".raw": native_folder(settings.architecture), ".tcz": tiny_core_folder(settings.architecture)}
+        place = folder / places.get(path.suffix, "")
         if place == folder or not path.is_file():
             raise BuildError(f"local extensions: {line} is no file NAME.raw or NAME.tcz")
         place.mkdir(parents=True, exist_ok=True)
@@ -150,16 +151,8 @@ def make_recipes(settings: Settings, status: Path, folder: Path, epoch: int) -> 
     further = read_list(settings.mirror_list) if settings.mirror_list else []
     names = list(dict.fromkeys([*install, *further]))
     if names:
-        command = [
-            str(EXTENSIONS / "build"),
-            "--base",
-            str(status),
-            "--out",
-            str(folder),
-            "--epoch",
-            str(epoch),
-            *names,
-        ]
+        command = [str(EXTENSIONS / "build"), "--base", str(status), "--out", str(folder), "--epoch", str(epoch)]
+        command += ["--architecture", settings.architecture, *names]
         if subprocess.run(command, check=False).returncode:
             raise BuildError("the extensions of the lists could not be made (see above)")
     return [f"{name}.raw" for name in install]
@@ -184,12 +177,13 @@ def make_site(settings: Settings, status: Path, kernel: str, epoch: int) -> Path
     shutil.rmtree(folder, ignore_errors=True)
     if settings.extensions:
         shutil.copytree(settings.extensions, folder, ignore=shutil.ignore_patterns(".*"))
-    (folder / NATIVE).mkdir(parents=True, exist_ok=True)
+    native = folder / native_folder(settings.architecture)
+    native.mkdir(parents=True, exist_ok=True)
     install, modules = read_names(folder, "tce-install-list"), read_names(folder, "kmod-install-list")
     install += make_recipes(settings, status, folder, epoch) + take_files(settings, folder)
     if settings.drivers:
         drivers = parse_drivers(read_list(settings.drivers), settings.drivers.parent)
-        modules += make_drivers(drivers, kernel, folder / NATIVE, epoch)
+        modules += make_drivers(drivers, kernel, native, epoch, MACHINES[settings.architecture])
         install.append(f"{DRIVERS}.raw")
     lists = ["--install", *dict.fromkeys(install), "--modules", *dict.fromkeys(modules)]
     run_mkmirror(["index", str(folder), *lists])
