@@ -73,6 +73,7 @@ def cli(root: Path) -> list[Row]:
     """``mkctl status`` as a person waits for it, on this host with the system's Python; beside it bare Python."""
 
     def median_ms(argv: list[str]) -> float:
+        """Milliseconds that a command takes, as median of all runs."""
         took = []
         for _ in range(CLI_RUNS):
             began = time.perf_counter()

@@ -90,6 +90,7 @@ def paths_under(root: str = "") -> Paths:
     top, plain = Path(root), Paths()
 
     def below(path: Path) -> Path:
+        """Return the place of an absolute path below the root."""
         return top / path.relative_to("/")
 
     return Paths(

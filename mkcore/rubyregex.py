@@ -84,9 +84,11 @@ class _Parser:
         self.has_names = re.search(r"\(\?(?:<[^=!]|')", pattern) is not None
 
     def error(self, text: str) -> BadInput:
+        """Make the error that names this place of the pattern."""
         return BadInput(f"{text}, at character {self.at + 1} of the pattern")
 
     def peek(self, text: str) -> bool:
+        """Tell whether the pattern goes on with `text`."""
         return self.pattern.startswith(text, self.at)
 
     def alternatives(self) -> str:
@@ -94,6 +96,7 @@ class _Parser:
         return "|".join(self.branches())
 
     def branches(self) -> list[str]:
+        """Parse branches up to the end of the group; options that one sets end with the group."""
         self.depth += 1
         if self.depth > _DEPTH_LIMIT:
             raise self.error("groups are nested too deeply")
@@ -107,6 +110,7 @@ class _Parser:
         return found
 
     def branch(self) -> str:
+        """Parse one branch: atoms with their quantifiers."""
         pieces: list[str] = []
         while self.at < len(self.pattern) and self.pattern[self.at] not in "|)":
             if self.extended and self.skip_blank():
@@ -141,6 +145,7 @@ class _Parser:
             first = False
 
     def repeat(self, atom: str, quantifier: str) -> str:
+        """Append one quantifier, possessive or lazy as what follows it says."""
         if len(quantifier) == 1 and self.peek("+"):
             self.at += 1
             return self.atomic(atom + quantifier)
@@ -175,6 +180,7 @@ class _Parser:
         return ("." if char == "." else re.escape(char)), True
 
     def escape(self) -> tuple[str, bool]:
+        """Parse what begins with a backslash; return as `atom`."""
         following = self.pattern[self.at + 1 : self.at + 2]
         if following in _REFUSED and following:
             raise self.error(f"{_REFUSED[following]} cannot be translated")
@@ -190,12 +196,14 @@ class _Parser:
         return text, True
 
     def numbered_reference(self, number: int, end: int) -> str:
+        r"""Parse a reference like \1 that ends at `end`."""
         if self.has_names or number not in self.numbers:
             raise self.error(f"the back reference \\{number} has no group before it")
         self.at = end
         return f"(?P=mk_group_{number})"
 
     def named_reference(self) -> str:
+        r"""Parse \k<name>."""
         match = _NAMED.match(self.pattern, self.at)
         name = (match.group(1) or match.group(2) or "") if match else ""
         if match is None or name not in self.names:
@@ -223,6 +231,7 @@ class _Parser:
         return self.options()
 
     def closed(self, start: str, inner: str) -> str:
+        """Step over the closing parenthesis; return the whole group."""
         if not self.peek(")"):
             raise self.error("a parenthesis without an end")
         self.at += 1
@@ -237,6 +246,7 @@ class _Parser:
         return f"(?P<mk_group_{self.groups}>"
 
     def plain_group(self, opening: str) -> str:
+        """Parse a group that captures nothing: grouping, assertion or atomic."""
         if opening == "?>":
             return self.atomic(self.closed("", self.alternatives())[:-1])
         if opening in ("?<=", "?<!"):
@@ -247,6 +257,7 @@ class _Parser:
         return self.closed(f"({opening}", self.alternatives())
 
     def named_group(self) -> str:
+        """Parse (?<name>…) and (?'name'…)."""
         end = {"<": ">", "'": "'"}[self.pattern[self.at + 1]]
         match = _NAME.match(self.pattern, self.at + 2)
         if match is None or not self.pattern.startswith(end, match.end()) or match.group().startswith("mk_"):

@@ -252,6 +252,7 @@ async def watch_network(bus: MessageBus, callback: Callable[[dict[str, Any]], No
     rule = f"type='signal',sender='{_NETWORKD}',path='{_NETWORKD_PATH}',interface='{_PROPERTIES}'"
 
     def take(message: Message) -> bool:
+        """Look at each message of the bus, and leave it to others as well."""
         if (
             message.message_type is MessageType.SIGNAL
             and message.member == "PropertiesChanged"
@@ -262,6 +263,7 @@ async def watch_network(bus: MessageBus, callback: Callable[[dict[str, Any]], No
         return False
 
     async def end() -> None:
+        """End the watch."""
         bus.remove_message_handler(take)
         await _unmatch(bus, rule)
 
@@ -316,6 +318,7 @@ def get_property_blocking(destination: str, path: str, interface: str, name: str
 
 def _blocking(work: Callable[[MessageBus], Coroutine[Any, Any, T]], address: str) -> T:
     async def whole() -> T:
+        """Connect, work, and wait until the connection is closed."""
         bus = await connect(address)
         try:
             return await work(bus)

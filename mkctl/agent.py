@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 import signal
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Optional
 
@@ -113,10 +113,12 @@ class Agent:
             return
 
         def waiting(delay_s: float) -> None:
+            """Say what is waited for, and for how long that is no hang."""
             node.progress.step("waiting for a route", max(delay_s, skew_until_s - boottime_s()) + SLACK_S)
             node.announcer.phase(Phase.WAITING_FOR_NETWORK, f"waiting for a route to {node.contact.server}")
 
         def given_up() -> bool:
+            """Tell whether a checkin is to be tried without a route."""
             probation = node.state.probation  # its end comes without a route, too: the failing checkins bring it
             late = probation is not None and boottime_s() - probation.since_s >= PROBATION_LIMIT_S
             return late or bool(node.checkin_callers)
@@ -202,6 +204,25 @@ async def _ready(node: Node, notifier: Notifier) -> None:
     notifier.ready(node.announcer.status.sentence)
 
 
+def _watcher(node: Node) -> Callable[[Any], Awaitable[None]]:
+    """Return what is called with each new connection to the bus: it watches the network for the node."""
+
+    def network_changed(_properties: dict[str, Any]) -> None:
+        """Wake whoever waits for a route or for a server's address."""
+        node.network_changed.set()
+        node.seeker.changed.set()
+
+    async def connected(bus: Any) -> None:
+        """Have networkd's changes told; without it the clock has to do."""
+        node.seeker.changed.set()
+        try:
+            await systemd1.watch_network(bus, network_changed)
+        except BusFailed as error:
+            log.info("systemd-networkd cannot be watched (%s); looking for a route by the clock", error)
+
+    return connected
+
+
 async def _stopped(stop: asyncio.Event) -> None:
     await stop.wait()
 
@@ -217,20 +238,8 @@ async def serve(paths: Paths, mkweb_uri: str = "") -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     node.start()
-
-    def network_changed(_properties: dict[str, Any]) -> None:
-        node.network_changed.set()
-        node.seeker.changed.set()
-
-    async def connected(bus: Any) -> None:
-        node.seeker.changed.set()
-        try:
-            await systemd1.watch_network(bus, network_changed)
-        except BusFailed as error:
-            log.info("systemd-networkd cannot be watched (%s); looking for a route by the clock", error)
-
     parts: list[Coroutine[Any, Any, None]] = [
-        node.presence.run(connected),
+        node.presence.run(_watcher(node)),
         node.progress.run(),
         node.seeker.run(),
         agent.work(),

@@ -170,10 +170,12 @@ class LogControlInterface(ServiceInterface):
 
     @dbus_property()
     def LogLevel(self) -> "s":
+        """The level in use, by its name in syslog(3)."""
         return LEVEL_NAMES.get(logging.getLogger().level, "info")
 
     @LogLevel.setter
     def LogLevel(self, value: "s"):
+        """Log at this level from now on."""
         if value not in LEVELS:
             raise DBusError(ErrorType.INVALID_ARGS, f"{value!r} is not a log level of syslog(3)")
         journal.set_level(value)
@@ -181,10 +183,12 @@ class LogControlInterface(ServiceInterface):
 
     @dbus_property()
     def LogTarget(self) -> "s":
+        """Where the diagnostics go."""
         return log_target()
 
     @LogTarget.setter
     def LogTarget(self, value: "s"):
+        """Refuse another target than the one in use."""
         if value not in ("auto", log_target()):
             raise DBusError(
                 ErrorType.INVALID_ARGS, f"this service logs to {log_target()!r}, as its unit says; not to {value!r}"
@@ -192,6 +196,7 @@ class LogControlInterface(ServiceInterface):
 
     @dbus_property(access=PropertyAccess.READ)
     def SyslogIdentifier(self) -> "s":
+        """The name under which the journal has them."""
         return self.identifier
 
 

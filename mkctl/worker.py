@@ -31,6 +31,7 @@ async def in_thread(call: Callable[[], T], name: str) -> T:
     future: asyncio.Future[T] = loop.create_future()
 
     def settle(result: list[T], error: Exception) -> None:
+        """Hand over what came of it, in the loop; nobody may want it any more."""
         if future.done():
             return
         if result:
@@ -39,6 +40,7 @@ async def in_thread(call: Callable[[], T], name: str) -> T:
             future.set_exception(error)
 
     def work() -> None:
+        """Be the thread."""
         result: list[T] = []
         failure: Exception = BrokenCall(f"{name} ended by an unexpected error; its traceback is in the journal")
         try:

@@ -82,6 +82,7 @@ def _collect(wish: Wish, ahead: Ahead) -> FactsStore:
     paths = paths_under(wish.root)
 
     def before(name: str) -> Mapping[str, Json]:
+        """Return what a collector's earlier run put into the inventory."""
         return store.content.collectors[name].inventory
 
     collectors = build_collectors(wish.root, ahead=ahead, before=before, host=wish.host)
