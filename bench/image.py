@@ -26,6 +26,7 @@ from tests.machines.qemu import Machine, Nic, VirtualMachine
 BOOTS = 3
 CLI_RUNS = 15
 IDLE_S = 60.0
+USUAL_MIB = 2048
 DEADLINE_S = 600.0
 ONLINE = "systemd.mask=mk.target systemd.wants=network-online.target systemd.wants=systemd-networkd-wait-online.service"
 
@@ -180,16 +181,27 @@ def server(root: Path) -> Iterator[int]:
 @contextlib.contextmanager
 def node(root: Path, name: str, words: str) -> Iterator[Channel]:
     """A VM that boots the shipped image directly, with the test channel open."""
+    machine = build_machine(root, sum(name.encode()), f"quiet {words}")
+    with VirtualMachine(machine, root / "build/bench" / name) as vm:
+        yield Channel(vm)
+
+
+def build_machine(
+    root: Path, number: int, words: str, memory_mib: int = USUAL_MIB, extra: tuple[str, ...] = ()
+) -> Machine:
+    """Describe a machine with one card that boots the shipped image directly, with these words on its kernel line.
+
+    number: what tells it from others. extra: further words for QEMU.
+    """
     folder = root / "build/image"
-    machine = Machine(
-        uuid=f"00000000-0000-4000-8000-{sum(name.encode()):012d}",
+    return Machine(
+        uuid=f"00000000-0000-4000-8000-{number:012d}",
         nics=(Nic("52:54:00:be:4c:01", "user"),),
         kernel=folder / "vmlinuz",
         initrd=folder / "initrd",
-        cmdline=f"console=ttyS0 quiet {words}",
+        cmdline=f"console=ttyS0 {words}",
         credentials=build_credentials(),
         channels=CHANNELS,
-        memory_mib=2048,
+        memory_mib=memory_mib,
+        extra=extra,
     )
-    with VirtualMachine(machine, root / "build/bench" / name) as vm:
-        yield Channel(vm)

@@ -7,21 +7,20 @@ loader (BIOS) or the firmware's (UEFI, OVMF), which holds kernel and initrd whil
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from pathlib import Path
 
-from bench.image import DEADLINE_S, server
+from bench.image import DEADLINE_S, USUAL_MIB, build_machine, server
 from bench.rows import Row
 from mkcore import events
 from tests.machines.firmware import build_uefi
-from tests.machines.journal import CHANNELS, Channel, build_credentials
-from tests.machines.qemu import CONSOLE, Machine, Nic, VirtualMachine
+from tests.machines.journal import Channel
+from tests.machines.qemu import CONSOLE, VirtualMachine
 
 SIZES_MIB = (192, 208, 224, 256, 320, 384, 512, 768, 1024)
 UEFI_SIZES_MIB = (256, 320, 384, 448, 512, 768, 1024)
-USUAL_MIB = 2048
+WORDS = "hanlon.ip=10.0.2.2 hanlon.port={port}"
 # Reads /proc/meminfo as `free` does, but that what lies in tmpfs counts as used: the layers of the root lie there.
 USED = """
 import re
@@ -37,27 +36,12 @@ out for minutes has too little.
 STOPPED = ("Kernel panic", "mk: cannot start", "Out of memory", "Initramfs unpacking failed")
 
 
-def build_machine(root: Path, folder: Path, memory_mib: int, *, uefi: bool, port: int) -> Machine:
-    """Describe a machine of one size with one card, booted directly."""
-    image = root / "build/image"
-    return Machine(
-        uuid="00000000-0000-4000-8000-0000000a1b2c",
-        nics=(Nic("52:54:00:be:4c:02", "user"),),
-        kernel=image / "vmlinuz",
-        initrd=image / "initrd",
-        cmdline=f"console=ttyS0 hanlon.ip=10.0.2.2 hanlon.port={port}",
-        credentials=build_credentials(),
-        channels=CHANNELS,
-        memory_mib=memory_mib,
-        extra=tuple(build_uefi(folder)) if uefi else (),
-    )
-
-
 def registers(root: Path, memory_mib: int, *, uefi: bool) -> bool:
     """Whether a machine of that size registers in time."""
     folder = root / f"build/bench/memory-{'uefi' if uefi else 'bios'}"
     with server(root) as port:
-        machine = build_machine(root, folder.with_suffix(".firmware"), memory_mib, uefi=uefi, port=port)
+        firmware = tuple(build_uefi(folder.with_suffix(".firmware"))) if uefi else ()
+        machine = build_machine(root, memory_mib, WORDS.format(port=port), memory_mib, firmware)
         with VirtualMachine(machine, folder) as vm:
             channel = Channel(vm)
             deadline = time.monotonic() + WITHIN_S
@@ -86,8 +70,8 @@ def find_smallest(root: Path, sizes_mib: tuple[int, ...], *, uefi: bool) -> floa
 def used_mb(root: Path) -> float:
     """MB in use, cache excluded, half a minute after the registration of a machine that has plenty."""
     with server(root) as port:
-        machine = build_machine(root, root / "build/bench/memory.firmware", USUAL_MIB, uefi=False, port=port)
-        with VirtualMachine(dataclasses.replace(machine), root / "build/bench/memory-used") as vm:
+        machine = build_machine(root, USUAL_MIB, WORDS.format(port=port))
+        with VirtualMachine(machine, root / "build/bench/memory-used") as vm:
             channel = Channel(vm)
             channel.wait_event(events.REGISTERED, DEADLINE_S)
             time.sleep(SETTLE_S)  # what started last, and what it left behind, is part of no idle machine
