@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Optional, Union
 
 WIRE = Path(__file__).resolve().parent / "data" / "wire"
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ from dbus_next.signature import Variant
 REPO = Path(__file__).resolve().parent.parent.parent
 NAME = "org.mksuite.Controller1"
 PATH = "/org/mksuite/Controller1"
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
+"""Bounds what hangs; what is waited for takes a second, and some where the machine is busy."""
 
 BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">

@@ -63,7 +63,9 @@ def test_a_different_configuration_is_posted_after_the_state_was_saved(
         # The first-checkin flag is stored and the registration done before anything can end this process.
         assert node.read("run/mkctl/state.json")["first_checkin"] is False
         node.wait_status(state="applying")
-        assert daemon.stop() == (0, pytest.approx(1.0, abs=1.0))
+        status, took_s = daemon.stop()
+    assert status == 0
+    assert took_s < 8.0  # it has posted and does no more; for mkweb's restart it would wait ten seconds
     (post,) = mkweb.requests()
     assert (post.method, post.target) == ("POST", "/setMkConfig")
     assert post.header("host") == mkweb.wire.uri.removeprefix("http://")
