@@ -28,6 +28,7 @@ from mkctl.cmdline import read_cmdline
 from mkctl.contact import Contact
 from mkctl.factsview import FactsView
 from mkctl.hold import Hold
+from mkctl.links import read_links
 from mkctl.probation import read_apply
 from mkctl.progress import Progress
 from mkctl.reports import Reporter
@@ -149,6 +150,13 @@ class Node:
             self.state = replace(self.state, probation=None)
         self.announce()
         return reason
+
+    def await_route(self) -> None:
+        """Say what is waited for, card by card; whoever reads the journal gets each change of it once."""
+        sentence = "; ".join([f"waiting for a route to {self.contact.server}", *read_links(self.paths).awaited])
+        if sentence != self.announcer.status.sentence:
+            self.reporter.report(events.WAITING, sentence)
+        self.announcer.phase(Phase.WAITING_FOR_NETWORK, sentence)
 
     def _network_named(self) -> None:
         """The network says something else of the server: whoever waits for one looks again at once."""

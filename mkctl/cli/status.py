@@ -9,13 +9,17 @@ from mkcore.files import read_object
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
 from mkctl.describe import boottime_usec, build_document, extensions_of, read_facts_file
+from mkctl.links import Links, read_links
 from mkctl.probation import Apply, ApplyPhase, read_apply
 from mkctl.probe.model import FactsFile
-from mkctl.status import Status, is_alive, parse_status
+from mkctl.status import Phase, Status, is_alive, parse_status
 
 NAMES_SHOWN = 6
 NOT_RUNNING = 3
 """As `systemctl status` and the LSB have it for a service that is not running."""
+
+WAITING = (Phase.WAITING_FOR_NETWORK.value, Phase.WAITING_FOR_SERVER.value)
+"""Before the first contact: later on a network that is away is a server that is lost."""
 
 
 class Denied(MkError):
@@ -46,7 +50,7 @@ def dialect_in_use(paths: Paths) -> str:
 
 
 def show_status(paths: Paths, as_json: bool) -> int:
-    """Print the status. Returns 0, or 3 when the daemon does not run."""
+    """Print the status. Returns 0, 3 when the daemon does not run, or what the network lacks (mkctl.links)."""
     try:
         status = read_status(paths)
     except NotReady as error:
@@ -56,13 +60,16 @@ def show_status(paths: Paths, as_json: bool) -> int:
     alive = is_alive(status)
     facts, problem = read_facts_file(paths.facts)
     apply, now_usec = read_apply(paths.apply), boottime_usec()
+    links = read_links(paths) if alive and status.state in WAITING else Links()
     if as_json:
         print(json.dumps(build_document(status, alive, apply, facts, now_usec), indent=1, sort_keys=True))
     else:
         print("\n".join(status_lines(status, alive, apply, facts, now_usec)))
+        if links.awaited:
+            print(f"  {'Network:':15}{'; '.join(links.awaited)}")
         if problem:
             print(f"  {problem}")
-    return 0 if alive else NOT_RUNNING
+    return links.exit_status if alive else NOT_RUNNING
 
 
 def status_lines(status: Status, alive: bool, apply: Apply, facts: FactsFile, now_usec: int) -> list[str]:

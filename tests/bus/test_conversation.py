@@ -257,6 +257,7 @@ def test_a_route_is_waited_for(node: Node, systemd: FakeSystemd, signalled: bool
         node.wait_status(state="waiting-for-network")
         assert node.status()["failed_checkins"] == 0
         wait_until(lambda: any("waiting for a route" in each for each in node.notified), "the unit's status")
+        assert node.status()["sentence"] == "waiting for a route to http://0x7f.1:9; no address on enp77s0"
         node.write("proc/net/route", ROUTES)
         if signalled:
             systemd.network_changed()
