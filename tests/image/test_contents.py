@@ -6,6 +6,7 @@ The kernel's own ``modules.order`` names every module that Debian builds, whethe
 from __future__ import annotations
 
 import fnmatch
+import json
 import lzma
 import re
 import subprocess
@@ -215,3 +216,56 @@ def test_lists_of_what_is_left_out_and_of_firmware_have_reasons() -> None:
     for line in (ROOT / "packaging/image/firmware.list").read_text(encoding="utf-8").splitlines():
         assert line.startswith("#") or re.match(r"\S+ +\w+(, \w+)*: ", line), line
     assert (ROOT / "packaging/image/leave-out.list").read_text(encoding="utf-8").startswith("# ")
+
+
+def read_programs(folder: Path) -> dict[str, bytes]:
+    """Return what the ISO holds and starts that is no text, by its path in it: the EFI partition's programs, too."""
+    command = ["xorriso", "-osirrox", "on", "-indev", str(IMAGE / "mk.iso"), "-extract", "/", str(folder / "iso")]
+    subprocess.run(command, check=True, capture_output=True)
+    partition = folder / "iso/boot/efi.img"
+    (folder / "efi").mkdir()
+    subprocess.run(["mcopy", "-s", "-i", str(partition), "::", str(folder / "efi")], check=True)
+    found = {}
+    for path in (*folder.glob("iso/**/*"), *folder.glob("efi/**/*")):
+        content = path.read_bytes() if path.is_file() else b""
+        if b"\0" in content and path not in (partition, folder / "iso/boot/isolinux/boot.cat"):  # lists of what is told
+            found[str(path.relative_to(folder))] = content
+    with (IMAGE / "mk.iso").open("rb") as iso:
+        found["the first sector"] = iso.read(432)  # what follows is its own table
+    return found
+
+
+def read_files_of(packages: Iterable[str]) -> dict[str, bytes]:
+    """Return the loaders of packages, of the host or unpacked below build/tools/boot: name -> content."""
+    boot = ROOT / "build/tools/boot"
+    paths = [path for place in ("shim", "grub", "systemd/boot") for path in (boot / "usr/lib" / place).rglob("*")]
+    command = ["dpkg-query", "--listfiles", *(each for each in packages if not (boot / "control" / each).exists())]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    paths += [Path(line) for line in listed.splitlines() if line.startswith(("/usr/lib/ISOLINUX", "/usr/lib/syslinux"))]
+    return {str(path): path.read_bytes() for path in paths if path.is_file()}
+
+
+def test_every_program_of_the_media_is_in_the_document(image: dict[str, str], tmp_path: Path) -> None:
+    """What lies in the ISO and the unified kernel image is the image's own, or of a package that the document names."""
+    document = json.loads((IMAGE / "sbom.spdx.json").read_text(encoding="utf-8"))
+    told = {each["SPDXID"].removeprefix("SPDXRef-Package-"): each for each in document["packages"]}
+    for name in ("initrd-musl-dev", "mk.iso-isolinux", "mk.iso-shim-signed", "mk.efi-systemd-boot-efi"):
+        assert told[name]["licenseDeclared"] != "NOASSERTION"
+        assert told[name]["versionInfo"] and told[name]["sourceInfo"] and told[name]["externalRefs"]
+    packages = {each["name"] for name, each in told.items() if name.startswith(("mk.iso-", "mk.efi-"))}
+    loaders = read_files_of(packages)
+    own = {(IMAGE / name).read_bytes() for name in ("vmlinuz", "initrd")}
+    programs = read_programs(tmp_path)
+    assert len(programs) >= 7, sorted(programs)
+    for name, content in programs.items():
+        if name.endswith("isolinux.bin"):  # the place of its table, which is filled in (isolinux.txt)
+            content = content[:8] + bytes(56) + content[64:]
+            assert content in {each[:8] + bytes(56) + each[64:] for each in loaders.values()}
+        elif name == "the first sector":
+            assert any(each.startswith(content) for each in loaders.values()), name
+        else:
+            assert content in own or content in loaders.values(), name
+    stub = next(content for name, content in loaders.items() if name.endswith("linuxx64.efi.stub"))
+    kernel_image = (IMAGE / "mk.efi").read_bytes()
+    code = stub[4096:8192]  # the start of its program
+    assert code in kernel_image and all(content in kernel_image for content in own)

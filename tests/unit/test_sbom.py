@@ -145,6 +145,7 @@ def make_image(folder: Path) -> Path:
     }
     manifest = {"version": "0.1.0+7-gabc", "source_date_epoch": 1_700_000_000, "files": files}
     manifest["packages_left"] = ["aa", "ab"]
+    manifest["tools"] = {"xorriso": "1.5", "squashfs-tools": "1:4.5.1-1"}
     (image / "manifest.json").write_text(json.dumps(manifest))
     return image
 
@@ -216,7 +217,8 @@ def test_the_record_of_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     lock = load("lib.lock", monkeypatch)
     found = lock.read(image / "packages.lock")
     system = {"aa": "1:2.0-1+b1", "ab": "3~rc1", "trimmed": "5"}
-    assert found == (1_700_000_000, "amd64", system, {"tool": "1.0"}), "what was only needed to install others, too"
+    assert found[:4] == (1_700_000_000, "amd64", system, {"tool": "1.0"}), "what was only needed to install others, too"
+    assert found.tools == {"squashfs-tools": "1:4.5.1-1", "xorriso": "1.5"}
     assert lock.build_text(found) == (image / "packages.lock").read_text()
     preferences = lock.build_preferences({**found.packages, "mkctl": "0.1.0"})
     assert "Package: *\nPin: release *\nPin-Priority: -1\n" in preferences, "nothing beside"
@@ -227,6 +229,44 @@ def test_the_record_of_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "ab: recorded 2, now not in it",
         "ac: recorded not in it, now 1",
     ]
+
+
+@HOST
+def test_tools_that_are_others_than_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the host has cannot be chosen, so a second build says what differs."""
+    tools = load("lib.tools", monkeypatch)
+    recorded = {"gcc-12": "12.2.0-14", "xorriso": "1.5.4-4", "zstd": "1.5.4"}
+    assert tools.compare(recorded, {"gcc-14": "14.2", "xorriso": "1.5.6-1", "zstd": "1.5.4"}) == [
+        "gcc-12: recorded 12.2.0-14, here not installed",
+        "xorriso: recorded 1.5.4-4, here 1.5.6-1",
+    ]
+    assert tools.compare({}, {"zstd": "1"}) == [], "an older record has none"
+    found = tools.read_tools()
+    assert {"dpkg", "squashfs-tools", "xz-utils"} <= set(found) and all(found.values())
+
+
+@HOST
+def test_loaders_and_the_c_library_are_in_the_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each form's own, with the release that they are of, and of what those were made that others signed."""
+    beside, spdx, licences = (load(name, monkeypatch) for name in ("beside", "spdx", "licences"))
+    of_pc = {each.package for each in beside.choose({"initrd", "mk.iso", "mk.efi", "first-stage"}, "amd64")}
+    assert of_pc >= {"musl-dev", "isolinux", "syslinux-common", "shim-signed", "grub-efi-amd64-signed"}
+    assert of_pc >= {"systemd-boot-efi", "busybox-static"}
+    assert [each.package for each in beside.choose({"initrd"}, "arm64")] == ["libc6-dev-arm64-cross"]
+    shim = {"Package": "shim-signed", "Version": "1.44+16", "Source": "shim-signed (1.44)"}
+    shim["Built-Using"] = "shim (= 16)"
+    musl = {"Package": "musl-dev", "Version": "1.2.3-1", "Source": "musl"}
+    packages = [spdx.Package(shim, "mk.iso"), spdx.Package(musl, "initrd", "debian-12")]
+    document = spdx.build_document("1", 0, {}, packages, {"musl-dev": licences.Licences("MIT")}, "debian-13")
+    found = {each["SPDXID"]: each for each in document["packages"]}
+    entry = found["SPDXRef-Package-initrd-musl-dev"]
+    assert entry["licenseDeclared"] == "MIT"
+    assert entry["externalRefs"][0]["referenceLocator"] == "pkg:deb/debian/musl-dev@1.2.3-1?arch=all&distro=debian-12"
+    assert found["SPDXRef-Package-mk.iso-shim-signed"]["sourceInfo"].endswith("shim-signed 1.44 and shim 16")
+    made_of = [each for each in document["relationships"] if each["relationshipType"] == "GENERATED_FROM"]
+    sources = [each["relatedSpdxElement"] for each in made_of]
+    assert sorted(sources) == sorted(name for name in found if name.startswith("SPDXRef-Source"))
+    assert "SPDXRef-Source-musl-1.2.3-1-debian-12" in sources and "SPDXRef-Source-shim-16" in sources
 
 
 @HOST

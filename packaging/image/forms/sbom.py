@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write sbom.spdx.json and packages.lock beside an image: every package in it, also in the extensions built in.
+"""Write sbom.spdx.json and packages.lock beside an image: every package in it, in its forms and in extensions built in.
 
 What is described is read from the image itself: the root and the mirror are looked into for copyright files and for
 the lists of packages, and what dpkg knew stands beside them. Runs again only when one of these changed. The first file
@@ -9,24 +9,25 @@ who builds the same image again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import beside
 import common
 from lib import lock, manifest
 from lib.inputs import digest_files
-from lib.places import BUILD, HERE, BuildError
+from lib.places import HERE, BuildError
 from licences import Licences, read_copyright
 from spdx import Package, build_document, parse_status
 
 NAME = "sbom.spdx.json"
 ROOT_FILE, MIRROR_FILE, STATUS = "root.squashfs", "mirror.squashfs", "dpkg-status"
-FIRST_STAGE = "first-stage"
-DESCRIBED = ("vmlinuz", ROOT_FILE, MIRROR_FILE, FIRST_STAGE)
-MAKERS = [*(HERE / f"forms/{name}.py" for name in ("sbom", "licences", "spdx")), HERE / "lib/lock.py"]
+DESCRIBED = ("vmlinuz", "initrd", ROOT_FILE, MIRROR_FILE, "first-stage", "mk.iso", "mk.efi")
+MAKERS = [*(HERE / f"forms/{name}.py" for name in ("beside", "sbom", "licences", "spdx")), HERE / "lib/lock.py"]
 
 
 def unpack(image: Path, folders: list[str], target: Path) -> None:
@@ -78,14 +79,7 @@ def read_extensions(folder: Path, work: Path) -> tuple[list[Package], dict[str, 
     return packages, licences
 
 
-def read_first_stage(tool: Path) -> tuple[list[Package], dict[str, Licences]]:
-    """Return package and licences of the first stage's shell, which packaging/setup unpacked into ``tool``."""
-    control = tool / "control/busybox-static"
-    common.need(control)
-    return parse_status(control.read_text(encoding="utf-8"), FIRST_STAGE), read_licences(tool / "usr/share/doc")
-
-
-def build_lock(epoch: int, packages: list[Package], extensions: list[Package]) -> str:
+def build_lock(epoch: int, packages: list[Package], extensions: list[Package], tools: dict[str, str]) -> str:
     """Build the text of packages.lock."""
     architectures = {package.fields.get("Architecture", "all") for package in packages} - {"all"}
     return lock.build_text(
@@ -94,6 +88,7 @@ def build_lock(epoch: int, packages: list[Package], extensions: list[Package]) -
             min(architectures, default="all"),
             {package.name: package.version for package in packages},
             {package.name: package.version for package in extensions},
+            tools,
         )
     )
 
@@ -106,18 +101,22 @@ def make(folder: Path) -> str:
     missing = [path for path in sources if not path.exists()]
     if missing or ROOT_FILE not in described or "packages_left" not in known:
         raise BuildError(f"{(missing or [folder / ROOT_FILE])[0]} is missing or of an older recipe: run make image")
-    inputs = digest_files([*sources, *MAKERS], folder)
+    more = beside.choose(described.keys(), known.get("architecture", "amd64"))
+    controls = "\n".join(map(beside.read_control, more))
+    parts = [digest_files([*sources, *MAKERS], folder), json.dumps(known.get("tools", {}), sort_keys=True), controls]
+    inputs = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     if all(manifest.is_recorded(folder, name, inputs) for name in (NAME, lock.NAME)):
         return ""
     epoch = known["source_date_epoch"]
     with common.staging(folder, NAME) as work:
         packages, licences, release = read_system(folder, work / "system")
-        more, theirs = read_extensions(folder, work)
-        shell, its = read_first_stage(BUILD / "tools/busybox") if FIRST_STAGE in described else ([], {})
-        left = [package for package in packages if package.name in known["packages_left"]] + more + shell
-        document = build_document(known["version"], epoch, described, left, {**its, **theirs, **licences}, release)
+        extensions, theirs = read_extensions(folder, work)
+        loaders, of_loaders = beside.read(more)
+        left = [package for package in packages if package.name in known["packages_left"]] + extensions + loaders
+        every = {**of_loaders, **theirs, **licences}
+        document = build_document(known["version"], epoch, described, left, every, release)
         (work / NAME).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        (work / lock.NAME).write_text(build_lock(epoch, packages, more), encoding="utf-8")
+        (work / lock.NAME).write_text(build_lock(epoch, packages, extensions, known.get("tools", {})), encoding="utf-8")
         for name in (NAME, lock.NAME):
             (work / name).chmod(0o644)
             (work / name).replace(folder / name)

@@ -24,10 +24,14 @@ SYSTEM, DOCUMENT = "SPDXRef-Image", "SPDXRef-DOCUMENT"
 
 
 class Package(NamedTuple):
-    """An installed package: fields of its control file, by their names there, and in which part of the image it is."""
+    """An installed package: fields of its control file, by their names there, and in which part of the image it is.
+
+    release: of the distribution that it came from, "debian-12", where it is not the image's own.
+    """
 
     fields: Mapping[str, str]
     part: str
+    release: str = ""
 
     @property
     def name(self) -> str:
@@ -44,6 +48,12 @@ class Package(NamedTuple):
         """Name and version of the source package: its own where the field is missing, as policy says."""
         match = re.fullmatch(r"(\S+)(?:\s+\((.+)\))?", self.fields.get("Source", "") or self.name)
         return (match[1], match[2] or self.version) if match else (self.name, self.version)
+
+    @property
+    def sources(self) -> list[tuple[str, str]]:
+        """Name and version of all source packages: its own, and what a loader that others signed was made of."""
+        built_using = re.findall(r"(\S+) \(= ([^)]+)\)", self.fields.get("Built-Using", ""))
+        return list(dict.fromkeys([self.source, *((name, version) for name, version in built_using)]))
 
 
 def parse_status(text: str, part: str) -> list[Package]:
@@ -75,7 +85,6 @@ def _supplier(package: Package) -> str:
 
 
 def _build_package(package: Package, licences: Mapping[str, Licences], release: str) -> dict[str, Any]:
-    source, source_version = package.source
     architecture = package.fields.get("Architecture", "all")
     licence = licences.get(package.name)
     entry = {
@@ -89,17 +98,25 @@ def _build_package(package: Package, licences: Mapping[str, Licences], release: 
         "licenseDeclared": licence.expression if licence else NONE,
         "copyrightText": NONE,
         "summary": package.fields.get("Description", ""),
-        "sourceInfo": f"built from the source package {source} {source_version}",
-        "externalRefs": [_purl_reference(build_purl(package.name, package.version, architecture, release))],
+        "sourceInfo": f"built from the source package {' and '.join(map(' '.join, package.sources))}",
+        "externalRefs": [
+            _purl_reference(build_purl(package.name, package.version, architecture, package.release or release))
+        ],
     }
     if package.fields.get("Homepage"):
         entry["homepage"] = package.fields["Homepage"]
     return entry
 
 
-def _build_source(name: str, version: str, release: str) -> dict[str, Any]:
+def _identify_source(name: str, version: str, where: str, release: str) -> str:
+    """Identify a source package; one of another release than the image's is another one."""
+    return _identify("Source", name, version, *([where] if where != release else []))
+
+
+def _build_source(name: str, version: str, where: str, release: str) -> dict[str, Any]:
+    """Build a source package's entry; where: the release that it is of."""
     return {
-        "SPDXID": _identify("Source", name, version),
+        "SPDXID": _identify_source(name, version, where, release),
         "name": name,
         "versionInfo": version,
         "downloadLocation": NONE,
@@ -108,7 +125,7 @@ def _build_source(name: str, version: str, release: str) -> dict[str, Any]:
         "licenseDeclared": NONE,
         "copyrightText": NONE,
         "primaryPackagePurpose": "SOURCE",
-        "externalRefs": [_purl_reference(build_purl(name, version, "source", release))],
+        "externalRefs": [_purl_reference(build_purl(name, version, "source", where))],
     }
 
 
@@ -149,13 +166,15 @@ def build_document(
     files: name -> SHA-256 of what is described. licences: by package. release: for example "debian-13".
     """
     listed = sorted(packages, key=lambda each: (each.part, each.name))
-    sources = sorted({package.source for package in listed})
+    sources = sorted({(*each, package.release or release) for package in listed for each in package.sources})
     made_at = datetime.fromtimestamp(epoch, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     entries = [_build_package(package, licences, release) for package in listed]
     relations = [_relate(DOCUMENT, "DESCRIBES", SYSTEM)]
     for package, entry in zip(listed, entries):
         relations.append(_relate(SYSTEM, "CONTAINS", entry["SPDXID"]))
-        relations.append(_relate(entry["SPDXID"], "GENERATED_FROM", _identify("Source", *package.source)))
+        for source in package.sources:
+            identity = _identify_source(*source, package.release or release, release)
+            relations.append(_relate(entry["SPDXID"], "GENERATED_FROM", identity))
     texts = {reference: text for each in licences.values() for reference, text in each.texts.items()}
     return {
         "spdxVersion": "SPDX-2.3",

@@ -2,7 +2,8 @@
 
 A second build that is given it takes exactly these, or ends with the names of those that it cannot have: a release of
 Debian changes every few weeks, and its archive keeps the newest version only. (An archive of all versions, where the
-host's apt names one, has them for ever.)
+host's apt names one, has them for ever.) The versions of the host's tools are recorded, too, as they shape the bytes;
+which of them are others is said.
 
 Source: apt_preferences(5).
 """
@@ -28,18 +29,20 @@ _OURS = f"Package: {' '.join(OWN)}\nPin: release *\nPin-Priority: 1000\n"
 
 
 class Lock(NamedTuple):
-    """The record: the system's packages and, apart, those of the extensions that are built in; name -> version."""
+    """The record, name -> version: the system's packages, those of the extensions built in, the host's tools."""
 
     epoch: int
     architecture: str
     packages: dict[str, str]
     extensions: dict[str, str]
+    tools: dict[str, str] = {}
 
 
 def build_text(lock: Lock) -> str:
     """Build the file's text, a TOML document with sorted names."""
     lines = [_HEAD + f"source_date_epoch = {lock.epoch}", f'architecture = "{lock.architecture}"']
-    for table, packages in (("packages", lock.packages), ("extensions", lock.extensions)):
+    tables = (("packages", lock.packages), ("extensions", lock.extensions), ("tools", lock.tools))
+    for table, packages in tables:
         lines += ["", f"[{table}]", *(f'"{name}" = "{version}"' for name, version in sorted(packages.items()))]
     return "\n".join(lines) + "\n"
 
@@ -53,6 +56,7 @@ def read(path: Path) -> Lock:
             str(table["architecture"]),
             {str(name): str(version) for name, version in table["packages"].items()},
             {str(name): str(version) for name, version in table["extensions"].items()},
+            {str(name): str(version) for name, version in table.get("tools", {}).items()},
         )
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise BuildError(f"{path} is no record of packages: {error}") from error
