@@ -115,7 +115,7 @@ class Agent:
         def waiting(delay_s: float) -> None:
             """Say what is waited for, and for how long that is no hang."""
             node.progress.step("waiting for a route", max(delay_s, skew_until_s - boottime_s()) + SLACK_S)
-            node.announcer.phase(Phase.WAITING_FOR_NETWORK, f"waiting for a route to {node.contact.server}")
+            node.await_route()
 
         def given_up() -> bool:
             """Tell whether a checkin is to be tried without a route."""
