@@ -60,6 +60,7 @@ def digest_file(path: Path, progress: Progress, algorithm: str = "sha256") -> st
     total, done = path.stat().st_size, 0
 
     def moved(more: int) -> None:
+        """Take note that so many more bytes were read."""
         nonlocal done
         done += more
         progress.moved(path.name, done, total)

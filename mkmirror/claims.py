@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mkcore import files
-from mkcore.config import Config, effective
+from mkcore.config import Config
 from mkcore.errors import BadInput
 from mkcore.site import Site
 from mkmirror.catalogue import LISTS, TINY_CORE
@@ -24,7 +24,7 @@ from mkmirror.formats import kmod, tce, wheel
 from mkmirror.index import LIST_LIMIT_BYTES, read_list
 from mkmirror.lists import lines_of
 from mkmirror.requests import Requests, stem
-from mkmirror.sources import Own, find_sources, site_addresses
+from mkmirror.sources import site_addresses
 from mkmirror.staged import By, Folder
 from mkmirror.wanted import is_allowed
 
@@ -39,19 +39,18 @@ class What(enum.Enum):
 
 @dataclass(frozen=True)
 class Claims:
-    """The names that each origin but a push can have. lists: of what the site names lists elsewhere, which root cannot
-    read, so that any name may stand in them. site: addresses of its mirrors.
+    """The names that each origin but a push can have. site: addresses of the site's mirrors.
+
+    A list elsewhere shows nothing, whoever named it: root cannot read it, and the network says what stands in it.
     """
 
     shown: Mapping[tuple[By, What], frozenset[str]]
-    lists: frozenset[What]
     allow: Sequence[str]
     site: Sequence[str] = ()
 
     def is_shown(self, claimed: By, name: str, what: What) -> bool:
         """Whether this machine's files say, too, that `claimed` asks for it."""
-        keys = _keys(name, what)
-        return not keys.isdisjoint(self.shown.get((claimed, what), ())) or (claimed is By.SITE and what in self.lists)
+        return not _keys(name, what).isdisjoint(self.shown.get((claimed, what), ()))
 
     def require(self, claimed: By, name: str, what: What, folders: Iterable[Folder] = ()) -> By:
         """Return who asks for `name`: a file of an extension, a canonical name of a package, a module's entry.
@@ -99,21 +98,9 @@ def read_claims(site: Site, config: Config, requests: Requests, trees: Sequence[
     }
     return Claims(
         {key: frozenset(each) for key, each in names.items()},
-        lists=_lists(site),
         allow=config.extensions_allow,
         site=site_addresses(site, config),
     )
-
-
-def _lists(site: Site) -> frozenset[What]:
-    """Return of what the site itself, whatever is pushed, has lists elsewhere than in the machine's own mirror."""
-    found = find_sources(effective(site, {}, {}), Own())
-    of = {
-        What.EXTENSION: found.extension_list,
-        What.MODULE: found.module_list,
-        What.PACKAGE: found.package_list,
-    }
-    return frozenset(what for what, each in of.items() if each.uri and each.by is By.SITE)
 
 
 def _listed(trees: Sequence[Path], kind: str) -> list[str]:

@@ -80,6 +80,7 @@ def parse_postinst(text: str) -> Effects:
     units: list[str] = []
 
     def judge(section: re.Match[str]) -> str:
+        """Return what is left of a section, and remember the units that it enables."""
         units.extend(name for name in _ENABLE.findall(section[2]) if is_unit(name))
         return "" if section[1].startswith(_DONE_OTHERWISE) else section[0]
 

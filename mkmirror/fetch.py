@@ -27,6 +27,7 @@ from mkcore.paths import Paths, paths_under
 from mkmirror import trust
 from mkmirror.bringing import Teller
 from mkmirror.fetching import Machine, Result, Run, Said
+from mkmirror.formats import wheel
 from mkmirror.installed import Installed, read_installed
 from mkmirror.pauses import FILE, Pauses, fingerprint
 from mkmirror.remote import Fetching
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         paths = paths_under(options.root)
         remote = options.remote or may_use_remote()
-        pauses = Pauses(paths.run_fetch / FILE, fingerprint(asked_in(paths), remote=remote))
+        pauses = Pauses(paths.run_fetch / FILE, fingerprint(asked_in(paths), credentials_in(paths), remote=remote))
         left_s = pauses.left_s()
         if left_s:
             notifier.status(f"A mirror did not answer; it is asked again in {left_s:.0f} s")
@@ -84,16 +85,22 @@ def main(arguments: Sequence[str]) -> int:
 
 def asked_in(paths: Paths) -> list[Path]:
     """Return the files that say what is wanted, where it is, and whose signatures count."""
-    folders = [paths.etc / "mk.toml.d", *_key_folders(paths)]
+    folders = [paths.etc / "mk.toml.d", paths.mirror_admin / "tinycorelinux", *_key_folders(paths)]
     inside = [folder / name for folder in folders for name in files.list_names(folder)]
     return [
         paths.requests,
         paths.pushed,
         paths.etc / "mk.toml",
-        paths.mirror_admin / "tinycorelinux",
+        paths.mirror_admin / "gem-mirror" / wheel.LIST,
         *folders,
         *inside,
     ]
+
+
+def credentials_in(paths: Paths) -> list[Path]:
+    """Return the credentials of this service: the site's own words, and keys that it trusts."""
+    folder = paths.credentials
+    return [folder / name for name in files.list_names(folder)] if folder.parts else []
 
 
 def _key_folders(paths: Paths) -> list[Path]:

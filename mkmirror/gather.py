@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from mkcore.config import Config
@@ -53,6 +53,15 @@ class Wishes:
 def is_temporary(error: MkError) -> bool:
     """Tell whether trying again later can help: the other side was silent, busy or broke off."""
     return isinstance(error, (Unreachable, BadAnswer, ServerRefused)) and remote.may_help(error)
+
+
+def asker_of(address: Address) -> By:
+    """Return who asks for what a list names: the machine for its own lists, a push for all others.
+
+    For a list elsewhere nobody vouches, not even where the site's own file has its address: what comes from there is
+    whatever the network says it is, and root, which has no network, could not read it again.
+    """
+    return By.BUILTIN if address.own else By.PUSH
 
 
 class Gathering:
@@ -129,14 +138,15 @@ class Gathering:
 
     def _take_extensions(self, data: bytes, address: Address) -> None:
         names = parse_names(data, address.uri, address.by)
-        self.wishes.extensions += [Want(name, address.by, address.uri) for name in names.names]
+        self.wishes.extensions += [Want(name, asker_of(address), address.uri) for name in names.names]
         self.wishes.refused += names.refused
 
     def _take_modules(self, data: bytes, address: Address) -> None:
-        self._add_modules(parse_names(data, address.uri, address.by), address.by, address.uri)
+        self._add_modules(parse_names(data, address.uri, address.by), asker_of(address), address.uri)
 
     def _take_packages(self, data: bytes, address: Address) -> None:
-        self._add_packages(*parse_package_list(data, address.uri, address.by))
+        packages, refused = parse_package_list(data, address.uri, address.by)
+        self._add_packages(tuple(replace(each, by=asker_of(address)) for each in packages), refused)
 
     def _add_modules(self, names: Names, by: By, place: str) -> None:
         self.wishes.refused += names.refused

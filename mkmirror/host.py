@@ -10,7 +10,7 @@ Source: systemd-run(1), mount(8), fstab(5), systemd-sysext(8), mount_namespaces(
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from mkmirror.formats.sysext import Kind
 MOUNT_TIMEOUT_S = 60.0
 UNIT_TIMEOUT_S = 90.0
 MERGE_TIMEOUT_S = 180.0
+NOT_MOUNTED = "mount reported no error, and yet it is not mounted"
 _ANSWER_S = 30.0  # for PID 1 itself, on top of what the program may take
 _SLICE = "--slice=mk.slice"
 _REFRESH = '"$1" refresh $2 >&2 && exec "$1" status --json=short'
@@ -65,16 +66,19 @@ def start_service(unit: str, argv: Sequence[str], *, timeout_s: float, descripti
     return "" if status in ("0", "") else f"{argv[0]} ended with status {status}"
 
 
-def mount(each: Mount) -> None:
-    """Mount one; the folder must be there. Raises ToolFailed with mount's own words."""
+def mount(each: Mount, mounted: Callable[[], Mapping[Path, str]]) -> None:
+    """Mount one; the folder must be there. mounted: as for mount_all. Raises ToolFailed with mount's own words."""
     command = ["mount", "-t", each.file_system, "-o", ",".join(each.options or ("defaults",))]
     proc.require(run_as_pid1([*command, "--", each.source, str(each.target)], timeout_s=MOUNT_TIMEOUT_S))
+    if not is_mounted(each, mounted()):
+        raise ToolFailed(f"{each.target}: {NOT_MOUNTED}")
 
 
-def mount_all(mounts: Sequence[Mount], table: Path) -> dict[Path, str]:
+def mount_all(mounts: Sequence[Mount], table: Path, mounted: Callable[[], Mapping[Path, str]]) -> dict[Path, str]:
     """Mount many with one unit; return those that failed: target -> reason. Folders must be there.
 
-    table: where the list is written for as long as it takes, a file that the host sees.
+    table: where the list is written for as long as it takes, a file that the host sees. mounted: tells what is mounted,
+    place -> type of file system. It has the last word: who mounts nothing and says nothing has failed.
     """
     if not mounts:
         return {}
@@ -90,15 +94,21 @@ def mount_all(mounts: Sequence[Mount], table: Path) -> dict[Path, str]:
         finished = run_as_pid1(["mount", "--all", "--fstab", str(table)], timeout_s=timeout_s)
     finally:
         files.remove(table)
-    if finished.ok:
-        return {}
+    silent = NOT_MOUNTED if finished.ok else finished.describe()
+    there = mounted()
     failed: dict[Path, str] = {}
     for each in mounts:
         mark = f"mount: {each.target}: "
-        said = [line[len(mark) :] for line in finished.stderr.splitlines() if line.startswith(mark)]
-        if said:
-            failed[each.target] = said[0].strip()
-    return failed or {each.target: finished.describe() for each in mounts}
+        said = [line[len(mark) :].strip() for line in finished.stderr.splitlines() if line.startswith(mark)]
+        if not is_mounted(each, there):
+            failed[each.target] = said[0] if said else silent
+    return failed
+
+
+def is_mounted(wanted: Mount, there: Mapping[Path, str]) -> bool:
+    """Tell whether a table of mounts, place -> type of file system, has the one that is wanted; of a bind any type."""
+    found = there.get(wanted.target)
+    return found is not None and wanted.file_system in ("none", found)
 
 
 def unmount(*targets: Path) -> None:
@@ -175,15 +185,6 @@ def systemd_version() -> int:
     if match is None:
         raise ToolFailed(f"systemctl --version says {said[:40]!r}")
     return int(match[1])
-
-
-def virtualization() -> str:
-    """Return what systemd-detect-virt prints, e.g. `vmware`, `kvm`; `none` on bare metal. Raises ToolFailed."""
-    finished = proc.run(["systemd-detect-virt"], timeout_s=MOUNT_TIMEOUT_S)
-    word = finished.stdout.decode("utf-8", "replace").strip()
-    if not word:
-        raise ToolFailed(finished.describe())
-    return word
 
 
 def _runs(state: Mapping[str, str]) -> bool:

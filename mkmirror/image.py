@@ -43,6 +43,7 @@ def read_content(tree: Path) -> Content:
     size_bytes = 0
 
     def fail(error: OSError) -> None:
+        """Raise what os.walk would pass over without a word."""
         raise error
 
     for folder, folders, names in os.walk(tree, onerror=fail):

@@ -24,9 +24,10 @@ from mkcore.journal import log_event
 from mkcore.lifecycle import Notifier
 from mkcore.paths import Paths, paths_under
 from mkcore.site import read_site
-from mkmirror import host, modules, needed, packages, tce_install, trust
+from mkmirror import modules, needed, packages, tce_install, trust
 from mkmirror.claims import Claims, What, read_claims
 from mkmirror.discarding import discard, forget
+from mkmirror.ground import Ground, ground_of
 from mkmirror.installed import Installed, Refusal, read_installed, room_bytes, write_installed
 from mkmirror.layers import MAP, Layers, Shown
 from mkmirror.recording import record, tell
@@ -35,7 +36,8 @@ from mkmirror.removal import plan_removal
 from mkmirror.requests import Requests, read_requests
 from mkmirror.staged import LIMIT_BYTES, By, Kind, Modules, Request, Staged, parse_staged
 from mkmirror.transaction import Candidate, Transaction, take_in
-from mkmirror.verifying import Ground, Verifier, ground_of
+from mkmirror.verifying import Verifier
+from mkmirror.when import detect_virtualization, require_here
 
 COMPONENT = "mk-extensions"
 _WORK = "work"
@@ -167,6 +169,9 @@ def _verify(run: Run, verifier: Verifier, request: Request, staged: Staged) -> C
     needs = {name: each.needs for name, each in run.installed.extensions.items()}
     files_of = {name: each.file for name, each in run.installed.packages.items()}
     present = needed.present(run.paths.run_extensions, files_of)
+    if by is not By.ADMIN:  # of what was asked for alone, as what is needed comes along wherever that does
+        asked = request.items[-1].name
+        require_here(next((each.when for each in checked if each.item.name == asked), None), request.name)
     found = needed.read_files(request, copies, run.paths.run_extensions, needs)
     needed.require_needed(request, found, needs, present)
     return Candidate(request.name, by, checked)
@@ -223,7 +228,7 @@ def load_modules(run: Run, wanted: Sequence[Modules]) -> None:
     if not any(each.entries for each in allowed):
         return
     try:
-        virtual = host.virtualization()
+        virtual = detect_virtualization()
     except MkError as error:
         log.warning("what this machine runs on is not known: %s", error)
         virtual = ""

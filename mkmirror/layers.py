@@ -120,7 +120,7 @@ class Layers:
                 raise
             tce_install.merge(self.run, old.tcz, self.root)
             return {name: f"{name}: {error}" for name in coming}
-        tce_install.discard(self.run, leaving)
+        tce_install.discard(self.run, leaving, self.root)
         packages.forget_old(self.run)
         return {}
 

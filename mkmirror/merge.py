@@ -75,20 +75,23 @@ def prepare(run: Path, images: Mapping[str, Path], root: Path = Path("/")) -> tu
             refused[name] = _line(name, error)
     # what lies below /usr now is kept reachable for later layers, before anything is merged into it
     originals = overlay.original_mounts(overlay.hierarchies(run, root)) if mounts else []
-    failed = host.mount_all([*mounts, *originals], run / "mounts")
+    table = overlay.table_of(root)
+    failed = host.mount_all([*mounts, *originals], run / "mounts", lambda: overlay.mounted(table))
+    lost = "".join(f"{old.source} cannot be kept: {failed[old.target]}" for old in originals if old.target in failed)
     found: dict[str, Content] = {}
     for name, place in places.items():
         if name in refused:
             continue
         try:
-            if place in failed:
-                raise BadInput(f"cannot be mounted: {failed[place]}", name)
+            if place in failed or lost:
+                raise BadInput(f"cannot be mounted: {failed[place]}" if place in failed else lost, name)
             found[name] = look_through(place, name, root)
             if name in unsure:
                 require_plain(place, name)
         except (MkError, OSError) as error:
             refused[name] = _line(name, error)
-    host.unmount(*(place for place in places.values() if place not in failed and os.path.ismount(place)))
+    there = overlay.mounted(table)
+    host.unmount(*(place for place in places.values() if place in there))
     files.remove_tree(run / LOOK)
     return found, refused
 
@@ -139,6 +142,7 @@ def look_through(place: Path, name: str, root: Path = Path("/")) -> Content:
         return "folder" if stat.S_ISDIR(mode) else "other"
 
     def read(path: str) -> str:
+        """Return the text of a small file of the extension, "" for none."""
         return files.read_text_if_any(place / path, _SMALL_BYTES)
 
     require_mergeable(name, entries, base)

@@ -326,6 +326,7 @@ def _close(
     seen: set[str] = {path}
 
     def of(each: str) -> Iterator[str]:
+        """Return the paths of what one module needs itself."""
         return iter(direct.get(each) or [by_name.get(kmod.module_name(n), n) for n in needs.get(each, ())])
 
     way = [(path, of(path))]  # not by recursion: a chain may be longer than Python's stack

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mkcore import files, proc
-from mkcore.errors import BadInput, MkError
+from mkcore.errors import BadInput, MkError, ToolFailed
 from mkmirror import host
 
 MOUNT_TIMEOUT_S = 60.0
@@ -27,6 +27,8 @@ MAX_LAYERS = 480
 """The kernel takes 500; some are left for what was written into earlier overlays."""
 SOURCE = "mk-extensions"
 MARKS = "tce.installed"
+MOUNTINFO = Path("/proc/self/mountinfo")
+MOUNTINFO_BYTES = 16 << 20
 
 _ORIGINAL = "original"
 _LAYERS = "layers"
@@ -47,34 +49,53 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class Hierarchy(NamedTuple):
-    """One folder that extensions reach: `/usr/local`, in an image `usr/local`; `state` is our folder for it."""
+    """One folder that extensions reach: `/usr/local`, in an image `usr/local`; `state` is our folder for it.
+
+    mountinfo: the kernel's table of what is mounted.
+    """
 
     target: Path
     inside: str
     state: Path
+    mountinfo: Path = MOUNTINFO
+
+    def mounted(self) -> dict[Path, str]:
+        """Return what is mounted, as `mounted` does."""
+        return mounted(self.mountinfo)
 
 
 def hierarchies(run: Path, root: Path = Path("/")) -> tuple[Hierarchy, ...]:
     """Return the folders that extensions reach. run: `/run/mk-extensions`."""
+    table = table_of(root)
     return (
-        Hierarchy(root / "usr/local", "usr/local", run / "local"),
-        Hierarchy(root / "opt", "opt", run / "opt"),
+        Hierarchy(root / "usr/local", "usr/local", run / "local", table),
+        Hierarchy(root / "opt", "opt", run / "opt", table),
     )
 
 
-def parse_mountinfo(text: str) -> tuple[Path, ...]:
-    """Parse a mountinfo file: the mount points in the order of the file, the covered ones too."""
-    points: list[Path] = []
+def table_of(root: Path) -> Path:
+    """Return the table of what is mounted of a system below a folder."""
+    return root / MOUNTINFO.relative_to("/")
+
+
+def parse_mountinfo(text: str) -> tuple[tuple[Path, str], ...]:
+    """Parse a mountinfo file: mount points and types of file system in the file's order, the covered ones too."""
+    points: list[tuple[Path, str]] = []
     for line in text.splitlines():
-        words = line.split(" ")
-        if len(words) > 4:
-            points.append(Path(_OCTAL.sub(lambda match: chr(int(match[1], 8)), words[4])))
+        words, _, rest = line.partition(" - ")
+        fields = words.split(" ")
+        if len(fields) > 4 and rest:
+            place = Path(_OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4]))
+            points.append((place, rest.split(" ")[0]))
     return tuple(points)
 
 
-def mount_points() -> frozenset[Path]:
-    """Return what is mounted, as this process sees it; the host's mounts reach its namespace."""
-    return frozenset(parse_mountinfo(files.read_text("/proc/self/mountinfo", 16 << 20)))
+def mounted(table: Path = MOUNTINFO) -> dict[Path, str]:
+    """Return what is mounted, as this process sees it: place -> type of what is on top there.
+
+    The host's mounts reach its namespace. Raises OSError.
+    """
+    return dict(parse_mountinfo(files.read_text(table, MOUNTINFO_BYTES)))
 
 
 def build_options(layers: int, upper: Path, work: Path) -> str:
@@ -98,17 +119,16 @@ def keep_original(hierarchy: Hierarchy) -> None:
     folder would be mounted over this one, too. Raises ToolFailed, OSError.
     """
     for each in original_mounts((hierarchy,)):
-        host.mount(each)
+        host.mount(each, hierarchy.mounted)
 
 
 def original_mounts(found: Sequence[Hierarchy]) -> list[host.Mount]:
     """Return what keep_original would mount for these folders, for whoever mounts several things at once."""
-    mounted = mount_points()
     mounts: list[host.Mount] = []
     for each in found:
         place = each.state / _ORIGINAL
         files.make_dir(place)
-        if each.target.is_dir() and place not in mounted:
+        if each.target.is_dir() and place not in each.mounted():
             mounts.append(host.Mount(str(each.target), place, "none", ("bind", "private")))
     return mounts
 
@@ -119,11 +139,13 @@ def apply(hierarchy: Hierarchy, layers: Sequence[Path], marks: Sequence[str] = (
     marks: names that are to be found as empty files in its folder tce.installed, where no layer has them. Nothing is
     done where it shows them already. Raises ToolFailed, BadInput, OSError; what is in use then stays in use.
     """
-    keep_original(hierarchy)
     numbers = _generations(hierarchy.state)
+    if not layers and not marks and not numbers:
+        return
+    keep_original(hierarchy)
     current = hierarchy.state / str(numbers[-1]) if numbers else None
     written = [upper for upper in (hierarchy.state / str(n) / "upper" for n in reversed(numbers)) if _has_any(upper)]
-    bound = hierarchy.target in mount_points()
+    bound = hierarchy.target in hierarchy.mounted()
     wanted = "".join(f"{each}\n" for each in (*layers, "", *sorted(marks)))
     if current is not None and bound and files.read_text_if_any(current / _LAYERS) == wanted:
         return
@@ -136,6 +158,8 @@ def apply(hierarchy: Hierarchy, layers: Sequence[Path], marks: Sequence[str] = (
     try:
         options = _lay(hierarchy, new, [*written, *layers], marks)
         _run(_SHOW, str(hierarchy.target), SOURCE, str(new / "merged"), str(new / "l"), options)
+        if hierarchy.mounted().get(hierarchy.target) != "overlay":
+            raise ToolFailed(f"{hierarchy.target}: {host.NOT_MOUNTED}")
     except (MkError, OSError):
         _forget(hierarchy, [int(new.name)], frozenset())
         raise
@@ -164,8 +188,8 @@ def _lay(hierarchy: Hierarchy, new: Path, above: Sequence[Path], marks: Sequence
 def _forget(hierarchy: Hierarchy, numbers: Sequence[int], written: frozenset[Path]) -> None:
     """Unmount overlays that are no longer shown; remove all of them but what was written into them."""
     folders = [hierarchy.state / str(number) for number in numbers]
-    mounted = mount_points()
-    places = [folder / "merged" for folder in folders if folder / "merged" in mounted]
+    there = hierarchy.mounted()
+    places = [folder / "merged" for folder in folders if folder / "merged" in there]
     gone: list[Path] = []
     for folder in folders:
         kept = folder / "upper" in written

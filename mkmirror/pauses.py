@@ -3,7 +3,7 @@
 systemd starts the unit again each half minute (RestartSec=; that it grows can be said since version 254 alone, that it
 varies not at all), and a start that comes before its time ends at once. Each machine waits another while, so that those
 which lost a mirror together do not come back together. What somebody asks for is not put off: a changed request or
-configuration, another set of keys, and mirrors elsewhere that may be asked now are a new question, and so is
+configuration, other keys that are trusted, and mirrors elsewhere that may be asked now are a new question, and so is
 `systemctl restart`, which the unit's count of automatic restarts tells. (A `systemctl start` of a unit that is to be
 started again by itself waits for just that.)
 
@@ -12,6 +12,7 @@ Source: systemd.service(5), RestartSec=; org.freedesktop.systemd1(5), NRestarts.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Iterable
@@ -27,6 +28,7 @@ FILE = "pause.json"
 FIRST_S, LONGEST_S = 30.0, 300.0
 UNKNOWN = -1
 _LIMIT_BYTES = 64 << 10
+_CONTENT_BYTES = 1 << 20
 _UNIT = "/org/freedesktop/systemd1/unit/mk_2dfetch_2eservice"
 
 
@@ -116,12 +118,14 @@ def boottime_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def fingerprint(paths: Iterable[Path], *, remote: bool = False) -> str:
+def fingerprint(paths: Iterable[Path], contents: Iterable[Path] = (), *, remote: bool = False) -> str:
     """Return what changes when one of these files does: for what was asked, not for what it says.
 
-    remote: whether mirrors elsewhere may be asked, which is another question than before.
+    contents: files that count by what is in them, as systemd makes credentials anew for each start. remote: whether
+    mirrors elsewhere may be asked, which is another question than before.
     """
-    return " ".join(["remote" if remote else "own", *map(_mark, paths)])
+    marks = ["remote" if remote else "own", *map(_mark, paths), *map(_digest, contents)]
+    return hashlib.sha256(" ".join(marks).encode()).hexdigest()
 
 
 def _mark(path: Path) -> str:
@@ -130,6 +134,13 @@ def _mark(path: Path) -> str:
     except OSError:
         return "-"
     return f"{found.st_ino:x}.{found.st_mtime_ns:x}.{found.st_size:x}"
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(files.read_bytes(path, _CONTENT_BYTES)).hexdigest()
+    except (BadInput, OSError):
+        return _mark(path)
 
 
 def count_restarts(address: str = "") -> int:

@@ -138,6 +138,6 @@ class Planner:
 
 def beside(folder: Folder, name: str) -> dict[str, bytes]:
     """Return the small files that mk-extensions needs beside an image, by name."""
-    endings = (DEP, ".md5.txt", MAP) if name.endswith(tce.SUFFIX) else (DEP,)
+    endings = (DEP, WHEN, ".md5.txt", MAP) if name.endswith(tce.SUFFIX) else (DEP, WHEN)
     found = {name + ending: folder.text(name + ending) for ending in endings}
     return {each: data for each, data in found.items() if data is not None}

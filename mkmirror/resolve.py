@@ -62,6 +62,7 @@ def _visit(first: str, needs: Needs, installed: frozenset[str], order: dict[str,
     pending: list[tuple[str, list[str]]] = []
 
     def enter(name: str) -> None:
+        """Go one level deeper; raise Missing, or BadInput where there are too many."""
         found = needs(name)
         if found is None:
             by = f"; {next(reversed(path))} needs it" if path else ""

@@ -93,6 +93,7 @@ def own_sources(own: Own, config: Config) -> Sources:
     """Return the machine's own mirror with its lists, but those in whose place the configuration wants none ("")."""
 
     def at(uri: str, said: str = "/") -> Address:
+        """Return one of its addresses, that of none where nothing is said."""
         return Address(uri if said else "", By.BUILTIN, True, usual=True)
 
     return Sources(

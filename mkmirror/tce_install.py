@@ -53,7 +53,7 @@ def unit_of(name: str) -> str:
     return f"mk-tce-{''.join(c if _UNIT_CHARACTER.match(c) else f'{chr(92)}x{ord(c):02x}' for c in stem)}.service"
 
 
-def prepare(run: Path, images: Mapping[str, Path]) -> tuple[dict[str, Found], dict[str, str]]:
+def prepare(run: Path, images: Mapping[str, Path], root: Path = Path("/")) -> tuple[dict[str, Found], dict[str, str]]:
     """Mount verified images and look through them. images: `nano.tcz` -> the file, which stays where it is.
 
     Returns what was found in the good ones, and for each other one why it cannot be used, in one line; those are not
@@ -61,7 +61,8 @@ def prepare(run: Path, images: Mapping[str, Path]) -> tuple[dict[str, Found], di
     """
     refused: dict[str, str] = {}
     mounts: dict[str, host.Mount] = {}
-    mounted = overlay.mount_points()
+    table = overlay.table_of(root)
+    mounted = overlay.mounted(table)
     for name, image in images.items():
         place = place_of(run, name)
         try:
@@ -71,7 +72,7 @@ def prepare(run: Path, images: Mapping[str, Path]) -> tuple[dict[str, Found], di
                 mounts[name] = host.Mount(str(image), place, "squashfs", _OPTIONS)
         except (MkError, OSError) as error:
             refused[name] = str(error)
-    failed = host.mount_all(list(mounts.values()), run / "mounts")
+    failed = host.mount_all(list(mounts.values()), run / "mounts", lambda: overlay.mounted(table))
     found: dict[str, Found] = {}
     for name in images:
         place = place_of(run, name)
@@ -82,7 +83,7 @@ def prepare(run: Path, images: Mapping[str, Path]) -> tuple[dict[str, Found], di
                 found[name] = look_through(place, name)
             except (BadInput, OSError) as error:
                 refused[name] = str(error)
-    discard(run, [name for name in mounts if name in refused])
+    discard(run, [name for name in mounts if name in refused], root)
     return found, refused
 
 
@@ -136,9 +137,9 @@ def _walk(place: Path, name: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
                 yield path, entry
 
 
-def discard(run: Path, names: Iterable[str]) -> None:
+def discard(run: Path, names: Iterable[str], root: Path = Path("/")) -> None:
     """Unmount extensions that are shown no longer, and remove their folders. Raises ToolFailed, OSError."""
-    mounted = overlay.mount_points()
+    mounted = overlay.mounted(overlay.table_of(root))
     places = [place_of(run, name) for name in names]
     if places:
         overlay.forget_by_host([place for place in places if place in mounted], places)

@@ -133,7 +133,7 @@ class Transaction:
             failed.update(refused)
         tiny = {name: image(name) for name in names if name in new.tcz}
         if tiny:
-            found, refused = tce_install.prepare(run, tiny)
+            found, refused = tce_install.prepare(run, tiny, self.layers.root)
             self.found.update(found)
             failed.update(refused)
         coming = [name for name in names if name in new.wheels]
@@ -163,7 +163,7 @@ class Transaction:
         """Let go of what was prepared and is not shown; native extensions stay looked through."""
         mounted = [name for name in names if self.found.pop(name, None)]
         if mounted:
-            tce_install.discard(self.layers.run, mounted)
+            tce_install.discard(self.layers.run, mounted, self.layers.root)
 
     def bring_up(self) -> dict[str, str]:
         """Start what was installed in this run; return what failed, one line by name. It costs nothing else."""

@@ -13,53 +13,24 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Optional
-from urllib.parse import unquote, urlsplit
 
 from mkcore import files
-from mkcore.config import Config
 from mkcore.errors import BadInput, MkError, Untrusted
-from mkcore.site import Site
 from mkmirror import trust
-from mkmirror.formats import tce, wheel
+from mkmirror.formats import tce
+from mkmirror.ground import Ground, address
 from mkmirror.lists import decode
-from mkmirror.mirroring import native_folder
-from mkmirror.names import require_name_or_path, show
 from mkmirror.needed import DEP, needs_of
-from mkmirror.sources import site_addresses
 from mkmirror.staged import FOLDER, Folder, Item, Kind
+from mkmirror.when import SUFFIX as WHEN
 
 _CHUNK_BYTES = 1 << 20
 _SMALL_BYTES = 1 << 20
 MAP = ".map"
-
-_ALIASES = {"packages": "gem-mirror"}
-"""What the built-in mirror serves under another name than it has on disk."""
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What trust is founded on. trees: of the machine's own mirror, the administrator's first; work: a folder of
-    this process alone, where checked files are put. site: addresses of the mirrors that the site itself set, for which
-    alone `mode` counts; any other one needs a signature. folders: the ones for this machine below a mirror's base.
-    limit_bytes: what one staged file may have, which may be sparse and so cost whoever staged it nothing.
-    """
-
-    mode: trust.Verify
-    keys: Sequence[Path]
-    trees: Sequence[Path]
-    work: Path
-    site: Sequence[str] = ()
-    folders: Sequence[str] = ()
-    limit_bytes: int = 1 << 40
-
-    def mode_of(self, folder: Folder) -> trust.Verify:
-        """Return what must vouch for a folder."""
-        of_site = any(f"{folder.mirror.rstrip('/')}/".startswith(f"{each}/") for each in self.site)
-        return self.mode if of_site else trust.Verify.SIGNATURE
 
 
 @dataclass(frozen=True)
@@ -67,7 +38,7 @@ class Checked:
     """A file that may be installed: our copy of it, and what vouched for it.
 
     mirror: address of its folder. signed_by: fingerprint, "" for the built-in mirror and without signatures. map: our
-    copy of the `.map` beside it, if any.
+    copy of the `.map` beside it, if any. when: text of the `.when` beside it, if any.
     """
 
     item: Item
@@ -77,6 +48,7 @@ class Checked:
     mirror: str
     signed_by: str
     map: Optional[Path] = None
+    when: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +85,7 @@ class Verifier:
 
     def _check(self, item: Item) -> Checked:
         folder = self._folders[item.folder]
+        self._ground.require_place(item.kind, folder)
         vouched = None if folder.builtin else self._vouch(item.folder)
         target = self._ground.work / "incoming" / item.folder / item.name
         sha256, md5, size_bytes = self._copy(item.folder, item.name, target)
@@ -124,11 +97,15 @@ class Verifier:
                 signed_by = vouched.signed.fingerprint if vouched.signed else ""
                 self._require_vouched(item, vouched, sha256, md5)
             beside = self._copy_map(item, vouched)
-            needs = item.needs if item.kind is Kind.WHEEL else needs_of(item, self._vouched_text(item, DEP, vouched))
+            needs, when = item.needs, None
+            if item.kind is not Kind.WHEEL:
+                needs = needs_of(item, self._vouched_text(item, DEP, vouched))
+                when = self._vouched_text(item, WHEN, vouched)
         except (MkError, OSError):
             files.remove(target)
             raise
-        return Checked(replace(item, needs=needs), target, sha256, size_bytes, address(folder), signed_by, beside)
+        mirror = address(folder)
+        return Checked(replace(item, needs=needs), target, sha256, size_bytes, mirror, signed_by, beside, when)
 
     def _copy(self, folder: str, name: str, target: Path) -> tuple[str, str, int]:
         """Copy a staged file; return its digests and size."""
@@ -161,12 +138,7 @@ class Verifier:
 
     def _on_disk(self, folder: Folder, name: str) -> list[str]:
         """Return the SHA-256 that each tree of the machine's own mirror has for a file, "" for none."""
-        try:
-            base = unquote(urlsplit(folder.mirror).path).strip("/")
-        except ValueError:
-            raise BadInput(f"{show(folder.mirror)} is no address", name) from None
-        parts = require_name_or_path(f"{_ALIASES.get(base, base)}/{folder.path}", "mirror", "a folder of the mirror")
-        return [_sum_on_disk(tree / parts, name) for tree in self._ground.trees]
+        return [_sum_on_disk(each, name) for each in self._ground.on_disk(folder)]
 
     def _require_vouched(self, item: Item, vouched: _Vouched, sha256: str, md5: str) -> None:
         if item.name in vouched.sums:
@@ -252,8 +224,6 @@ class Verifier:
 
     def _read_sums(self, number: str) -> _Vouched:
         folder = address(self._folders[number])
-        if self._ground.folders and self._folders[number].path not in self._ground.folders:
-            raise Untrusted(f"{folder}: is not a folder for this machine")
         place = self._ground.work / "sums" / number
         files.make_dir(place, 0o700)
         try:
@@ -289,28 +259,6 @@ class Verifier:
         if len(data) > limit_bytes:
             raise BadInput(f"larger than {limit_bytes} bytes", f"{address(self._folders[number])}/{name}")
         files.write_atomic(target, data, mode=0o600)
-
-
-def ground_of(site: Site, config: Config, keys: Sequence[Path], trees: Sequence[Path], work: Path) -> Ground:
-    """Return what this machine and its site found trust on; config: without what was pushed."""
-    here = folders_here(config, os.uname().machine)
-    limit_bytes = config.extensions_staging_limit_mb * 1_000_000
-    mode, own = trust.Verify(config.extensions_verify), site_addresses(site, config)
-    return Ground(mode, keys, trees, work, own, here, limit_bytes)
-
-
-def folders_here(config: Config, machine: str) -> tuple[str, ...]:
-    """Return the folders below a mirror's base whose content is for this machine; machine: by uname(2)."""
-    try:
-        tiny_core = [tce.folder(config.tce_release, config.tce_build or machine)]
-    except BadInput:  # which mk-fetch tells, and then it cannot have looked there
-        tiny_core = []
-    return (native_folder(machine), wheel.FOLDER, *tiny_core)
-
-
-def address(folder: Folder) -> str:
-    """Return the address of a folder, e.g. `http://m/tinycorelinux/15.x/x86_64/tcz`."""
-    return f"{folder.mirror.rstrip('/')}/{folder.path}"
 
 
 def _open(staging: Path, folder: str, name: str) -> BinaryIO:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Optional
 
 from mkcore import proc
 from mkcore.errors import BadInput, ToolFailed
@@ -43,6 +44,18 @@ def parse_when(text: str, where: str) -> When:
             raise BadInput(f"not of the form 'virtualization WORD': {show(line)}", place)
         found[match[1]] = None
     return When(tuple(found))
+
+
+def require_here(text: Optional[str], name: str) -> None:
+    """Raise BadInput when the `.when` of the extension `name` (None: it has none) is for other machines than this one.
+
+    Raises BadInput for one that is not understood, too, and ToolFailed when nobody can tell what this machine is.
+    """
+    if text is None:
+        return
+    machine = detect_virtualization()
+    if not parse_when(text, name + SUFFIX).fits(machine):
+        raise BadInput(f"its {SUFFIX} says that it is not for this machine ({machine})", name)
 
 
 def detect_virtualization() -> str:

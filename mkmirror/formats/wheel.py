@@ -171,6 +171,7 @@ def parse_metadata(text: str, where: str) -> Metadata:
     message = HeaderParser().parsestr(text)
 
     def field(name: str) -> str:
+        """Return one field, "" for one that is not there; raise BadInput for a long one."""
         return _short(str(message.get(name, "")), name, where)
 
     try:

@@ -36,16 +36,25 @@ exec "${@//\$\$/\$}"
 """,
     "mount": r"""#!/bin/bash
 echo "mount $*" >>"$ASKED"
+note() {
+    case $2 in none | --) set -- "$1" overlay ;; esac
+    echo "1 1 0:1 / $1 rw - $2 x rw" >>"$ROOT/proc/self/mountinfo"
+}
 if [ "$1" = --all ]; then
     while read -r image target kind rest; do
-        [ "$kind" != none ] || continue
+        [ "$kind" != none ] || { note "$target" none; continue; }
         unsquashfs -quiet -no-progress -force -dest "$target" "$image" >/dev/null ||
-            { echo "mount: $target: wrong fs type." >&2; failed=64; }
+            { echo "mount: $target: wrong fs type." >&2; failed=64; continue; }
+        note "$target" "$kind"
     done <"$3"
+    exit ${failed:-0}
 fi
-exit ${failed:-0}
+note "${!#}" "$2"
 """,
-    "umount": '#!/bin/sh\necho "umount $*" >>"$ASKED"\n',
+    "umount": r"""#!/bin/bash
+echo "umount $*" >>"$ASKED"
+for place; do sed -i "\: $place :d" "$ROOT/proc/self/mountinfo"; done
+""",
     "ldconfig": '#!/bin/sh\necho ldconfig >>"$ASKED"\n',
     "systemd-detect-virt": "#!/bin/sh\necho none\n",
     "systemd-sysusers": '#!/bin/sh\necho "systemd-sysusers $*" >>"$ASKED"\n',
@@ -84,6 +93,8 @@ class Node:
         for path in (self.fetched, self.paths.run_requests, self.root / "etc/mk/trust.d", self.root / "usr/local"):
             path.mkdir(parents=True)
         (self.root / "opt").mkdir()
+        (self.root / "proc/self").mkdir(parents=True)
+        (self.root / "proc/self/mountinfo").write_text("")
         (self.root / "etc/os-release").write_text("ID=debian\nVERSION_ID=13\n")
         self.folders: dict[str, Folder] = {}
         self.requests: list[Request] = []

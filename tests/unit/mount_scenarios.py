@@ -34,6 +34,8 @@ class Machine:
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(folder)], check=True)
         self.root, self.run, self.images = folder / "root", folder / "run", folder / "images"
         self.local = self.root / "usr/local"
+        self.root.mkdir()
+        (self.root / "proc").symlink_to("/proc")
         (self.local / "bin").mkdir(parents=True)
         (self.local / "bin/own").write_text("own\n")
         for each in (self.root / "opt", self.run, self.images, folder / "bin"):
@@ -70,7 +72,7 @@ class Machine:
     def mounts(self) -> list[str]:
         top = self.run.parent
         points = overlay.parse_mountinfo(Path("/proc/self/mountinfo").read_text())
-        return [point.relative_to(top).as_posix() for point in points if top in point.parents]
+        return [point.relative_to(top).as_posix() for point, _ in points if top in point.parents]
 
 
 def twenty_at_once(machine: Machine) -> None:

@@ -58,3 +58,42 @@ def test_what_cannot_be_taken_back_is_known(node: Node) -> None:
     node.ask(remove=["n.raw"])
     assert not node.run(stage=False).extensions and node.merged() == []
     assert "systemctl stop -- n.service" in node.asked
+
+
+SILENT = '#!/bin/bash\ncase "$*" in *{}*) exit 0 ;; esac\n'
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("--all", "a.tcz: cannot be mounted: mount reported no error, and yet it is not mounted"),
+        ("--bind", "/usr/local: mount reported no error, and yet it is not mounted"),
+        ("bind,private", "/original: mount reported no error, and yet it is not mounted"),
+    ],
+)
+def test_mounts_that_are_not_there_cost_the_request(node: Node, asked: str, reason: str) -> None:
+    """Whoever says nothing has not succeeded: what is mounted is asked for. The next try finds all in order."""
+    mount = node.programs / "mount"
+    fine = mount.read_text()
+    mount.write_text(SILENT.format(asked) + fine.split("\n", 1)[1])
+    node.want(node.item("a.tcz", folder=OWN_TCZ))
+    installed = node.run()
+    assert not installed.extensions
+    assert installed.refused["a.tcz"].reason.endswith(reason)
+    mount.write_text(fine)
+    node.want(node.item("a.tcz", folder=OWN_TCZ))
+    assert set(node.run().extensions) == {"a.tcz"}
+
+
+def test_the_systems_own_folder_that_cannot_be_kept(node: Node) -> None:
+    """A native extension would cover it for good: it is not merged."""
+    mount = node.programs / "mount"
+    fine = mount.read_text()
+    mount.write_text(fine.replace("""note "$target" none; continue;""", "continue;"))
+    node.want(node.item("a.raw"))
+    installed = node.run()
+    assert "/usr/local cannot be kept: mount reported no error" in installed.refused["a.raw"].reason
+    assert not installed.extensions and node.merged() == []
+    mount.write_text(fine)
+    node.want(node.item("a.raw"))
+    assert set(node.run().extensions) == {"a.raw"}

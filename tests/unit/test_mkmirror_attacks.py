@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -174,7 +176,7 @@ def test_names_that_only_begin_like_allowed_ones(node: Node) -> None:
     installed = node.run()
     assert set(installed.extensions) == {"smart.raw", "foo.raw"}
     assert set(installed.refused) == {"smart.evil.raw", "tool.raw"}
-    claims = Claims({(By.SITE, What.EXTENSION): frozenset(("foo", "vmci"))}, frozenset(), ("/x/",))
+    claims = Claims({(By.SITE, What.EXTENSION): frozenset(("foo", "vmci"))}, ("/x/",))
     claims.require(By.SITE, "foo.raw", What.EXTENSION)
     for name, what in (("foo", What.PACKAGE), ("drivers/misc/vmci.ko", What.MODULE), ("foo.evil.raw", What.EXTENSION)):
         with pytest.raises(BadInput, match="nothing on this machine says that the site asks for it"):
@@ -193,33 +195,95 @@ def test_a_claim_that_nothing_shows_is_no_push(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "wanted"),
+    ("key", "value"),
     [
-        ("gem_mirror", "http://site/g", ()),
-        ("gem_mirror_uri", "http://site/g", ()),
-        ("tce_install_list_uri", "", ()),
-        ("tce_mirror", "http://127.0.0.1:2157/tinycorelinux", ()),
-        ("tce_install_list_uri", "http://site/list", ("any.raw",)),
-        ("kmod_install_list_uri", "http://site/list", ("vfio",)),
-        ("tce_mirror_uri", "http://site/m", ("any.raw", "vfio")),
+        ("gem_mirror", "http://site/g"),
+        ("tce_install_list_uri", ""),
+        ("tce_mirror", "http://127.0.0.1:2157/tinycorelinux"),
+        ("tce_install_list_uri", "http://site/list"),
+        ("kmod_install_list_uri", "http://site/list"),
+        ("gemlist_uri", "http://site/list"),
+        ("tce_mirror_uri", "http://site/m"),
     ],
 )
-def test_a_list_of_the_sites_speaks_for_its_own_kind_alone(
-    node: Node, key: str, value: str, wanted: tuple[str, ...]
-) -> None:
-    """Neither a mirror of packages nor "no list" lets who stands in for mk-fetch past extensions.allow."""
+def test_a_list_elsewhere_shows_nothing(node: Node, key: str, value: str) -> None:
+    """Root cannot read it, and the network says what is in it: no way past extensions.allow, whoever named it."""
     node.configure(f'[mirror]\n{key} = "{value}"\n[extensions]\nallow = []\n')
     node.want(node.item("any.raw"), by=By.SITE)
     node.stage(modules=(Modules(By.SITE, ("vfio",), "http://site/kmod"),))
-    refused = node.run(stage=False).refused
-    said = {name: each.reason for name, each in refused.items() if "the site asks for it" in each.reason}
-    assert set(said) == {"any.raw", "vfio"} - set(wanted)
+    installed = node.run(stage=False)
+    said = {name for name, each in installed.refused.items() if "says that the site asks for it" in each.reason}
+    assert said == {"any.raw", "vfio"} and not installed.extensions and not installed.modules
+
+
+@pytest.mark.parametrize("by", [By.PUSH, By.BUILTIN, By.SITE, By.ADMIN])
+@pytest.mark.parametrize(("name", "folder"), [("a.raw", OWN), ("a.tcz", OWN_TCZ)])
+def test_what_is_not_for_this_machine(node: Node, name: str, folder: Folder, by: By) -> None:
+    """Who has mk-fetch leaves out the condition, or hands over another one: root reads the mirror's own."""
+    node.configure('[extensions]\ninstall = ["a"]\n')
+    (node.paths.mirror_admin / "tinycorelinux").mkdir(parents=True)
+    (node.paths.mirror_admin / "tinycorelinux/tce-install-list").write_text(f'["{name}"]')
+    item = node.item(name, folder=folder)
+    (node.on_disk(folder) / f"{name}.when").write_text("virtualization vmware\n")
+    staged = node.staging(folder) / f"{name}.when"
+    for text, said in (
+        ("", f"{name}.when: was not staged"),
+        ("virtualization none\n", f"{name}.when: is not what the machine's own mirror has"),
+        ("virtualization vmware\n", f"{name}: its .when says that it is not for this machine (none)"),
+    ):
+        item = node.item(name, folder=folder)
+        staged.unlink(missing_ok=True)
+        if text:
+            staged.write_text(text)
+        node.want(item, by=by)
+        installed = node.run()
+        if by is By.ADMIN and "not for this" in said:
+            assert set(installed.extensions) == {name}, "anywhere, who asks for it by name"
+        else:
+            assert said in installed.refused[name].reason and not installed.extensions
+
+
+def test_what_another_needs_comes_along_on_any_machine(node: Node) -> None:
+    needed = node.item("b.raw")
+    for place in (node.on_disk(OWN), node.staging(OWN)):
+        (place / "b.raw.when").write_text("virtualization vmware\n")
+    node.want(needed, node.item("a.raw", needs=["b.raw"]), by=By.PUSH)
+    assert set(node.run().extensions) == {"a.raw", "b.raw"}
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "said"),
+    [
+        ("a.tcz", replace(OWN_TCZ, path="14.x/x86_64/tcz"), "is not a folder for this machine"),
+        ("a.raw", replace(OWN, path="sysext/other"), "is not a folder for this machine"),
+        ("a.raw", OWN_TCZ, "is not a folder for this machine"),
+        ("a.tcz", OWN, "is not a folder for this machine"),
+        ("a.raw", replace(OWN, mirror="http://localhost:2157"), "is not in the machine's own mirror"),
+        ("a.raw", replace(OWN, mirror="http://localhost:2157/tinycorelinux/x"), "is not in the machine's own mirror"),
+        ("a.raw", replace(OWN, mirror="http://localhost:2157/%2e%2e"), "is not in the machine's own mirror"),
+        ("a.raw", replace(OWN, mirror="http://localhost:2158/gem-mirror"), "is not in the machine's own mirror"),
+        ("a.raw", replace(OWN, mirror="http://mirror.example/tinycorelinux"), "is not in the machine's own mirror"),
+        ("a.raw", replace(OWN, mirror="http://[::2]/tinycorelinux"), "is not in the machine's own mirror"),
+    ],
+)
+def test_a_folder_on_disk_that_is_not_the_configured_one(node: Node, name: str, folder: Folder, said: str) -> None:
+    """It lies in the machine's own mirror all the same, for another release or kind: that counts for nothing."""
+    place = node.on_disk(folder)
+    item = node.item(name, folder=folder)
+    base = urlsplit(folder.mirror).path.strip("/") or "."
+    assert (place / name).is_file()
+    other = node.paths.mirror_admin / base / folder.path
+    other.mkdir(parents=True, exist_ok=True)
+    (other / name).write_bytes((place / name).read_bytes())
+    node.want(item)
+    installed = node.run()
+    assert said in installed.refused[name].reason and not installed.extensions
 
 
 def test_a_listed_name_from_another_mirror_is_a_pushs() -> None:
     """The site's list and the machine's own vouch for what their own mirrors have."""
     both = {(by, What.EXTENSION): frozenset(("a",)) for by in (By.SITE, By.BUILTIN, By.ADMIN)}
-    claims = Claims(both, frozenset(), ("other",), ("http://site/m",))
+    claims = Claims(both, ("other",), ("http://site/m",))
     near = (OWN, Folder("http://site/m", "sysext/x86_64", False), Folder("http://site/m/below/", "x", False))
     for by in (By.SITE, By.BUILTIN):
         assert claims.require(by, "a.raw", What.EXTENSION, near) is by

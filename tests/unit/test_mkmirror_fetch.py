@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from mkmirror import trust
+from mkmirror.ground import Ground
 from mkmirror.staged import By, Kind, Staged
-from mkmirror.verifying import Ground, Verifier
+from mkmirror.verifying import Verifier
 from tests.unit.fetch_node import (
     KERNEL,
     LIST,
@@ -227,6 +228,24 @@ def test_what_a_push_may_install(node: Node) -> None:
     assert node.run().requests == ()
 
 
+def test_a_list_elsewhere_is_a_pushs_whoever_named_it(node: Node) -> None:
+    """The site's file has its address, the network what it says: extensions.allow holds, and root believes no other."""
+    for name in ("debug-tools", "other", "mine"):
+        add_raw(node.own, name)
+    put(node.remote, LIST, '["debug-tools.raw", "other", "mine"]')
+    put(node.remote, MODULES, '["drivers/misc/good.ko", "bad"]')
+    put(node.remote, PACKAGES, "evil\n")
+    uri = node.remote_server.uri
+    lists = (("tce_install", LIST), ("kmod_install", MODULES))
+    text = "".join(f'{key}_list_uri = "{uri}/{path}"\n' for key, path in lists)
+    text += f'gemlist_uri = "{uri}/{PACKAGES}"\n'
+    node.site(f'[mirror]\n{text}[extensions]\nallow = ["debug-tools", "good"]\ninstall = ["mine"]\n')
+    staged = node.run()
+    assert {each.name: each.by for each in staged.requests} == {"mine.raw": By.SITE, "debug-tools.raw": By.PUSH}
+    assert [(each.by, each.entries) for each in staged.modules] == [(By.PUSH, ("drivers/misc/good.ko",))]
+    assert {each.name for each in staged.refused} == {"other", "bad", "evil"}
+
+
 def test_a_built_in_name_that_only_a_pushed_mirror_has(node: Node, gpg: Gpg) -> None:
     """What it means there is the server's word, and so it is limited as a push."""
     add_raw(node.remote, "open-vm-tools")
@@ -364,7 +383,9 @@ def test_what_is_staged_is_what_root_believes(node: Node, gpg: Gpg, tmp_path: Pa
     staged = node.run()
     (tmp_path / "work").mkdir()
     keys = trust.key_files([node.paths.etc / "trust.d"])
-    ground = Ground(trust.Verify.SIGNATURE, keys, [node.own], tmp_path / "work")
+    folders = {Kind.SYSEXT: RAW, Kind.TCZ: TCZ, Kind.WHEEL: WHEELS}
+    below = {kind: path.partition("/")[2] for kind, path in folders.items()}
+    ground = Ground(trust.Verify.SIGNATURE, keys, [node.own], tmp_path / "work", folders=below)
     verifier = Verifier(node.paths.run_fetch, ground, staged.folders, {})
     checked = {item.name: verifier.check(item) for request in staged.requests for item in request.items}
     wheels = {f"{name}-1.0-py3-none-any.whl" for name in ("tool", "helper")}

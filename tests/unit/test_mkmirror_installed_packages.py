@@ -12,13 +12,15 @@ import pytest
 
 from mkmirror.formats import wheel
 from mkmirror.staged import By, Folder, Item, Kind
-from tests.unit.extension_node import Node
+from tests.unit.extension_node import PROGRAMS, Node
 from tests.unit.mirror_trees import make_wheel
 
 WHEELS = Folder("http://localhost:2158/gem-mirror", wheel.FOLDER, True)
-FAILING = """#!/bin/sh
+FAILING = """#!/bin/bash
 case "$*" in *'-t overlay'*) if [ -e "$ASKED.fail" ]; then {then} echo 'mount: no.' >&2; exit 32; fi ;; esac
 """
+GONE = 'sed -i "/local rw/d" "$ROOT/proc/self/mountinfo";'
+"""What was shown until then is gone, too, and would have to be mounted again."""
 
 
 @pytest.fixture
@@ -48,12 +50,12 @@ def imported(node: Node, module: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize(("then", "status"), [('rm "$ASKED.fail";', 0), ("", 1)])
+@pytest.mark.parametrize(("then", "status"), [('rm "$ASKED.fail";', 0), ("", 0), (GONE, 1)])
 def test_a_newer_version_that_cannot_be_shown(node: Node, then: str, status: int) -> None:
     """The older one stays, also where nothing can be mounted any longer; a later run installs as ever."""
     want(node, stage(node, "foo", "1.0", command=True))
     node.run()
-    (node.programs / "mount").write_text(FAILING.format(then=then))
+    (node.programs / "mount").write_text(FAILING.format(then=then) + PROGRAMS["mount"])
     flag = node.asked_file.with_name("asked.fail")
     flag.write_text("")
     want(node, stage(node, "foo", "2.0", command=True))

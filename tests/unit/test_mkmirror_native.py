@@ -255,16 +255,35 @@ def test_pid1_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_mounts_that_fail_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One table for many mounts, with blanks as fstab has them; the list is gone afterwards."""
+    there: dict[Path, str] = {Path("/a"): "squashfs"}
     said = f'cp "${{@: -1}}" {tmp_path}/table; echo "mount: /b c: wrong fs type." >&2; exit 64'
     fake(tmp_path / "bin", monkeypatch, "systemd-run", said)
     mounts = [host.Mount("/i/a", Path("/a"), "squashfs", ("loop", "ro")), host.Mount("/i/b", Path("/b c"), "none")]
-    assert host.mount_all(mounts, tmp_path / "mounts") == {Path("/b c"): "wrong fs type."}
+    assert host.mount_all(mounts, tmp_path / "mounts", lambda: there) == {Path("/b c"): "wrong fs type."}
     expected = "/i/a /a squashfs loop,ro 0 0\n/i/b /b\\040c none defaults 0 0\n"
     assert (tmp_path / "table").read_text() == expected and not (tmp_path / "mounts").exists()
     fake(tmp_path / "bin", monkeypatch, "systemd-run", "exit 1")
-    assert set(host.mount_all(mounts, tmp_path / "mounts")) == {Path("/a"), Path("/b c")}
+    assert set(host.mount_all(mounts, tmp_path / "mounts", dict)) == {Path("/a"), Path("/b c")}
     with pytest.raises(ToolFailed, match="mount ended with status 1"):
-        host.mount(mounts[0])
+        host.mount(mounts[0], lambda: there)
+
+
+def test_silence_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is mounted decides, place and type, whatever mount says; of a bind mount any type is right."""
+    fake(tmp_path / "bin", monkeypatch, "systemd-run", "exit 0")
+    mounts = [host.Mount("/i/a", Path("/a"), "squashfs"), host.Mount("/usr/local", Path("/b"), "none", ("bind",))]
+    for there, missing in (
+        ({}, {"/a", "/b"}),
+        ({"/a": "squashfs", "/b": "ext4"}, set[str]()),
+        ({"/a": "tmpfs", "/b": "ext4"}, {"/a"}),
+        ({"/i/a": "squashfs", "/b": "overlay"}, {"/a"}),
+    ):
+        table = {Path(place): kind for place, kind in there.items()}
+        failed = host.mount_all(mounts, tmp_path / "mounts", lambda table=table: table)
+        assert failed == {Path(place): host.NOT_MOUNTED for place in missing}
+    host.mount(mounts[0], lambda: {Path("/a"): "squashfs"})
+    with pytest.raises(ToolFailed, match=r"^/a: mount reported no error, and yet it is not mounted$"):
+        host.mount(mounts[0], dict)
 
 
 def test_units_are_asked_for_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

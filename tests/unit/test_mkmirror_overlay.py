@@ -37,7 +37,7 @@ def test_mount_points_are_read() -> None:
         "30 28 0:26 / /a\\040b\\134c rw - tmpfs tmpfs rw\n"
         "broken\n\n"
     )
-    assert overlay.parse_mountinfo(text) == (Path("/sys"), Path("/a b\\c"))
+    assert overlay.parse_mountinfo(text) == ((Path("/sys"), "sysfs"), (Path("/a b\\c"), "tmpfs"))
 
 
 def test_options_fit_into_a_page() -> None:

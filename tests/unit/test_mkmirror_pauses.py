@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mkcore.paths import paths_under
-from mkmirror.fetch import asked_in
+from mkmirror.fetch import asked_in, credentials_in
 from mkmirror.pauses import UNKNOWN, Pause, Pauses, fingerprint, read_pause
 
 RESTART_S = 30.0  # RestartSec= of mk-fetch.service
@@ -94,15 +94,64 @@ def test_what_was_asked(tmp_path: Path) -> None:
     assert fingerprint(paths, remote=True) not in seen, "mirrors elsewhere may be asked now"
 
 
-def test_a_key_that_is_trusted_now_is_a_new_question(tmp_path: Path) -> None:
-    """So are the others that say what is wanted."""
+@pytest.mark.parametrize(
+    "name",
+    [
+        "etc/mk/trust.d/site.gpg",
+        "usr/lib/mk/trust.d/image.gpg",
+        "run/credentials/mk.trust",
+        "run/credentials/mk.trust.site",
+        "run/credentials/mk.toml",
+        "etc/mk/mk.toml.d/a.toml",
+        "var/lib/mk/mirror/tinycorelinux/tce-install-list",
+        "var/lib/mk/mirror/gem-mirror/gems/gem.list",
+    ],
+)
+def test_another_key_or_wish_is_a_new_question(tmp_path: Path, name: str) -> None:
+    """One that comes, and one that says something else."""
     paths = paths_under(str(tmp_path))
-    seen = {fingerprint(asked_in(paths))}
-    for name in ("etc/mk/trust.d/site.gpg", "usr/lib/mk/trust.d/image.gpg", "etc/mk/mk.toml.d/a.toml"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True)
-        path.write_text("x")
-        seen.add(fingerprint(asked_in(paths)))
-        path.write_text("other")
-        seen.add(fingerprint(asked_in(paths)))
-    assert len(seen) == 7
+
+    def asked() -> str:
+        return fingerprint(asked_in(paths), credentials_in(paths))
+
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    seen = {asked()}
+    path.write_text("x")
+    seen.add(asked())
+    path.write_text("other")
+    seen.add(asked())
+    assert len(seen) == 3 and asked() in seen
+
+
+def test_credentials_that_are_made_anew_are_no_new_question(tmp_path: Path) -> None:
+    """As systemd does at each start: what they say counts. Without any the current folder is not looked at."""
+    paths = paths_under(str(tmp_path))
+    key = paths.credentials / "mk.trust"
+    key.parent.mkdir(parents=True)
+    found: set[str] = set()
+    for at in (1, 2):
+        key.unlink(missing_ok=True)
+        (tmp_path / f"inode-{at}").write_text("")
+        key.write_text("a key")
+        os.utime(key, ns=(at, at))
+        found.add(fingerprint(asked_in(paths), credentials_in(paths)))
+    assert len(found) == 1
+    assert credentials_in(paths._replace(credentials=Path())) == []
+
+
+def test_a_changed_key_ends_the_pause(tmp_path: Path) -> None:
+    """Of the credential, as of the folders."""
+    paths = paths_under(str(tmp_path))
+    key = paths.credentials / "mk.trust"
+    key.parent.mkdir(parents=True)
+    key.write_text("old")
+    unit = Unit(tmp_path / "pause.json", 1.0)
+    unit.asked = fingerprint(asked_in(paths), credentials_in(paths))
+    unit.start()
+    for _ in range(3):
+        unit.restart_by_itself()
+    runs = len(unit.runs)
+    key.write_text("new")
+    unit.asked = fingerprint(asked_in(paths), credentials_in(paths))
+    assert unit.restart_by_itself() and len(unit.runs) == runs + 1
