@@ -39,6 +39,7 @@ FILES = {
     "usr/bin/mkctl": "#!/usr/bin/python3 -I\n",
     "usr/bin/mkdir": "ELF",
     "usr/lib/mk/mk.toml": "# the package's\n",
+    "usr/lib/os-release": "IMAGE_VERSION=0.12.0_4-g104a9bc\n",
     "usr/lib/modules/6.12/kernel.ko": "ELF",
     "usr/lib/python3/dist-packages/mkctl/agent.py": "",
     "usr/lib/python3/dist-packages/requests/api.py": "",
@@ -177,6 +178,25 @@ def test_a_second_build_is_the_same(image: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((image / name).read_bytes())
     oci.make(tmp_path)
     assert {name: manifest.sha256(tmp_path / name) for name in before} == before
+
+
+def test_a_layer_that_did_not_change_is_not_compressed_again(image: Path, tmp_path: Path) -> None:
+    """With another version of the image that is Debian's, the greater part by far; what is not used any more goes."""
+    for name in ("root.squashfs", "manifest.json"):
+        (tmp_path / name).write_bytes((image / name).read_bytes())
+    oci.make(tmp_path)
+    kept = {path.name: path.stat().st_ino for path in (tmp_path / oci.KEPT).iterdir()}
+    tree = tmp_path / "tree"
+    subprocess.run(["unsquashfs", "-quiet", "-dest", str(tree), str(image / "root.squashfs")], check=True)
+    (tree / "usr/lib/os-release").write_text("IMAGE_VERSION=0.13.0\n", encoding="utf-8")
+    words = ["-noappend", "-quiet", "-no-progress"]
+    subprocess.run(["mksquashfs", str(tree), str(tmp_path / "root.squashfs"), *words], check=True)
+    known = manifest.read(tmp_path)
+    described = {"root.squashfs": manifest.describe_file(tmp_path / "root.squashfs")}
+    manifest.write(tmp_path, {**known, "version": "0.13.0", "files": described})
+    oci.make(tmp_path)
+    now = {path.name: path.stat().st_ino for path in (tmp_path / oci.KEPT).iterdir()}
+    assert len(kept) == len(now) == 2 and len(kept.items() & now.items()) == 1
 
 
 def test_no_system_no_container(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The container's files: those of the image's system, less what its host has, in layers.
 
 Read from the image's layer as an archive, so that owners and rights come along without being root. Two layers: what
-Debian brings, and the suite, which is small and changes with each version.
+Debian brings, and the suite with the version's own files, which is small and alone changes with each version.
 
 Numbers of users: the image's own are those that installing gave out, below 1000, and a host gives out the same ones.
 The controller must be known to the host's bus as the host's user mk-host, whose number is not known before the
@@ -31,7 +31,10 @@ BASH = "usr/bin/bash"
 """By this name historic servers ask for a shell, with words that every shell knows."""
 _INSTALLED = range(101, 1000)
 _ACCOUNTS = ("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow")
-_SUITE = re.compile(r"(^|/)(mkcore|mkctl|mkweb|mkmirror)(/|$|[.\d])|(^|/)mk[-.]|(^|/)mk(/|$)|mksuite")
+_SUITE = re.compile(
+    r"(^|/)(mkcore|mkctl|mkweb|mkmirror)(/|$|[.\d])|(^|/)mk[-.]|(^|/)mk(/|$)|mksuite"
+    r"|^usr/lib/os-release$"  # it has the image's version
+)
 _UNITS = "etc/systemd/system"
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -33,6 +34,8 @@ ROOT_LAYER = "root.squashfs"
 REFERENCE = "localhost/mksuite:latest"
 REPOSITORY = "mksuite"
 LIMIT_BYTES = 30_000_000
+KEPT = ".layers"
+"""Beside the image: layers of the container as the last build compressed them."""
 ZSTD = ("zstd", "--ultra", "-22", "--long=27", "-T1", "--quiet")
 """One thread: more of them cut the input into parts, and the result would depend on their size."""
 
@@ -141,11 +144,28 @@ def dump(document: object) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
-def compress(path: Path) -> Path:
-    """Compress a layer; return the other's path."""
-    packed = path.with_name(f"{path.name}.zst")
-    subprocess.run([*ZSTD, "--force", str(path), "-o", str(packed)], check=True)
+def compress(path: Path, digest: str, kept: Path) -> Path:
+    """Return a layer compressed: one of an earlier build, where that had the same content, else a new one.
+
+    digest: of the layer as it is. kept: the folder of earlier ones; what they were made by is in their names. Debian's
+    part changes seldom, and to compress it costs a minute.
+    """
+    version = subprocess.run([ZSTD[0], "--version"], capture_output=True, check=True).stdout
+    made_by = hashlib.sha256(repr((ZSTD, version)).encode()).hexdigest()
+    packed = kept / f"{digest}-{made_by[:16]}"
+    if not packed.exists():
+        kept.mkdir(exist_ok=True)
+        part = kept / f".{packed.name}.{os.getpid()}"
+        subprocess.run([*ZSTD, "--force", str(path), "-o", str(part)], check=True)
+        part.replace(packed)
     return packed
+
+
+def forget_others(kept: Path, used: list[Path]) -> None:
+    """Remove the layers that the container of now has not."""
+    for path in kept.iterdir():
+        if path not in used:
+            path.unlink(missing_ok=True)
 
 
 def read_inputs(image: Path) -> str:
@@ -173,13 +193,15 @@ def make(image: Path) -> str:
         plain = folder / DOCKER.removesuffix(".xz")
         write_archive(plain, build_docker(layers, diff_ids, config, build_tag(version)), epoch)
         with subprocess.Popen(["xz", "-9", "--threads=1", str(plain)]) as beside:
-            write_archive(folder / NAME, build_oci([compress(path) for path in layers], config, version), epoch)
+            packed = [compress(path, digest, image / KEPT) for path, digest in zip(layers, diff_ids)]
+            write_archive(folder / NAME, build_oci(packed, config, version), epoch)
         if beside.returncode:
             raise common.BuildError(f"xz failed with status {beside.returncode}")
         common.check_size(folder / NAME, LIMIT_BYTES)
         for name in (NAME, DOCKER):
             (folder / name).chmod(0o644)
             (folder / name).replace(image / name)
+    forget_others(image / KEPT, packed)
     entries = [manifest.record(image, name, inputs, tag=build_tag(version)) for name in (NAME, DOCKER)]
     return f"{NAME}, {entries[0]['size_bytes'] / 1e6:.1f} MB; {DOCKER}, {entries[1]['size_bytes'] / 1e6:.1f} MB"
 
