@@ -57,6 +57,7 @@ class Config:
     server_dialect: str
     discovery_order: str
     identity_interfaces: str
+    identity_set_host_name: bool
     checkin_interval_s: int
     checkin_skew_s: int
     checkin_retry_ceiling_s: int

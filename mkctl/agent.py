@@ -246,6 +246,7 @@ async def serve(paths: Paths, mkweb_uri: str = "") -> None:
     ]
     tasks = [asyncio.ensure_future(part) for part in parts]
     node.spawn(_ready(node, notifier))
+    node.spawn(node.keep_host_name())
     stopper = asyncio.ensure_future(_stopped(stop))
     done, _ = await asyncio.wait({*tasks, stopper}, return_when=asyncio.FIRST_COMPLETED)
     notifier.stopping("stopping")

@@ -41,13 +41,17 @@ def compile_exclude(pattern: str) -> Optional[Pattern[str]]:
 
 
 class FactsView:
-    """facts.json and what a registration would send of it under `config`."""
+    """facts.json and what a registration would send of it under `config`.
+
+    host_name: the name that this machine was given since it was started, "" for none.
+    """
 
     def __init__(self, paths: Paths, tokens: Sequence[Token], now_s: Callable[[], float]) -> None:
         self.paths = paths
         self.content = FactsFile()
         self.problem = ""
         self.present = False
+        self.host_name = ""
         self._tokens = tokens
         self._now_s = now_s
         self._stamp: Optional[tuple[int, int, int]] = None
@@ -103,7 +107,7 @@ class FactsView:
 
     def build(self) -> dict[str, Json]:
         """The facts to send now: those of the chosen sets with fresh addresses, less what is excluded."""
-        chosen = registration.choose_facts(self.content, self._sets)
+        chosen = registration.choose_facts(self.content, self._sets, self.host_name)
         if "facter" not in self._sets and "lldp" not in self._sets:
             return registration.build_facts(chosen.flat, {}, self._exclude, on_top=chosen.on_top)
         interfaces = read_interfaces(str(self.paths.sys), str(self.paths.proc))

@@ -28,6 +28,7 @@ from mkctl.cmdline import read_cmdline
 from mkctl.contact import Contact
 from mkctl.factsview import FactsView
 from mkctl.hold import Hold
+from mkctl.hostname import build_name, keep_host_name
 from mkctl.links import read_links
 from mkctl.probation import read_apply
 from mkctl.progress import Progress
@@ -72,6 +73,7 @@ class Node:
         self.next_s = 0.0
         self.waiting_for = "next checkin"
         self.collecting = False
+        self._tokens = tokens
         self._serving: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.presence = BusPresence(controller)
@@ -150,6 +152,19 @@ class Node:
             self.state = replace(self.state, probation=None)
         self.announce()
         return reason
+
+    async def keep_host_name(self) -> None:
+        """Name the machine, where the site wants it (identity.set_host_name)."""
+
+        def named(name: str) -> None:
+            self.facts.host_name = name
+
+        if self.effective.config.identity_set_host_name:
+            await self.presence.wait_attempted(BUS_WAIT_S)
+            await keep_host_name(self.presence.require, self._wanted_name, self.reporter, named)
+
+    def _wanted_name(self) -> str:
+        return build_name(self._tokens, self.contact.identity.macs)
 
     def await_route(self) -> None:
         """Say what is waited for, card by card; whoever reads the journal gets each change of it once."""

@@ -46,16 +46,37 @@ class Chosen:
     on_top: Mapping[str, Json]
 
 
-def choose_facts(content: FactsFile, sets: Collection[str]) -> Chosen:
-    """Return what facts.json has of the sets (names of `mkcore.keys.FACT_SETS`)."""
+def choose_facts(content: FactsFile, sets: Collection[str], host_name: str = "") -> Chosen:
+    """Return what facts.json has of the sets (names of `mkcore.keys.FACT_SETS`).
+
+    host_name: the name that this machine was given meanwhile, "" for none; what the site itself gives counts more.
+    """
     custom = content.custom_names
     flat = {name: value for name, value in content.facts.items() if name not in custom and set_of(name) in sets}
+    flat.update(rename(flat, host_name))
     on_top: dict[str, Json] = dict(content.structured) if "structured" in sets else {}
+    networking = on_top.get("networking")
+    if isinstance(networking, dict):
+        on_top["networking"] = {**networking, **rename(networking, host_name)}
     if "inventory" in sets:
         on_top[INVENTORY] = jsonfields.canonical(content.inventory).decode()
     if "custom" in sets:
         on_top.update({name: content.facts[name] for name in custom if name in content.facts})
     return Chosen(flat, on_top)
+
+
+def rename(facts: Mapping[str, Json], host_name: str) -> dict[str, Json]:
+    """Return the facts that carry the machine's name, hostname and fqdn, as they are with another one; {} for "".
+
+    The collection that runs beside the start of mkctl may have seen the name before; the domain stays as it saw it.
+    """
+    before, fqdn = facts.get("hostname"), facts.get("fqdn")
+    if not host_name or not isinstance(before, str):
+        return {}
+    found: dict[str, Json] = {"hostname": host_name}
+    if isinstance(fqdn, str) and (fqdn == before or fqdn.startswith(f"{before}.")):
+        found["fqdn"] = host_name + fqdn[len(before) :]
+    return found
 
 
 def set_of(name: str) -> str:
