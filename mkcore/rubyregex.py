@@ -23,6 +23,8 @@ from mkcore.rubyclass import parse_bracket, simple_escape
 
 PATTERN_LIMIT = 10_000
 _DEPTH_LIMIT = 60
+_PATIENCE = 3
+"""How many times its processor time a trial may last, from its start."""
 _QUANTIFIER = re.compile(r"[*+?]|\{(?:\d+(?:,\d*)?|,\d+)\}")
 _OPTIONS = re.compile(r"\?([imx]*)(?:-([imx]*))?([:)])")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -296,19 +298,21 @@ def _python_flags(on: str, off: str) -> str:
     return f"?{enabled}-{disabled}:" if disabled else f"?{enabled}:"
 
 
-def try_pattern(pattern: str, names: Sequence[str], timeout_s: float) -> list[str]:
+def try_pattern(pattern: str, names: Sequence[str], limit_s: float) -> list[str]:
     """Search `pattern` in each of `names` in a child process and return the names in which it is found.
 
-    Raises BadInput when the pattern cannot be used or takes longer than `timeout_s` over all names, and ToolFailed
-    when the child cannot be started.
+    Raises BadInput when the pattern cannot be used or takes more than `limit_s` of a processor's time over all names,
+    and ToolFailed, after which trying again can help, when the child cannot be started or is not given that time.
     """
+    from signal import SIGPROF  # few who compile patterns try one
+
     compile_ruby(pattern)
     package = str(Path(__file__).resolve().parent.parent)
     code = "import sys; sys.path.insert(0, sys.argv[1]); from mkcore.rubyregex import main; main()"
-    work = json.dumps({"pattern": pattern, "names": list(names)}).encode()
-    finished = proc.run((sys.executable, "-I", "-c", code, package), timeout_s=timeout_s, stdin=work)
-    if finished.outcome is proc.Outcome.TIMED_OUT:
-        raise BadInput(f"the pattern takes more than {timeout_s:g} s over {len(names)} fact names")
+    work = json.dumps({"pattern": pattern, "names": list(names), "limit_s": limit_s}).encode()
+    finished = proc.run((sys.executable, "-I", "-c", code, package), timeout_s=_PATIENCE * limit_s, stdin=work)
+    if finished.outcome is proc.Outcome.SIGNALLED and finished.status == SIGPROF:
+        raise BadInput(f"the pattern takes more than {limit_s:g} s over {len(names)} fact names")
     if not finished.ok:
         raise ToolFailed(f"the trial of the pattern failed: {finished.describe()}")
     found: list[str] = json.loads(finished.stdout)
@@ -316,8 +320,15 @@ def try_pattern(pattern: str, names: Sequence[str], timeout_s: float) -> list[st
 
 
 def main() -> None:
-    """Do the child's part of try_pattern: read the work from standard input, write the names found."""
+    """Do the child's part of try_pattern: read the work from standard input, write the names found.
+
+    The kernel ends it by SIGPROF when it has used up its time; its start is not counted, and what others of a busy
+    machine take is not either.
+    """
+    from signal import ITIMER_PROF, setitimer
+
     work = json.load(sys.stdin)
+    setitimer(ITIMER_PROF, work["limit_s"])
     search = compile_ruby(work["pattern"]).search
     json.dump([name for name in work["names"] if search(name)], sys.stdout)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from probe_tree import make_tool
 
-from mkcore.errors import BadInput
+from mkcore.errors import BadInput, ToolFailed
 from mkcore.keys import HANLON_EXCLUDE, RAZOR_EXCLUDE
 from mkcore.rubyregex import compile_ruby, translate, try_pattern
 
@@ -173,3 +176,11 @@ def test_a_pattern_that_would_take_years_is_refused_in_time() -> None:
     assert time.monotonic() - began < 60
     with pytest.raises(BadInput, match="without an end"):
         try_pattern("(a", [], 1)
+
+
+def test_a_busy_machine_is_no_fault_of_the_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial that was given no processor for so long may be tried again."""
+    make_tool(tmp_path, "python", "exec sleep 100")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(ToolFailed, match="did not end within"):
+        try_pattern("a", ["a"], 0.2)
