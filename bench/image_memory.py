@@ -46,7 +46,7 @@ def registers(root: Path, memory_mib: int, *, uefi: bool) -> bool:
             channel = Channel(vm)
             deadline = time.monotonic() + WITHIN_S
             while time.monotonic() < deadline:
-                if any(entry.get("MESSAGE_ID") == events.REGISTERED for entry in channel.entries()):
+                if channel.find(events.REGISTERED):
                     return True
                 console = (vm.folder / CONSOLE).read_text(encoding="utf-8", errors="replace")
                 said = [word for word in STOPPED if word in console]

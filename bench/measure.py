@@ -14,17 +14,18 @@ import sys
 import time
 
 
-def run(commands):
+def run(commands: list[list[str]]) -> dict[str, object]:
     """Run commands one after another with their output thrown away; return seconds, the largest peak, statuses."""
     null = os.open(os.devnull, os.O_RDWR)
     actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1, 2)]
-    peak_kib, statuses = 0, []
+    peak_kib = 0
+    statuses: list[int] = []
     began = time.perf_counter()
     for argv in commands:
         try:
             pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=actions)
         except OSError as error:
-            statuses.append(-error.errno)
+            statuses.append(-(error.errno or 1))
             continue
         _, status, usage = os.wait4(pid, 0)
         statuses.append(os.waitstatus_to_exitcode(status))
@@ -34,11 +35,11 @@ def run(commands):
     return {"wall_s": wall_s, "peak_rss_kib": peak_kib, "statuses": statuses}
 
 
-def main():
+def main() -> None:
     """Measure what argv[1] asks for."""
     asked = json.loads(sys.argv[1])
     names = list(asked["entries"])
-    measured = {name: [] for name in names}
+    measured: dict[str, list[object]] = {name: [] for name in names}
     for number in range(asked["rounds"]):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 from .qmp import Qmp
 
@@ -242,17 +242,19 @@ class VirtualMachine:
     def plug_nic(self, port: int, nic: Nic) -> None:
         """Put a card into one of ``Machine.ports`` while the machine runs."""
         kind, *options = nic.netdev.split(",")
-        values = dict(option.partition("=")[::2] for option in options)
-        self.qmp.execute("netdev_add", **{"type": kind, "id": f"plugged{port}", **values})
-        device = {"driver": nic.model, "netdev": f"plugged{port}", "mac": nic.mac}
+        values: dict[str, Any] = dict(option.partition("=")[::2] for option in options)
+        values.update(type=kind, id=f"plugged{port}")
+        self.qmp.execute("netdev_add", **values)
+        device: dict[str, Any] = {"driver": nic.model, "netdev": f"plugged{port}", "mac": nic.mac}
         self.qmp.execute("device_add", bus=f"port{port}", id=f"device{port}", **device)
 
     def plug_disk(self, port: int, disk: Disk) -> None:
         """Put a virtio disk into one of ``Machine.ports`` while the machine runs."""
         _make_disk(disk)
         file = {"driver": "file", "filename": str(disk.path)}
-        self.qmp.execute("blockdev-add", **{"driver": "raw", "node-name": f"plugged{port}", "file": file})
-        device = {"driver": "virtio-blk-pci", "drive": f"plugged{port}", "serial": disk.serial}
+        node: dict[str, Any] = {"driver": "raw", "node-name": f"plugged{port}", "file": file}
+        self.qmp.execute("blockdev-add", **node)
+        device: dict[str, Any] = {"driver": "virtio-blk-pci", "drive": f"plugged{port}", "serial": disk.serial}
         self.qmp.execute("device_add", bus=f"port{port}", id=f"device{port}", **device)
 
     def _last_words(self) -> str:

@@ -16,7 +16,7 @@ BIN = Path(sys.executable).parent
 
 COMMANDS = {
     "ruff": [str(BIN / "ruff"), "check", "--no-cache", *PACKAGES, "tests", "bench"],
-    "mypy": [str(BIN / "mypy"), "--no-error-summary", *PACKAGES],
+    "mypy": [str(BIN / "mypy"), "--no-error-summary", *PACKAGES, "bench"],
     "pyright": [str(BIN / "pyright"), "--pythonpath", sys.executable],
 }
 
