@@ -19,8 +19,8 @@ if sys.version_info < (3, 11):
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "packaging/image"), str(ROOT / "packaging/image/forms")]
 
+import beside  # noqa: E402
 import first_stage  # noqa: E402
-import sbom  # noqa: E402
 from lib.archives import Member, write_archive  # noqa: E402
 from lib.newc import read  # noqa: E402
 from lib.places import BuildError  # noqa: E402
@@ -164,10 +164,12 @@ def test_its_shell_is_in_the_document_of_all_packages(tmp_path: Path) -> None:
     for path in (control, copyright_file):
         path.parent.mkdir(parents=True)
     copyright_file.write_text("busybox: GPL version 2\n")
+    (shell,) = beside.choose(["first-stage"], "amd64")
+    shell = shell._replace(place=tmp_path)
     with pytest.raises(BuildError, match="packaging/setup image"):
-        sbom.read_first_stage(tmp_path)
+        beside.read([shell])
     control.write_text("Package: busybox-static\nSource: busybox (1:1.37.0-6)\nVersion: 1:1.37.0-6+b9\n")
-    packages, licences = sbom.read_first_stage(tmp_path)
+    packages, licences = beside.read([shell])
     assert [(each.name, each.version, each.source) for each in packages] == [
         ("busybox-static", "1:1.37.0-6+b9", ("busybox", "1:1.37.0-6"))
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -28,29 +29,13 @@ def lib() -> ModuleType:
     """The builder's parts; their folder is no package of the suite."""
     sys.path.insert(0, str(IMAGE))
     dont_write, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    found = ModuleType("parts")
     try:
-        from lib import (  # type: ignore[import-not-found]
-            archives,
-            first_process,
-            manifest,
-            places,
-            squashfs,
-            version,
-            weigh,
-        )
+        for name in ("archives", "first_process", "manifest", "places", "squashfs", "version", "weigh"):
+            setattr(found, name, importlib.import_module(f"lib.{name}"))
     finally:
         sys.path.remove(str(IMAGE))
         sys.dont_write_bytecode = dont_write
-    found = ModuleType("parts")
-    found.__dict__.update(
-        archives=archives,
-        first_process=first_process,
-        manifest=manifest,
-        places=places,
-        squashfs=squashfs,
-        version=version,
-        weigh=weigh,
-    )
     return found
 
 
