@@ -23,6 +23,8 @@ EPILOG = """exit status:
   76  the server's answer cannot be used
   77  refused: by the server, or for lack of rights
   78  the configuration cannot be used
+  254 status: waiting for the network, with unusable addresses alone
+  255 status: waiting for the network, with no address at all
 
 mkctl(1) has the details, mk.toml(5) the configuration."""
 
