@@ -130,7 +130,8 @@ static void load_modules(const char *folder)
 }
 
 /* Says why a layer cannot be mounted. Of an archive that does not fit into memory the kernel unpacks a part and goes on: a file that
- * ends before its file system does is the mark of that. Source: fs/squashfs/squashfs_fs.h, struct squashfs_super_block. */
+ * has less than its file system, or whose end is a hole, is the mark of that. Source: the kernel's init/initramfs.c (do_name gives a
+ * file its length before its content) and fs/squashfs/squashfs_fs.h (struct squashfs_super_block). */
 static void fail_layer(const char *file, int backing)
 {
     struct {
@@ -138,11 +139,13 @@ static void fail_layer(const char *file, int backing)
         unsigned long long size;
     } head;
     struct sysinfo memory;
+    struct stat as = {0};
     int reason = errno;
-    long long there = lseek(backing, 0, SEEK_END);
+    int known = !fstat(backing, &as) && !sysinfo(&memory);
+    long long there = as.st_blocks * 512LL < as.st_size ? as.st_blocks * 512LL : as.st_size;
 
-    if (pread(backing, &head, sizeof head, 0) == sizeof head && !memcmp(head.magic, "hsqs", 4) &&
-        there < (long long)head.size && !sysinfo(&memory))
+    if (known && pread(backing, &head, sizeof head, 0) == sizeof head && !memcmp(head.magic, "hsqs", 4) &&
+        there < (long long)head.size)
         fail("%s ends after %lld of %lld kB: the memory of %llu MB is too small, or the download broke off", file, there / 1000,
              (long long)head.size / 1000, (unsigned long long)memory.totalram * memory.mem_unit / 1000000);
     errno = reason;
