@@ -14,7 +14,18 @@ from typing import Any
 
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json, canonical, digest, show
-from mkcore.keys import BY_NAME, DIALECT_DEFAULTS, KEYS, PROTECTED, PUSH, Key, Pushable, Value, parse_value
+from mkcore.keys import (
+    BY_NAME,
+    DIALECT_DEFAULTS,
+    KEYS,
+    NEVER_PUSHED,
+    PROTECTED,
+    PUSH,
+    Key,
+    Pushable,
+    Value,
+    parse_value,
+)
 from mkcore.site import Site, Source, parse_toml, read_site
 
 __all__ = [
@@ -55,6 +66,10 @@ class Config:
     server_checkin_path: str
     server_register_path: str
     server_dialect: str
+    server_ca: str
+    server_fingerprint: str
+    server_client_certificate: str
+    server_client_key: str
     discovery_order: str
     identity_interfaces: str
     identity_set_host_name: bool
@@ -161,6 +176,8 @@ def validate_push(body: Mapping[str, Json], site: Site) -> Push:
     for name, raw in body.items():
         if not name.startswith("mk_") or len(name) > 128 or not name.isidentifier():
             raise BadInput(f"{show(name)} is not the name of a mk_* key")
+        if name in NEVER_PUSHED:
+            raise BadInput("by what a server is known is never taken from a server", name)
         pushable = PUSH.get(name)
         if pushable is not None and pushable.protected and name not in allowed:
             ignored.append(name)

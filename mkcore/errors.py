@@ -56,6 +56,16 @@ class Unreachable(MkError):
     bus_name = "Unreachable"
 
 
+class TlsFailed(Unreachable):
+    """No TLS with that server: a certificate is refused, ours or its own. too_early: its own is not valid yet."""
+
+    bus_name = "TlsFailed"
+
+    def __init__(self, message: str, too_early: bool = False) -> None:
+        super().__init__(message)
+        self.too_early = too_early
+
+
 class BadAnswer(MkError):
     """The other side answered, but not with what the protocol allows."""
 

@@ -27,11 +27,15 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
+from mkcore.causes import translate
 from mkcore.errors import BadAnswer, BadInput, MkError, Unreachable
+from mkcore.tls import build_context, check_pin
+from mkcore.trust import Trust
 from mkcore.version import VERSION
 
 if TYPE_CHECKING:
@@ -98,15 +102,19 @@ def exchange(
     limit_bytes: int = 1_000_000,
     component: str = "mk",
     judge: Optional[Judge] = None,
+    trust: Optional[Trust] = None,
 ) -> Answer:
     """Send one request and return the answer, whatever its status below 300 or from 400 on.
 
     Sent are Host, Accept: */*, User-Agent, then `headers` (which may replace those), then Content-Length with a body.
-    Raises Unreachable (name, connection, reset, deadline) and BadAnswer (redirect, larger than `limit_bytes`,
-    truncated, compressed, not HTTP), BadInput by `judge`; all name the address. Blocks for `deadline_s` at most.
+    `trust`: by what an https:// server is known; the system's CAs without.
+    Raises Unreachable (name, connection, reset, deadline; TlsFailed for certificates) and BadAnswer (redirect, larger
+    than `limit_bytes`, truncated, compressed, not HTTP), BadInput by `judge`; all name the address. BadConfig where
+    `trust` cannot be used. Blocks for `deadline_s` at most.
     """
     work = Exchange(build_request(method, uri, headers or {}, body, component), deadline_s, limit_bytes)
     work.judge = judge
+    work.trust = trust or work.trust
     return work.perform()
 
 
@@ -137,6 +145,7 @@ class Exchange:
 
     chunk_bytes = 64 << 10
     judge: Optional[Judge] = None
+    trust = Trust()
 
     def __init__(
         self, request: requests.PreparedRequest, deadline_s: float, limit_bytes: int, silence_s: float = math.inf
@@ -176,7 +185,7 @@ class Exchange:
         except MkError as error:
             self.failure = error
         except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
-            self.failure = _translate(error, self.place)
+            self.failure = translate(error, self.place)
         finally:
             self._close()
             self.done.set()
@@ -286,9 +295,12 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         pools: Any = {
             "http": partial(_build_pool, self._work, HTTPConnectionPool, _Plain),
-            "https": partial(_build_pool, self._work, HTTPSConnectionPool, _Secure),
+            "https": partial(_build_secure_pool, self._work),
         }
         self.poolmanager.pool_classes_by_scheme = pools
+
+    def cert_verify(self, *_: object, **__: object) -> None:
+        """Add nothing to what the pool knows of certificates."""
 
 
 def _build_pool(work: Exchange, kind: Any, connection: Any, *args: Any, **kwargs: Any) -> Any:
@@ -296,6 +308,14 @@ def _build_pool(work: Exchange, kind: Any, connection: Any, *args: Any, **kwargs
     pool = kind(*args, **kwargs)
     pool.ConnectionCls = partial(connection, work)
     return pool
+
+
+def _build_secure_pool(work: Exchange, *args: Any, **kwargs: Any) -> Any:
+    """Build a pool whose connections know servers by the exchange's own means, and by no other that requests has."""
+    context = build_context(work.trust, DEFAULT_CA_BUNDLE_PATH)
+    kept = {name: kwargs[name] for name in kwargs if not name.startswith(("ca_", "cert_", "key_", "ssl_", "assert_"))}
+    verify = "CERT_NONE" if work.trust.fingerprint else "CERT_REQUIRED"
+    return _build_pool(work, HTTPSConnectionPool, _Secure, *args, **kept, ssl_context=context, cert_reqs=verify)
 
 
 class _Reporting:
@@ -318,33 +338,12 @@ class _Plain(_Reporting, HTTPConnection):
 
 
 class _Secure(_Reporting, HTTPSConnection):
-    """A TLS connection that reports."""
+    """A TLS connection that reports, and over which nothing is sent to a server that is not the pinned one."""
 
-
-def _translate(error: BaseException, place: str) -> MkError:
-    """Turn what requests raised into ours, by the innermost cause that says something."""
-    causes = _causes(error)
-    for cause in reversed(causes):
-        if isinstance(cause, TimeoutError) or "timed out" in str(cause):
-            return Unreachable(f"{place}: timed out")
-        if isinstance(cause, OSError) and cause.strerror:
-            return Unreachable(f"{place}: {cause.strerror}")
-    names = {type(cause).__name__ for cause in causes}
-    if "RemoteDisconnected" in names:
-        return Unreachable(f"{place}: the connection was closed without an answer")
-    if names & {"IncompleteRead", "InvalidChunkLength", "ChunkedEncodingError"}:
-        return BadAnswer(f"{place}: the answer ends before its end")
-    text = str(causes[-1])
-    return BadAnswer(f"{place}: not an HTTP answer ({type(causes[-1]).__name__}: {text[:120]})")
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """Return the exception and all that led to it, outermost first; libraries nest them in four ways."""
-    found: list[BaseException] = []
-    pending: list[object] = [error]
-    while pending and len(found) < 32:
-        cause = pending.pop(0)
-        if isinstance(cause, BaseException) and cause not in found:
-            found.append(cause)
-            pending += [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]
-    return found
+    def connect(self) -> None:
+        """Connect, and compare the certificate where one is pinned."""
+        super().connect()
+        if self.work.trust.fingerprint:
+            socket: Any = self.sock
+            check_pin(self.work.trust, socket.getpeercert(True) or b"", self.work.place)
+            self.is_verified = True

@@ -65,6 +65,7 @@ class Kind(enum.Enum):
     WORD = "word of letters, digits, dot and underscore"
     PROTECTED = "list of protected pushed keys"
     SETS = "list of sets of facts"
+    FINGERPRINT = "SHA-256 of 64 hexadecimal digits"
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,10 @@ KEYS: tuple[Key, ...] = (
     Key("server.checkin_path", Kind.PATH, ""),
     Key("server.register_path", Kind.PATH, ""),
     Key("server.dialect", Kind.CHOICE, "auto", choices=("auto", "razor", "hanlon")),
+    Key("server.ca", Kind.PATH, ""),
+    Key("server.fingerprint", Kind.FINGERPRINT, ""),
+    Key("server.client_certificate", Kind.PATH, ""),
+    Key("server.client_key", Kind.PATH, ""),
     Key("discovery.order", Kind.CHOICE, "explicit", choices=("explicit", "originals")),
     Key("identity.interfaces", Kind.PATTERN, ""),
     Key("identity.set_host_name", Kind.BOOLEAN, False),
@@ -163,6 +168,12 @@ PUSH: Mapping[str, Pushable] = {
     "mk_register_path": Pushable(BY_NAME["server.register_path"], protected=True),
 }
 PROTECTED: tuple[str, ...] = tuple(name for name, pushable in PUSH.items() if pushable.protected)
+# By what the server is known, under every name that somebody might try: whoever can push must not choose it.
+NEVER_PUSHED = frozenset(
+    f"mk_{prefix}{name}"
+    for prefix in ("", "server_")
+    for name in ("ca", "fingerprint", "certificate", "key", "client_certificate", "client_key", "insecure", "verify")
+)
 
 # What a stock server of the dialect pushes, so that its push changes nothing (defects B19, B20).
 DIALECT_DEFAULTS: Mapping[str, Mapping[str, Value]] = {
@@ -185,6 +196,7 @@ _ALLOWED: Mapping[Kind, tuple[str, ...]] = {Kind.PROTECTED: PROTECTED, Kind.SETS
 _URI = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9_.\-]+)(?::([0-9]*))?(/[^\s\x00-\x1f\x7f]*)?", re.IGNORECASE)
 _PATH = re.compile(r"/[^\s\x00-\x1f\x7f]*")
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._]{0,63}")
+_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{64}")
 _STANDARD_PORTS = {"http": 80, "https": 443}
 
 
@@ -258,6 +270,8 @@ def _text(key: Key, raw: str) -> str:
         return text
     if key.kind is Kind.WORD and _WORD.fullmatch(text):
         return text
+    if key.kind is Kind.FINGERPRINT and _FINGERPRINT.fullmatch(text.replace(":", "")):
+        return text.replace(":", "").lower()
     match = _URI.fullmatch(text)
     if match is None or key.kind not in (Kind.URI, Kind.LOCATION):
         raise _wrong(key, raw)

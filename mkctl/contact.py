@@ -16,6 +16,7 @@ from mkcore.errors import BadAnswer, BadInput, ServerRefused, Unreachable
 from mkcore.http import Answer, exchange
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
+from mkcore.trust import Trust
 from mkctl import dialects, network
 from mkctl.candidate import WRITTEN, Candidate, Kind, Problem
 from mkctl.cmdline import Token
@@ -24,7 +25,7 @@ from mkctl.discovery import discover
 from mkctl.hints import Hints
 from mkctl.identity import Identity, read_identity
 from mkctl.reports import Reporter
-from mkctl.settings import Loaded, server_sources
+from mkctl.settings import Loaded, server_sources, server_trust
 from mkctl.state import Saved
 from mkctl.turn import Turn
 from mkctl.worker import in_thread
@@ -51,6 +52,7 @@ class Contact:
         self._reporter = reporter
         self._problems: tuple[Problem, ...] = ()
         self._turn = Turn()
+        self._trust = Trust()
 
     @property
     def candidate(self) -> Optional[Candidate]:
@@ -89,6 +91,7 @@ class Contact:
     def look(self, loaded: Loaded, saved: Saved, hints: Hints) -> str:
         """Find the server again, with what the network says; returns why there is none, "" when there is one."""
         pushed, credential, configured = server_sources(loaded)
+        self._trust = server_trust(loaded, self.paths, self._tokens)
         order = loaded.effective().config.discovery_order
         found = discover(self._tokens, pushed, credential, configured, hints, order)
         turn = found.in_turn
@@ -170,6 +173,7 @@ class Contact:
                 deadline_s=deadline_s,
                 limit_bytes=LIMIT_BYTES,
                 component="mkctl",
+                trust=self._trust,
             ),
             "exchange",
         )

@@ -7,7 +7,7 @@ a better one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from mkcore.errors import BadInput
 from mkcore.files import read_object
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
+from mkcore.trust import Trust
 from mkctl.candidate import Configured
+from mkctl.cmdline import Token, last_value
 from mkctl.plan import Settings
 
 PUSHED_LIMIT_BYTES = 8 << 20
@@ -83,6 +85,27 @@ def server_sources(loaded: Loaded) -> tuple[str, str, Configured]:
         shipped=site.sources.get("server.uri") is Source.SHIPPED,
     )
     return pushed, uri if by_credential else "", configured
+
+
+def server_trust(loaded: Loaded, paths: Paths, tokens: Sequence[Token]) -> Trust:
+    """By what an https:// server is known and what is shown to it: kernel line (`mk.fingerprint=`), credentials,
+    configuration.
+
+    A fingerprint on the kernel line is not looked at here: one that is mistyped is that of no certificate.
+    """
+    site = loaded.site.values
+    pinned = last_value(tokens, "mk.fingerprint").replace(":", "").lower()
+
+    def file(credential: str, key: str) -> str:
+        path = paths.credentials / credential
+        return str(path) if paths.credentials != Path() and path.exists() else str(site.get(key, ""))
+
+    return Trust(
+        ca=file("mk.ca", "server.ca"),
+        fingerprint=pinned or str(site.get("server.fingerprint", "")),
+        certificate=file("mk.certificate", "server.client_certificate"),
+        key=file("mk.key", "server.client_key"),
+    )
 
 
 def decision_settings(effective: Effective) -> Settings:

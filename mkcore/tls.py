@@ -1,0 +1,68 @@
+"""By what an https:// server is known, and what this machine shows of itself.
+
+A server is known by the system's CAs, or by a CA of the site *instead*, or by the SHA-256 of its own certificate. The
+last needs neither CA, name nor clock, and is what `openssl x509 -fingerprint -sha256` prints of the file that the
+server has; a sum over the public key alone would outlive a renewal, but nothing that every administrator has at hand
+prints it. There is no switch that takes any certificate.
+
+Source: ssl (Python's documentation), RFC 5280, RFC 8446.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ssl
+
+from mkcore.errors import BadConfig, TlsFailed
+from mkcore.trust import Trust
+
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of x509_vfy.h, which Python has no name for
+
+
+def build_context(trust: Trust, system_cas: str) -> ssl.SSLContext:
+    """Build what connections are made with; `system_cas` is the system's file of CAs. Raises BadConfig for files that
+    cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if trust.fingerprint:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # `check_pin` judges
+    else:
+        source = trust.ca or system_cas
+        try:
+            context.load_verify_locations(source)
+        except (OSError, ValueError) as error:
+            raise BadConfig(
+                f"{source}: no certificates of CAs ({_why(error)}); the server cannot be verified"
+            ) from None
+    if trust.any_time:
+        context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
+    if trust.certificate:
+        try:
+            context.load_cert_chain(trust.certificate, trust.key or None, password=_no_password)
+        except (OSError, ValueError) as error:
+            names = " and ".join(name for name in (trust.certificate, trust.key) if name)
+            raise BadConfig(
+                f"{names}: no certificate with its private key ({_why(error)}); not shown to the server"
+            ) from None
+    return context
+
+
+def _no_password() -> str:
+    """Answer the question for a key's password, which nobody is there to be asked."""
+    raise ValueError("the private key has a password")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "not PEM").replace("_", " ").lower()
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
+
+
+def check_pin(trust: Trust, certificate: bytes, place: str) -> None:
+    """Compare a server's certificate (DER) with the pinned one; raise TlsFailed where it is another."""
+    found = hashlib.sha256(certificate).hexdigest()
+    if not hmac.compare_digest(found, trust.fingerprint):
+        raise TlsFailed(f"{place}: the server's certificate is not the pinned one: SHA-256 {found}")

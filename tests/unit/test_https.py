@@ -1,0 +1,210 @@
+"""HTTPS to the server, with certificates of a real CA and real TLS over loopback: what is taken, and why it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from pathlib import Path
+
+import pytest
+
+from mkcore.config import validate_push
+from mkcore.errors import BadConfig, BadInput, MkError, TlsFailed, Unreachable
+from mkcore.http import exchange
+from mkcore.keys import BY_NAME, NEVER_PUSHED, parse_value
+from mkcore.paths import Paths, paths_under
+from mkcore.site import Site
+from mkcore.trust import Trust
+from mkctl.cmdline import parse_cmdline
+from mkctl.contact import Contact
+from mkctl.hints import Hints
+from mkctl.reports import Reporter
+from mkctl.settings import load, server_trust
+from mkctl.state import Saved
+from tests.fakes import WireServer
+from tests.unit.tls_server import Authority, TlsServer, run
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca") / "site")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca") / "other")
+
+
+def fingerprint(chain: Path) -> str:
+    return run("x509", "-in", str(chain), "-noout", "-fingerprint", "-sha256").partition("=")[2].strip()
+
+
+def refused(server: TlsServer, trust: Trust) -> str:
+    with pytest.raises(TlsFailed) as caught:
+        exchange("GET", f"{server.uri}/node/checkin", trust=trust)
+    assert server.requests == [], "something was sent to a server that is not trusted"
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{server.uri}/node/checkin: ")
+    assert caught.value.retryable and isinstance(caught.value, Unreachable)
+    return str(caught.value).partition("/node/checkin: ")[2]
+
+
+def test_a_server_of_the_site_s_ca_is_taken(ca: Authority) -> None:
+    with TlsServer(*ca.issue("good")) as server:
+        assert exchange("GET", server.uri, trust=Trust(ca=str(ca.root))).status == 200
+        assert server.requests[0].startswith(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept" % server.port)
+
+
+@pytest.mark.parametrize(
+    ("case", "said", "too_early"),
+    [
+        ({"until": "20210101000000Z"}, "has expired (it is 20", False),
+        ({"since": "20890101000000Z"}, "is not yet valid (it is 20", True),
+        ({"names": "IP:127.0.0.2"}, "is for another name (IP address mismatch, certificate is not valid for", False),
+        ({"names": "DNS:localhost"}, "is for another name (IP address mismatch, certificate is not valid for", False),
+    ],
+    ids=["expired", "not-yet-valid", "other-address", "name-for-address"],
+)
+def test_what_is_wrong_with_a_certificate_is_said(
+    ca: Authority, case: dict[str, str], said: str, too_early: bool
+) -> None:
+    with TlsServer(*ca.issue("wrong", **case)) as server:
+        line = refused(server, Trust(ca=str(ca.root)))
+        with pytest.raises(TlsFailed) as caught:
+            exchange("GET", server.uri, trust=Trust(ca=str(ca.root)))
+    assert line.startswith(f"the server's certificate {said}"), line
+    assert caught.value.too_early is too_early
+
+
+def test_a_name_is_compared(ca: Authority) -> None:
+    with TlsServer(*ca.issue("named", names="DNS:elsewhere.example")) as server:
+        with pytest.raises(TlsFailed, match=r"is for another name \(Hostname mismatch, .* 'localhost'"):
+            exchange("GET", f"https://localhost:{server.port}", trust=Trust(ca=str(ca.root)))
+        assert server.requests == []
+
+
+def test_another_ca_s_server_is_refused(ca: Authority, other: Authority) -> None:
+    with TlsServer(*ca.issue("unknown")) as server:
+        for trust in (Trust(ca=str(other.root)), Trust()):
+            assert refused(server, trust).startswith("the server's certificate is of no CA that is known here (")
+
+
+def test_a_site_s_ca_stands_in_the_system_s_place(ca: Authority, other: Authority) -> None:
+    """What the system trusts is not trusted beside it, and nothing of the environment is."""
+    with TlsServer(*ca.issue("system")) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(ca.root))
+        patch.setenv("REQUESTS_CA_BUNDLE", str(ca.root))
+        assert "no CA" in refused(server, Trust(ca=str(other.root)))
+        assert "no CA" in refused(server, Trust())
+
+
+@pytest.mark.parametrize("case", [{}, {"until": "20210101000000Z"}, {"names": "DNS:elsewhere.example"}])
+def test_a_pinned_certificate_is_taken_whatever_its_name_and_dates(ca: Authority, case: dict[str, str]) -> None:
+    chain, key = ca.issue("pinned", **case)
+    pin = str(parse_value(BY_NAME["server.fingerprint"], fingerprint(chain)))
+    first = chain.read_text().partition("-----END CERTIFICATE-----\n")
+    assert pin == hashlib.sha256(ssl.PEM_cert_to_DER_cert(first[0] + first[1])).hexdigest()
+    with TlsServer(chain, key) as server:
+        assert exchange("GET", server.uri, trust=Trust(fingerprint=pin)).status == 200
+
+
+def test_a_certificate_that_is_not_the_pinned_one_is_refused_though_its_ca_is_known(ca: Authority) -> None:
+    pinned, _ = ca.issue("pinned-one")
+    chain, key = ca.issue("other-one")
+    trust = Trust(ca=str(ca.root), fingerprint=fingerprint(pinned).replace(":", "").lower())
+    with TlsServer(chain, key) as server:
+        line = refused(server, trust)
+    assert line == (
+        "the server's certificate is not the pinned one: SHA-256 " + fingerprint(chain).replace(":", "").lower()
+    )
+
+
+def test_a_client_certificate_is_shown(ca: Authority) -> None:
+    mine, my_key = ca.issue("node")
+    with TlsServer(*ca.issue("asks"), client_ca=ca.root) as server:
+        trust = Trust(ca=str(ca.root), certificate=str(mine), key=str(my_key))
+        assert exchange("GET", server.uri, trust=trust).status == 200
+
+
+def test_a_wrong_client_certificate_is_said(ca: Authority, other: Authority) -> None:
+    wrong, wrong_key = other.issue("stranger")
+    late, late_key = ca.issue("late", until="20210101000000Z")
+    for certificate, key, why in (
+        (wrong, wrong_key, "unknown ca"),
+        (late, late_key, "certificate expired"),
+        ("", "", "certificate required"),
+    ):
+        with TlsServer(*ca.issue("asks-again"), client_ca=ca.root) as server:
+            line = refused(server, Trust(ca=str(ca.root), certificate=str(certificate), key=str(key)))
+        assert line == f"the server refuses the client certificate, or that there is none: {why}"
+
+
+def test_files_that_cannot_be_used_are_named(ca: Authority, other: Authority, tmp_path: Path) -> None:
+    chain, key = ca.issue("files")
+    _, foreign = other.issue("foreign")
+    locked = tmp_path / "locked.key"
+    run("ec", "-in", str(key), "-aes128", "-passout", "pass:secret", "-out", str(locked))
+    rubbish = tmp_path / "rubbish.pem"
+    rubbish.write_text("no certificate\n")
+    root = str(ca.root)
+    for trust, named in (
+        (Trust(ca="/nonexistent/ca.pem"), "/nonexistent/ca.pem: no certificates of CAs (No such file or directory)"),
+        (Trust(ca=str(rubbish)), f"{rubbish}: no certificates of CAs ("),
+        (Trust(ca=root, certificate=str(chain), key=str(foreign)), f"{chain} and {foreign}: no certificate with its"),
+        (Trust(ca=root, certificate=str(chain), key=str(locked)), f"{chain} and {locked}: no certificate with its"),
+        (Trust(ca=root, certificate=str(chain)), f"{chain}: no certificate with its private key ("),
+    ):
+        with TlsServer(chain, key) as server, pytest.raises(BadConfig) as caught:
+            exchange("GET", server.uri, trust=trust)
+        assert str(caught.value).startswith(named), caught.value
+        assert server.requests == []
+
+
+def test_a_server_without_tls_is_said(ca: Authority) -> None:
+    with WireServer(b"HTTP/1.1 400 Bad Request\r\n\r\n") as server, pytest.raises(MkError) as caught:
+        exchange("GET", f"https://127.0.0.1:{server.port}/", trust=Trust(ca=str(ca.root)))
+    assert str(caught.value).startswith(f"https://127.0.0.1:{server.port}/: ")
+
+
+@pytest.mark.parametrize("name", sorted(NEVER_PUSHED))
+def test_by_what_the_server_is_known_is_never_pushed(name: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        validate_push({"mk_checkin_interval": 60, name: "/tmp/ca.pem"}, Site())
+    assert str(caught.value) == f"{name}: by what a server is known is never taken from a server"
+
+
+def test_credentials_beat_the_configuration_and_the_kernel_line_pins(tmp_path: Path) -> None:
+    paths = paths_under(str(tmp_path))
+    paths.etc.mkdir(parents=True)
+    (paths.etc / "mk.toml").write_text('[server]\nca = "/etc/ca.pem"\nclient_key = "/etc/node.key"\n')
+    assert server_trust(load(paths), paths, ()) == Trust(ca="/etc/ca.pem", key="/etc/node.key")
+    paths.credentials.mkdir(parents=True)
+    for name in ("mk.ca", "mk.certificate", "mk.key"):
+        (paths.credentials / name).write_text("PEM")
+    trust = server_trust(load(paths), paths, parse_cmdline("mk.fingerprint=AB:CD"))
+    folder = paths.credentials
+    assert trust == Trust(str(folder / "mk.ca"), "abcd", str(folder / "mk.certificate"), str(folder / "mk.key"))
+
+
+def _contact(tmp_path: Path, uri: str, ca: Authority) -> tuple[Contact, Paths]:
+    paths = paths_under(str(tmp_path))
+    paths.etc.mkdir(parents=True, exist_ok=True)
+    (paths.etc / "mk.toml").write_text(f'[server]\nuri = "{uri}"\nca = "{ca.root}"\ndialect = "hanlon"\n')
+    contact = Contact(paths, (), Reporter())
+    contact.identify("")
+    assert contact.look(load(paths), Saved(), Hints()) == ""
+    return contact, paths
+
+
+def test_a_checkin_goes_over_tls_and_is_tried_again_after_a_refusal(ca: Authority, tmp_path: Path) -> None:
+    """The way of mkctl: a refused certificate is a failed checkin like any other; with a right one the next works."""
+    answer = b'{"errcode":0,"http_err_code":200,"response":{"command_name":"acknowledge","command_param":{}}}'
+    with TlsServer(*ca.issue("stale", until="20210101000000Z"), body=answer) as server:
+        contact, _ = _contact(tmp_path, server.uri, ca)
+        for _ in range(2):
+            with pytest.raises(TlsFailed, match="has expired"):
+                asyncio.run(contact.check_in(True))
+    with TlsServer(*ca.issue("renewed"), body=answer) as server:
+        contact, _ = _contact(tmp_path, server.uri, ca)
+        assert asyncio.run(contact.check_in(True)).command == "acknowledge"
