@@ -66,11 +66,11 @@ def test_a_neighbour_is_heard_and_then_it_ends(group: str) -> None:
 def test_every_nic_is_waited_for() -> None:
     def run() -> tuple[object, float]:
         with wire.sender("theirs", wire.SWITCH):
-            return timed_listen(["ours", "second"], {}, 1.0)
+            return timed_listen(["ours", "second"], {}, 3.0)
 
     heard, took_s = with_cable(run, "second")
     assert heard == {"ours": [HEARD], "second": []}
-    assert took_s >= 1.0
+    assert took_s >= 3.0
 
 
 def test_neighbours_that_are_expected_are_waited_for() -> None:
@@ -119,11 +119,11 @@ def test_a_nic_that_goes_away_costs_itself() -> None:
         with wire.sender("second-far", wire.SWITCH):
             names = ["absent", "ours", "second"]
             wire.ip("link", "set", "ours", "down")
-            return timed_listen(names, {}, 5.0)
+            return timed_listen(names, {}, 25.0)
 
     heard, took_s = with_cable(run, "second")
     assert heard == {"ours": [], "second": [HEARD]}
-    assert took_s < 4  # an interface that is down says so at once
+    assert took_s < 20  # an interface that is down says so at once
 
 
 def test_no_nic_at_all() -> None:
