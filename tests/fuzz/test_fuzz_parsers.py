@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INPUTS = int(os.environ.get("MK_FUZZ_INPUTS", "200"))
 BATCH = 10 if INPUTS < 10_000 else 100
 """Inputs that one number drawn by hypothesis stands for: drawing takes a hundred times as long as parsing."""
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 """For a batch of inputs of some kilobytes, on a machine that may be busy with other things."""
 MAX_CODE = 48
 """Bytes that say how a seed is damaged."""
