@@ -62,7 +62,7 @@ def _translate_tls(error: ssl.SSLError, place: str) -> TlsFailed:
 
 
 def _judgement(code: int, message: str) -> str:
-    """What is wrong with the server's certificate; the day alone, since a line that changes each minute is said each minute."""
+    """What is wrong with the certificate; by the day alone, as a line that changes each minute is said each minute."""
     clock = time.strftime("%Y-%m-%d", time.gmtime())
     if code == EXPIRED:
         return f"the server's certificate has expired (it is {clock} here)"

@@ -64,6 +64,7 @@ def discover(
     problems: list[Problem] = []
     _add_uri(candidates, problems, pushed, Kind.PUSH)
     _add_kernel_line(candidates, problems, tokens, hints if order == "originals" else NO_HINTS)
+    candidates += _of_cloud_config(hints)
     _add_uri(candidates, problems, credential.strip(), Kind.CREDENTIAL)
     own = Kind.SHIPPED if configured.shipped else Kind.SITE
     _add_uri(candidates, problems, configured.uri, own, configured.source)
@@ -97,6 +98,14 @@ def _add_uri(candidates: list[Candidate], problems: list[Problem], text: str, ki
         problems.append(Problem(f"{source}: {error}: not used"))
         return
     candidates.append(Candidate(uri, source, base_path=base_path, kind=kind))
+
+
+def _of_cloud_config(hints: Hints) -> Iterator[Candidate]:
+    """The server of the cloud-config that the kernel line names: whoever wrote that line wrote it down (Hanlon 3)."""
+    said = hints.cloud
+    if said is not None:
+        paths = (said.checkin_path, said.register_path)
+        yield Candidate(said.uri, "kernel line (cloud-config)", HANLON, "", Kind.KERNEL_LINE, *paths)
 
 
 def _found(hints: Hints) -> Iterator[Candidate]:
@@ -198,13 +207,12 @@ def _address_of(prefix: str, given: dict[str, str]) -> tuple[str, str]:
 def _complete(found: Candidate, configured: Configured, says_hanlon: Optional[Dialect]) -> Candidate:
     """Add the site's paths where the source names no base, and the dialect where the rest betrays it (protocol 9.6)."""
     own = not found.base_path
-    checkin_path = configured.checkin_path if own else ""
+    checkin_path = found.checkin_path or (configured.checkin_path if own else "")
+    register_path = found.register_path or (configured.register_path if own else "")
     dialect = (
         found.dialect
         or DIALECTS.get(configured.dialect)
         or says_hanlon
         or dialect_of_path(checkin_path or found.base_path)
     )
-    return replace(
-        found, dialect=dialect, checkin_path=checkin_path, register_path=configured.register_path if own else ""
-    )
+    return replace(found, dialect=dialect, checkin_path=checkin_path, register_path=register_path)

@@ -14,11 +14,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Union
+from typing import Optional, Union
 
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json, get_int, get_list, get_object, get_str, parse_object
 from mkctl.addresses import build_name, parse_base
+from mkctl.cloudconfig import CloudConfig
 
 SERVER, PORT, BASE_URI = 224, 225, 226
 LIMIT_BYTES = 4 << 20
@@ -57,6 +58,7 @@ class Hints:
 
     `names`: those of NAMES that have a usable address. `next_server`: a literal as in a URI, from a lease. `links`:
     name and operational state (networkctl(1)) of each Ethernet NIC. `described`: networkd was there to be asked.
+    `cloud`: what the cloud-config says that the kernel line names.
     """
 
     leases: tuple[Lease, ...] = ()
@@ -66,6 +68,7 @@ class Hints:
     problems: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     described: bool = False
+    cloud: Optional[CloudConfig] = None
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ from mkcore.network1 import describe_network, resolve_services
 from mkcore.paths import Paths
 from mkcore.resolver import resolve_name
 from mkcore.systemd1 import Bus
+from mkctl.cloudconfig import find_sources
+from mkctl.cloudsource import CloudSource
 from mkctl.cmdline import Token, last_value
 from mkctl.hints import (
     LIMIT_BYTES,
@@ -67,7 +69,9 @@ class Seeker:
         self.hints = Hints()
         self.changed = Wakeup()
         self._paths = paths
-        self._boot_mac = parse_bootif(last_value(tuple(tokens), "BOOTIF"))
+        tokens = tuple(tokens)
+        self._boot_mac = parse_bootif(last_value(tokens, "BOOTIF"))
+        self._cloud = CloudSource(find_sources(tokens), self._say)
         self._bus = bus
         self._ready = ready
         self._needed = needed
@@ -94,8 +98,10 @@ class Seeker:
     async def look(self) -> None:
         """Look once; a source that could not be asked keeps its last word, since silence is no answer."""
         self._leases = await self._ask_networkd()
-        hints = self._leases
-        if not any(lease.server for lease in hints.leases) or self._all_sources():
+        cloud = await self._cloud.ask()
+        hints = replace(self._leases, cloud=cloud, problems=(*self._leases.problems, *self._cloud.problems))
+        named = cloud is not None or any(lease.server for lease in hints.leases)
+        if not named or self._all_sources():
             await asyncio.gather(self._ask_services(hints.domains[:DOMAINS]), *map(self._ask_name, NAMES))
             refused = [f"DNS, {name}: {reason}: not used" for name, reason in self._refused.items() if reason]
             hints = replace(

@@ -1,0 +1,57 @@
+"""Asking for the cloud-config that a Hanlon 3 server's kernel line names (mkctl/cloudconfig.py reads it).
+
+It is asked for until it came once; what it says holds for the boot, as with that server's own system. Who cannot give
+one is one line, and the next source counts meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Callable, Optional
+
+from mkcore.errors import BadAnswer, BadInput, MkError
+from mkcore.http import exchange
+from mkctl.cloudconfig import LIMIT_BYTES, CloudConfig, parse_cloud_config
+from mkctl.worker import in_thread
+
+DEADLINE_S = 10.0
+
+
+class CloudSource:
+    """`problems` are lines about what could not be used. said: takes a line for the journal."""
+
+    def __init__(self, uris: Sequence[str], said: Callable[[str], None]) -> None:
+        self.problems: tuple[str, ...] = ()
+        self._uris = uris
+        self._say = said
+        self._found: Optional[CloudConfig] = None
+
+    async def ask(self) -> Optional[CloudConfig]:
+        """Return what it says, asking where it did not come yet; None without any."""
+        problems: list[str] = []
+        for uri in self._uris if self._found is None else ():
+            try:
+                found = await in_thread(partial(fetch, uri), "cloud-config")
+            except MkError as error:
+                problems.append(f"cloud-config: {error}: not used")
+                continue
+            version = f", of image {found.version}" if found.version else ""
+            self._say(f"cloud-config: the server is {found.uri}{version}")
+            self._found = found
+            break
+        self.problems = tuple(problems)
+        return self._found
+
+
+def fetch(uri: str) -> CloudConfig:
+    """Fetch and read one. Raises MkError naming the address."""
+    answer = exchange("GET", uri, deadline_s=DEADLINE_S, limit_bytes=LIMIT_BYTES, component="mkctl")
+    if answer.status != 200:
+        raise BadAnswer(f"{uri}: status {answer.status}")
+    try:
+        return parse_cloud_config(answer.body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BadInput(f"not UTF-8 at byte {error.start}", uri) from None
+    except BadInput as error:
+        raise BadInput(str(error), uri) from None
