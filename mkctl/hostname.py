@@ -40,25 +40,25 @@ async def keep_host_name(
 
     bus: returns the connection or raises BusFailed. wanted: the name, "" while unknown. named: told when it is set.
     """
-    delay_s = FIRST_RETRY_S
-    while not await _set(bus, wanted(), reporter, named):
+    delay_s, said = FIRST_RETRY_S, ""
+    while True:
+        name = wanted()
+        try:
+            if name:
+                await _set(bus(), name)
+                named(name)
+                return
+        except NotAuthorized as error:
+            reporter.report(events.RIGHT_MISSING, f"host name {name}: {error}; the machine keeps the name that it has")
+        except BusFailed as error:
+            log.log(logging.DEBUG if str(error) == said else logging.INFO, "host name %s: %s; trying on", name, error)
+            said = str(error)
         await asyncio.sleep(delay_s)
         delay_s = min(LAST_RETRY_S, 2 * delay_s)
 
 
-async def _set(bus: Callable[[], Bus], name: str, reporter: Reporter, named: Callable[[str], None]) -> bool:
-    """Set this name unless it is set; True when it is."""
-    if not name:
-        return False
-    try:
-        if await systemd1.get_property(bus(), *_HOSTNAMED, "Hostname") != name:
-            await systemd1.call(bus(), *_HOSTNAMED, "SetHostname", "sb", (name, False))
-            log.info("this machine is called %s", name)
-    except NotAuthorized as error:
-        reporter.report(events.RIGHT_MISSING, f"host name {name}: {error}; the machine keeps the name that it has")
-        return False
-    except BusFailed as error:
-        log.info("host name %s: %s; trying again", name, error)
-        return False
-    named(name)
-    return True
+async def _set(bus: Bus, name: str) -> None:
+    """Set this name unless it is set."""
+    if await systemd1.get_property(bus, *_HOSTNAMED, "Hostname") != name:
+        await systemd1.call(bus, *_HOSTNAMED, "SetHostname", "sb", (name, False))
+        log.info("this machine is called %s", name)
