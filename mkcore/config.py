@@ -73,6 +73,7 @@ class Config:
     discovery_order: str
     identity_interfaces: str
     identity_set_host_name: bool
+    clock_from_server: bool
     checkin_interval_s: int
     checkin_skew_s: int
     checkin_retry_ceiling_s: int

@@ -107,6 +107,7 @@ KEYS: tuple[Key, ...] = (
     Key("discovery.order", Kind.CHOICE, "explicit", choices=("explicit", "originals")),
     Key("identity.interfaces", Kind.PATTERN, ""),
     Key("identity.set_host_name", Kind.BOOLEAN, False),
+    Key("clock.from_server", Kind.BOOLEAN, False),
     Key("checkin.interval_s", Kind.INTEGER, 60, low=1, high=3600),
     Key("checkin.skew_s", Kind.INTEGER, 5, low=0, high=300),
     Key("checkin.retry_ceiling_s", Kind.INTEGER, 90, low=1, high=99),

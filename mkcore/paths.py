@@ -75,6 +75,11 @@ class Paths(NamedTuple):
         return self.run_mkctl / "registered-facts.json"
 
     @property
+    def clock(self) -> Path:
+        """What time the server says it is, for mk-clock; written by mkctl."""
+        return self.run_mkctl / "clock.json"
+
+    @property
     def status(self) -> Path:
         """What `mkctl status` shows, written by mkctl."""
         return self.run_mkctl / "status.json"

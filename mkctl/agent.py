@@ -152,6 +152,7 @@ class Agent:
             if isinstance(error, BadAnswer) or (isinstance(error, ServerRefused) and error.status == 404):
                 node.forget_dialect()  # another kind of server may have taken the address
             node.fail(error)
+            await node.correct_clock(error)
             return plan.CheckinFailed(error)
         node.use_dialect()
         node.fail(None)

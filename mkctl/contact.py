@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Optional
 
 from mkcore import events
@@ -19,6 +20,7 @@ from mkcore.paths import Paths
 from mkcore.trust import Trust
 from mkctl import dialects, network
 from mkctl.candidate import WRITTEN, Candidate, Kind, Problem
+from mkctl.clock import ask_time
 from mkctl.cmdline import Token
 from mkctl.dialects import Dialect, Registration, Reply, Request
 from mkctl.discovery import discover
@@ -160,6 +162,10 @@ class Contact:
         return dialect.parse_registration(
             await self._exchange(dialect.build_registration(routes.register, self.identity, facts, LAST_STATE))
         )
+
+    async def ask_time(self) -> None:
+        """Leave the server's time for mk-clock. Raises Unreachable, BadAnswer or OSError."""
+        await in_thread(partial(ask_time, self.server + "/", self._trust, self.paths), "time")
 
     async def _exchange(self, request: Request) -> Answer:
         log.debug("%s %s", request.method, request.uri)

@@ -17,10 +17,10 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from mkcore import events, journal, systemd1
-from mkcore.errors import MkError, NotReady
+from mkcore.errors import MkError, NotAuthorized, NotReady, TlsFailed
 from mkcore.lifecycle import Notifier
 from mkcore.paths import Paths
-from mkctl import plan
+from mkctl import clock, plan
 from mkctl.announce import Announcer
 from mkctl.bus import BusPresence, Controller
 from mkctl.callers import Callers, settle
@@ -92,6 +92,7 @@ class Node:
         self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
         self._dialect: str = ""
         self._store_problem: str = ""
+        self._clock_asked = False
 
     def start(self) -> None:
         """Take configuration and memory into use; nothing here can fail for what they hold."""
@@ -162,6 +163,23 @@ class Node:
         if self.effective.config.identity_set_host_name:
             await self.presence.wait_attempted(BUS_WAIT_S)
             await keep_host_name(self.presence.require, self._wanted_name, self.reporter, named)
+
+    async def correct_clock(self, error: MkError) -> None:
+        """Have the clock stepped, once, where the server's certificate is not valid yet and the site allows it."""
+        early = isinstance(error, TlsFailed) and error.too_early
+        if not early or self._clock_asked or not self.effective.config.clock_from_server:
+            return
+        self._clock_asked = True
+        self.progress.step("asking for the time", clock.DEADLINE_S + clock.TIMEOUT_S + BUS_WAIT_S)
+        try:
+            await self.contact.ask_time()
+            result = await systemd1.start_unit(self.presence.require(), clock.UNIT, clock.TIMEOUT_S)
+        except NotAuthorized as refused:
+            self.reporter.report(events.RIGHT_MISSING, f"{clock.UNIT} may not be started ({refused}); the clock stays")
+        except (MkError, OSError) as failure:
+            log.warning("the server's time is not taken: %s", failure)
+        else:
+            log.info("%s ended as %s", clock.UNIT, result.value)
 
     def _wanted_name(self) -> str:
         return build_name(self._tokens, self.contact.identity.macs)

@@ -98,9 +98,11 @@ class TlsServer:
     """Answers each request with 200 and `{}`; `requests` are those that came through. `client_ca`: who must vouch for
     clients. Whoever is refused is heard out before the connection ends, so that the alert arrives."""
 
-    def __init__(self, chain: Path, key: Path, client_ca: Path | None = None, body: bytes = b"{}") -> None:
+    def __init__(
+        self, chain: Path, key: Path, client_ca: Path | None = None, body: bytes = b"{}", date: str = ""
+    ) -> None:
         self.requests: list[bytes] = []
-        self._answer = json_answer(body)
+        self._answer = json_answer(body, headers=[f"Date: {date}"] if date else [])
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(chain, key)
         if client_ca is not None:
