@@ -47,9 +47,9 @@ class Lab:
 
     def __enter__(self) -> Lab:
         for left in find_leftovers(Path("/run/netns"), self._family):
-            _remove(left)
-        _remove(self.name)
-        _ip("netns", "add", self.name)
+            remove_namespace(left)
+        remove_namespace(self.name)
+        ip("netns", "add", self.name)
         try:
             self._in("link", "set", "lo", "up")
             self._in("link", "add", "br0", "type", "bridge", "forward_delay", "0")
@@ -63,7 +63,7 @@ class Lab:
 
     def __exit__(self, *_: object) -> None:
         self._stop_dnsmasq()
-        _remove(self.name)
+        remove_namespace(self.name)
 
     def serve(self, *options: str) -> None:
         """Start dnsmasq anew with other further options; leases live on."""
@@ -78,7 +78,7 @@ class Lab:
             self._dnsmasq.wait(10)
 
     def _in(self, *arguments: str) -> None:
-        _ip("-n", self.name, *arguments)
+        ip("-n", self.name, *arguments)
 
     def _start_dnsmasq(self) -> None:
         network = self.address.rpartition(".")[0]
@@ -115,13 +115,18 @@ class Lab:
 
     def call(self, function: Callable[[], T]) -> T:
         """Run a function inside the namespace and return its result or raise its error."""
+        return enter_and_call(self.name, function)
 
-        def enter() -> T:
-            _enter(Path("/run/netns", self.name))
-            return function()
 
-        with ThreadPoolExecutor(1) as thread:  # its one thread ends with it, and never leaves the namespace
-            return thread.submit(enter).result()
+def enter_and_call(namespace: str, function: Callable[[], T]) -> T:
+    """Run a function inside a namespace of this name and return its result or raise its error."""
+
+    def enter() -> T:
+        _enter(Path("/run/netns", namespace))
+        return function()
+
+    with ThreadPoolExecutor(1) as thread:  # its one thread ends with it, and never leaves the namespace
+        return thread.submit(enter).result()
 
 
 def find_leftovers(folder: Path, family: str, processes: Path = Path("/proc")) -> list[str]:
@@ -131,14 +136,14 @@ def find_leftovers(folder: Path, family: str, processes: Path = Path("/proc")) -
     return [name for name, number in numbers.items() if number.isdecimal() and not (processes / number).exists()]
 
 
-def _remove(name: str) -> None:
+def remove_namespace(name: str) -> None:
     """Remove a namespace with every process in it; nothing happens when there is none of that name."""
     if not Path("/run/netns", name).exists():
         return
     listed = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=True).stdout
     for pid in listed.split():
         subprocess.run(["kill", "-9", pid], capture_output=True, check=False)
-    _ip("netns", "delete", name)
+    ip("netns", "delete", name)
 
 
 def _enter(namespace: Path) -> None:
@@ -150,7 +155,8 @@ def _enter(namespace: Path) -> None:
         os.close(descriptor)
 
 
-def _ip(*arguments: str) -> None:
+def ip(*arguments: str) -> None:
+    """Run ip(8). Raises RuntimeError with its words."""
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:
         raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
