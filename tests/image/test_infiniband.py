@@ -17,7 +17,7 @@ from mkcore import events
 from tests.machines import mirrors
 from tests.machines.accel import choose_accel
 from tests.machines.journal import CHANNELS, Channel, build_credentials
-from tests.machines.qemu import Machine, Nic, VirtualMachine
+from tests.machines.qemu import Machine, MachineError, Nic, VirtualMachine
 from tests.machines.server import IMAGE, ROOT, read_manifest
 
 FOLDER = ROOT / "build/image-tests/infiniband"
@@ -53,7 +53,11 @@ def channel(image: dict[str, str]) -> Iterator[Channel]:
 
 
 def test_nothing_is_loaded_where_no_such_card_is(channel: Channel) -> None:
-    channel.wait_event(events.EXTENSION_INSTALLED, BOOT_S, MK_EXTENSION="infiniband.raw")
+    try:
+        channel.wait_event(events.EXTENSION_INSTALLED, BOOT_S, MK_EXTENSION="infiniband.raw")
+    except MachineError as error:
+        said = channel.run("journalctl", "--no-pager", "-o", "cat", "-u", "mk-fetch", "-u", "mk-extensions").stdout
+        raise AssertionError(f"{error}\n{said}") from error
     show = ("systemctl", "show", "--property=ActiveState", "--value", UNIT)
     channel.machine.wait_until(lambda: channel.run(*show).stdout in ("active\n", "failed\n"), UNIT, BOOT_S)
     assert channel.run(*show).stdout == "active\n", channel.run("journalctl", "-u", UNIT).stdout
