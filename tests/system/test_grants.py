@@ -24,6 +24,7 @@ GRANTS = [
     ("mkctl", "Start", "mk-facts.service"),
     ("mkctl", "Start", "mk-fetch.service"),
 ]
+CLOCK_GRANTS = [("mkctl", "Start", "mk-clock.service")]
 POWER_GRANTS = [("mkctl", "Start", "reboot.target"), ("mkctl", "Start", "poweroff.target")]
 USERS = ("mkctl", "mkweb", "mkmirror", "mkserver", "daemon")
 VERBS = ("Start", "Stop", "Restart", "Reload", "TryRestart")
@@ -33,6 +34,7 @@ UNITS = (
     "mk-facts.service",
     "mk-fetch.service",
     "mk-extensions.service",
+    "mk-clock.service",
     "mk.target",
     "reboot.target",
     "poweroff.target",
@@ -57,11 +59,20 @@ def test_grant(quiet: nspawn.Machine, user: str, verb: str, unit: str) -> None:
     quiet.run("systemctl", "stop", unit)
 
 
+def test_the_clock_is_asked_for_and_a_container_leaves_its_host_s_alone(quiet: nspawn.Machine) -> None:
+    """The grant makes a job, whose unit ends before it began: the clock of a container is its host's."""
+    for user, verb, unit in CLOCK_GRANTS:
+        status, words = ask(quiet, user, verb, unit)
+        assert (status, words[:3]) == (0, 'o "'), words
+        quiet.wait_until(lambda unit=unit: quiet.property(unit, "ConditionTimestamp") != "", f"{unit} was looked at")
+        assert quiet.property(unit, "ConditionResult") == "no"
+
+
 def test_table_is_the_tested_one() -> None:
     """A grant that is added to the rule is added here, and so gets its test."""
     rows = re.findall(r'"(\w+)": \[(.*?)\]', RULES.read_text(encoding="utf-8"))
     granted = {(user, words) for user, row in rows for words in re.findall(r'"(\w+ [\w.@-]+)"', row)}
-    assert granted == {(user, f"{verb.lower()} {unit}") for user, verb, unit in GRANTS + POWER_GRANTS}
+    assert granted == {(user, f"{verb.lower()} {unit}") for user, verb, unit in GRANTS + CLOCK_GRANTS + POWER_GRANTS}
 
 
 @pytest.mark.parametrize("user", USERS)
@@ -70,7 +81,7 @@ def test_neighbours_are_refused(quiet: nspawn.Machine, user: str) -> None:
     start = quiet.mark()
     for verb in VERBS:
         for unit in UNITS:
-            if (user, verb, unit) not in GRANTS + POWER_GRANTS:
+            if (user, verb, unit) not in GRANTS + CLOCK_GRANTS + POWER_GRANTS:
                 status, words = ask(quiet, user, verb, unit)
                 assert status != 0 and REFUSED.search(words), (user, verb, unit, words)
     assert not [entry["MESSAGE"] for entry in quiet.journal("_PID=1", after=start) if "JOB_ID" in entry]

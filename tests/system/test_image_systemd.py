@@ -11,7 +11,15 @@ import pytest
 from tests.machines import nspawn, tree
 from tests.system import node as nodes
 
-LIMITS = {"mkctl": 1.4, "mkweb": 0.6, "mkmirror": 0.6, "mk-facts": 3.4, "mk-fetch": 1.4, "mk-extensions": 4.0}
+LIMITS = {
+    "mkctl": 1.4,
+    "mkweb": 0.6,
+    "mkmirror": 0.6,
+    "mk-facts": 3.4,
+    "mk-fetch": 1.4,
+    "mk-extensions": 4.0,
+    "mk-clock": 1.0,
+}
 UNIT_FILES = "/usr/lib/systemd/system"
 LINKS = ("hot0", "hot1")
 
