@@ -1,9 +1,9 @@
-"""A machine that is nothing but systemd-networkd on cables of its own, for tests of the image's network files.
+"""A machine that is nothing but the image's way to a network, on cables of its own: generator, our script, networkd.
 
 Started by `unshare --mount --net`, so that neither its mounts nor its interfaces are seen outside. Arguments: the root
-of the system whose networkd it is, the machine ID, the folder that becomes /run/systemd/network. It says "ready" when
-cables may be plugged, starts networkd at the first line of its input, and ends at the second. /sys is mounted
-read-only: then networkd waits for no udev, as in a container.
+of the system whose programs it runs, the machine ID, the kernel line. It says "ready" when cables may be plugged,
+starts networkd at the first line of its input, and ends at the second. /sys is mounted read-only: then networkd waits
+for no udev, as in a container.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+REPO = Path(__file__).resolve().parent.parent.parent
+OWN = REPO / "units/networkd/80-mk.network"
+SCRIPT = REPO / "packaging/image/mkosi.extra/usr/lib/mk/network"
 
-def prepare(root: Path, machine_id: str, networks: Path) -> None:
-    """Give the system an empty /run with the configuration, and this machine ID."""
+
+def prepare(root: Path, machine_id: str, line: str) -> None:
+    """Give the system an empty /run, this machine ID, and the configuration that the kernel line makes."""
     run(["mount", "-t", "sysfs", "-o", "ro", "sysfs", str(root / "sys")])
     run(["mount", "-t", "tmpfs", "tmpfs", str(root / "run")])
     run(["mount", "--bind", "/proc", str(root / "proc")])
     run(["mount", "--bind", "/dev", str(root / "dev")])
-    shutil.copytree(networks, root / "run/systemd/network")
     (root / "run/machine-id").write_text(f"{machine_id}\n", encoding="ascii")
     run(["mount", "--bind", str(root / "run/machine-id"), str(root / "etc/machine-id")])
     user = next(
@@ -33,14 +36,29 @@ def prepare(root: Path, machine_id: str, networks: Path) -> None:
         (root / "run/systemd/netif" / name).mkdir(parents=True, exist_ok=True)
         os.chown(root / "run/systemd/netif" / name, int(user[2]), int(user[3]))
     run(["ip", "link", "set", "lo", "up"])
+    folder = root / "run/systemd/network"
+    folder.mkdir(parents=True)
+    run(["chroot", str(root), "/usr/lib/systemd/systemd-network-generator", "--", *line.split()])
+    for source in (OWN, SCRIPT):
+        shutil.copy(source, root / "run" / source.name)
+    (root / "run/cmdline").write_text(f"{line}\n", encoding="ascii")
+    run(["chroot", str(root), "sh", "/run/network", "/run/cmdline", "/run/systemd/network", f"/run/{OWN.name}"])
+    shutil.copy(OWN, folder)
+    for made in folder.glob("*.network"):  # cables are no cards
+        made.write_text(made.read_text(encoding="utf-8").replace("Kind=!*\nMAC", "Kind=veth\nMAC"), encoding="utf-8")
+    own = folder / OWN.name
+    own.write_text(own.read_text(encoding="utf-8").replace("Kind=!*", "Kind=veth"), encoding="utf-8")
 
 
 def run(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    """Run a command; its words are only of interest when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
 
 
-def main(root: Path, machine_id: str, networks: Path) -> None:
-    prepare(root, machine_id, networks)
+def main(root: Path, machine_id: str, line: str) -> None:
+    prepare(root, machine_id, line)
     print("ready", flush=True)
     sys.stdin.readline()
     networkd = subprocess.Popen(
@@ -53,4 +71,4 @@ def main(root: Path, machine_id: str, networks: Path) -> None:
         networkd.wait(20)
 
 
-main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
