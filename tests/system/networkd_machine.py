@@ -1,7 +1,8 @@
 """A machine that is nothing but the image's way to a network, on cables of its own: generator, our script, networkd.
 
 Started by `unshare --mount --net`, so that neither its mounts nor its interfaces are seen outside. Arguments: the root
-of the system whose programs it runs, the machine ID, the kernel line. It says "ready" when cables may be plugged,
+of the system whose programs it runs, the machine ID, the kernel line, the text of the credential
+network.network.50-site ("" for none). It says "ready" when cables may be plugged,
 starts networkd at the first line of its input, and ends at the second. /sys is mounted read-only: then networkd waits
 for no udev, as in a container.
 """
@@ -19,8 +20,8 @@ OWN = REPO / "units/networkd/80-mk.network"
 SCRIPT = REPO / "packaging/image/mkosi.extra/usr/lib/mk/network"
 
 
-def prepare(root: Path, machine_id: str, line: str) -> None:
-    """Give the system an empty /run, this machine ID, and the configuration that the kernel line makes."""
+def prepare(root: Path, machine_id: str, line: str, credential: str) -> None:
+    """Give the system an empty /run, this machine ID, and what kernel line and credential make of its network."""
     run(["mount", "-t", "sysfs", "-o", "ro", "sysfs", str(root / "sys")])
     run(["mount", "-t", "tmpfs", "tmpfs", str(root / "run")])
     run(["mount", "--bind", "/proc", str(root / "proc")])
@@ -38,6 +39,10 @@ def prepare(root: Path, machine_id: str, line: str) -> None:
     run(["ip", "link", "set", "lo", "up"])
     folder = root / "run/systemd/network"
     folder.mkdir(parents=True)
+    (root / "run/credentials").mkdir()
+    if credential:
+        (root / "run/credentials/network.network.50-site").write_text(credential, encoding="ascii")
+    os.environ["CREDENTIALS_DIRECTORY"] = "/run/credentials"
     run(["chroot", str(root), "/usr/lib/systemd/systemd-network-generator", "--", *line.split()])
     for source in (OWN, SCRIPT):
         shutil.copy(source, root / "run" / source.name)
@@ -57,8 +62,9 @@ def run(command: list[str]) -> None:
         sys.exit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
 
 
-def main(root: Path, machine_id: str, line: str) -> None:
-    prepare(root, machine_id, line)
+def main(root: Path, machine_id: str, line: str, credential: str) -> None:
+    prepare(root, machine_id, line, credential)
+    del os.environ["CREDENTIALS_DIRECTORY"]
     print("ready", flush=True)
     sys.stdin.readline()
     networkd = subprocess.Popen(
@@ -71,4 +77,4 @@ def main(root: Path, machine_id: str, line: str) -> None:
         networkd.wait(20)
 
 
-main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+main(Path(sys.argv[1]), *sys.argv[2:])

@@ -65,11 +65,18 @@ class Machine:
 
 @contextlib.contextmanager
 def switch_on(
-    base: list[Path], far: Segments, folder: Path, *, cards: tuple[str, ...], line: str = "", machine_id: str = "1" * 32
+    base: list[Path],
+    far: Segments,
+    folder: Path,
+    *,
+    cards: tuple[str, ...],
+    line: str = "",
+    machine_id: str = "1" * 32,
+    credential: str = "",
 ) -> Iterator[Machine]:
     """Start a machine with these cards, each with a DHCP server of its own at the other end of its cable."""
     command = ["unshare", "--mount", "--net", "--propagation", "private", sys.executable, str(MACHINE)]
-    command += [str(base[0]), machine_id, line]
+    command += [str(base[0]), machine_id, line, credential]
     environment = {**os.environ, "SYSTEMD_LOG_TARGET": "console"}
     with (
         (folder / "networkd.log").open("ab") as log,
@@ -139,10 +146,17 @@ def test_networkd_understands_what_is_made_of_a_line(
     assert not [each for each in said.splitlines() if each.startswith("/run/systemd/network")], said
 
 
-def test_a_static_address_of_the_kernel_line(base: list[Path], far: Segments, tmp_path: Path) -> None:
+CREDENTIAL = "[Match]\nName=eno1\n[Network]\nAddress=192.168.90.50/24\nGateway=192.168.90.1\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "credential"),
+    [("ip=192.168.90.50::192.168.90.1:255.255.255.0::eno1:none", ""), ("quiet", CREDENTIAL)],
+    ids=("kernel line", "credential"),
+)
+def test_a_static_address(base: list[Path], far: Segments, tmp_path: Path, line: str, credential: str) -> None:
     """Where a DHCP server is as well, it is not asked."""
-    line = "ip=192.168.90.50::192.168.90.1:255.255.255.0::eno1:none"
-    with switch_on(base, far, tmp_path, cards=("eno1",), line=line) as machine:
+    with switch_on(base, far, tmp_path, cards=("eno1",), line=line, credential=credential) as machine:
         machine.wait_until(lambda: "via 192.168.90.1" in machine.ip("-4", "route"), "the route")
         assert "inet 192.168.90.50/24" in machine.ip("-4", "address")
         assert machine.ip("-4", "address").count("inet 192.168.90.") == 1
