@@ -70,9 +70,14 @@ def _reboot_block(interval_s: int) -> list[str]:
 def build_boot(
     dialect: str, base: str, image: str, kernel: str, initrd: str, args: Iterable[str], interval_s: int
 ) -> str:
-    """Script that boots the microkernel; `image` is the image's id, `args` pieces of the kernel line."""
+    """Script that boots the microkernel; `image` is the image's id, `args` pieces of the kernel line.
+
+    `initrd=` is for UEFI: there the kernel itself reads the file from iPXE, and older iPXE tell it of none. With BIOS
+    it says nothing.
+    """
     url = _IMAGE_URL[dialect]
-    line = " ".join([url.format(base=base, image=image, name=kernel), *[arg.strip() for arg in args if arg.strip()]])
+    pieces = [url.format(base=base, image=image, name=kernel), *(arg.strip() for arg in args), f"initrd={initrd}"]
+    line = " ".join(piece for piece in pieces if piece)
     lines = [
         "#!ipxe",
         f"kernel {line} || goto error",

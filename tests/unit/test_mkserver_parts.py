@@ -18,7 +18,7 @@ def test_boot_script_of_both_dialects() -> None:
         text = boot.build_boot(dialect, "h:1", "ID", "K", "I", ["", "debug", " console=ttyS0  quiet "], 30)
         assert text.split("\n") == [
             "#!ipxe",
-            f"kernel http://h:1{prefix}ID/K debug console=ttyS0  quiet || goto error",
+            f"kernel http://h:1{prefix}ID/K debug console=ttyS0  quiet initrd=I || goto error",
             f"initrd http://h:1{prefix}ID/I || goto error",
             "boot || goto error",
             *["", "", ""],

@@ -182,7 +182,7 @@ def test_kernel_arguments_come_from_command_line_server_and_node(tmp_path: Path)
         live.send("PATCH", "/api/config", {"node": "N1", "set": {"boot_kernel_args": "own={uuid}"}})
         live.send("PATCH", "/api/config", {"set": {"mk_checkin_interval": 10}})
         text = live.get("/hanlon/api/v1/boot?uuid=n1&dhcp_mac=x").text
-        assert " quiet hanlon.ip=127.0.0.1 all=1 own=N1 || goto error" in text
+        assert " quiet hanlon.ip=127.0.0.1 all=1 own=N1 initrd=init_rd_ || goto error" in text
         assert "echo ERROR, will reboot in 10\nsleep 10\n" in text
 
 
