@@ -279,14 +279,18 @@ def test_attributes_in_erofs_that_hide_the_systems_folders(place: Place, node: N
 
 @IN_FULL
 @pytest.mark.parametrize(
-    ("switch", "path"),
+    ("switch", "path", "said"),
     [
-        ("CapabilityBoundingSet=~CAP_SYS_MODULE", "drivers/scsi/aacraid/aacraid.ko"),
-        ("SystemCallFilter=~@module", "drivers/scsi/hpsa.ko"),
+        ("CapabilityBoundingSet=~CAP_SYS_MODULE", "drivers/scsi/aacraid/aacraid.ko", "not permitted"),
+        ("SystemCallFilter=~@module", "drivers/scsi/hpsa.ko", "not permitted"),
+        ("ProtectKernelModules=yes", "drivers/scsi/smartpqi/smartpqi.ko", "no such module for this kernel"),
     ],
 )
-def test_what_loading_a_module_takes(place: Place, node: Node, switch: str, path: str) -> None:
-    """Without the capability or the system calls it stays out, and the run says so; with them, see the lists above."""
+def test_what_loading_a_module_takes(place: Place, node: Node, switch: str, path: str, said: str) -> None:
+    """Without the capability, the system calls or the sight of its file it stays out, and the run says so; with all of
+    them, see the lists above.
+    """
+    assert place.say("find", "/usr/lib/modules", "-path", f"*/{path}*"), "the image has it"
     drop_in, site = "/run/systemd/system/mk-extensions.service.d/50-test.conf", "/etc/mk/mk.toml.d/50-test.toml"
     node.write(drop_in, f"[Service]\n{switch}\n")
     node.write(site, f'[extensions]\nmodules = ["{path}"]\n')
@@ -298,7 +302,7 @@ def test_what_loading_a_module_takes(place: Place, node: Node, switch: str, path
     finally:
         place.say("rm", drop_in, site)
         place.say("systemctl", "daemon-reload")
-    assert "not permitted" in loaded["MESSAGE"]
+    assert said in loaded["MESSAGE"]
     assert place.installed()["modules"][module]["state"] == "skipped"
     assert module not in place.say("lsmod").split()
 

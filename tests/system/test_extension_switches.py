@@ -23,6 +23,10 @@ OTHERS_FIRST = "Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 INSTALLED = "/run/mk-extensions/installed.json"
 INFO = "hello-1.0.dist-info"
 COMMAND = "/usr/local/bin/hello"
+SMALL_ROOT = "/var/lib/small-root"
+IN_SMALL_ROOT = f"RootDirectory={SMALL_ROOT}\nMountAPIVFS=yes\n" + "".join(
+    f"BindReadOnlyPaths={each}\n" for each in ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64")
+)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +98,7 @@ def test_with_all_of_them(machine: nspawn.Machine) -> None:
         ("CapabilityBoundingSet=\nCapabilityBoundingSet=CAP_SYS_MODULE", "Permission denied"),
         ("RestrictAddressFamilies=\nRestrictAddressFamilies=AF_INET", "Address family not supported"),
         ("PrivateUsers=yes", "Permission denied"),
+        ("ReadWritePaths=", "Read-only file system"),
     ],
 )
 def test_without_one(machine: nspawn.Machine, switch: str, said: str) -> None:
@@ -102,6 +107,32 @@ def test_without_one(machine: nspawn.Machine, switch: str, said: str) -> None:
     found = install(machine, switch)
     assert said in found, found
     assert not works(machine)
+
+
+def test_a_root_of_its_own(machine: nspawn.Machine) -> None:
+    """RootDirectory=: one that has the system's programs, and not what other services wrote, has nothing to install."""
+    remove(machine)
+    machine.run("mkdir", "-p", SMALL_ROOT)
+    found = install(machine, IN_SMALL_ROOT)
+    assert not works(machine), found
+    assert machine.run("test", "-e", "/run/mk-fetch/staged.json", check=False).returncode == 0, "nobody took it"
+
+
+@pytest.mark.parametrize("switch", ["", IN_SMALL_ROOT])
+def test_a_root_of_its_own_for_the_fetcher(machine: nspawn.Machine, switch: str) -> None:
+    """Likewise, what the administrator asks for is not known there."""
+    remove(machine)
+    machine.run("mkdir", "-p", SMALL_ROOT)
+    machine.write("/run/mk/requests.json", '{"version":1,"install":["nowhere.raw"],"packages":[],"remove":[]}')
+    machine.write(FETCH_DROPIN, f"[Service]\n{switch}\n")
+    machine.run("systemctl", "daemon-reload")
+    start = machine.mark()
+    try:
+        machine.run("systemctl", "start", "mk-fetch.service")
+        said = [each["MESSAGE"] for each in machine.journal("_SYSTEMD_UNIT=mk-fetch.service", after=start)]
+    finally:
+        machine.run("rm", "/run/mk/requests.json")
+    assert any("nowhere.raw" in text for text in said) is not bool(switch), said
 
 
 @pytest.mark.parametrize("switch", ["", OTHERS_FIRST])
