@@ -23,8 +23,6 @@ from mkcore.rubyclass import parse_bracket, simple_escape
 
 PATTERN_LIMIT = 10_000
 _DEPTH_LIMIT = 60
-_PATIENCE = 3
-"""How many times its processor time a trial may last, from its start."""
 _QUANTIFIER = re.compile(r"[*+?]|\{(?:\d+(?:,\d*)?|,\d+)\}")
 _OPTIONS = re.compile(r"\?([imx]*)(?:-([imx]*))?([:)])")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -298,11 +296,12 @@ def _python_flags(on: str, off: str) -> str:
     return f"?{enabled}-{disabled}:" if disabled else f"?{enabled}:"
 
 
-def try_pattern(pattern: str, names: Sequence[str], limit_s: float) -> list[str]:
+def try_pattern(pattern: str, names: Sequence[str], limit_s: float, patience_s: float) -> list[str]:
     """Search `pattern` in each of `names` in a child process and return the names in which it is found.
 
     Raises BadInput when the pattern cannot be used or takes more than `limit_s` of a processor's time over all names,
-    and ToolFailed, after which trying again can help, when the child cannot be started or is not given that time.
+    and ToolFailed, after which trying again can help, when the child cannot be started, or when a busy machine does
+    not give it that time within `patience_s`.
     """
     from signal import SIGPROF  # few who compile patterns try one
 
@@ -310,7 +309,7 @@ def try_pattern(pattern: str, names: Sequence[str], limit_s: float) -> list[str]
     package = str(Path(__file__).resolve().parent.parent)
     code = "import sys; sys.path.insert(0, sys.argv[1]); from mkcore.rubyregex import main; main()"
     work = json.dumps({"pattern": pattern, "names": list(names), "limit_s": limit_s}).encode()
-    finished = proc.run((sys.executable, "-I", "-c", code, package), timeout_s=_PATIENCE * limit_s, stdin=work)
+    finished = proc.run((sys.executable, "-I", "-c", code, package), timeout_s=patience_s, stdin=work)
     if finished.outcome is proc.Outcome.SIGNALLED and finished.status == SIGPROF:
         raise BadInput(f"the pattern takes more than {limit_s:g} s over {len(names)} fact names")
     if not finished.ok:

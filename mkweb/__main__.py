@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 IDLE_S = 30.0
 HUNG_S = 20.0
 SLOW_S = 10.0
-TRIAL_S = 5.0
+TRIAL_S, TRIAL_PATIENCE_S = 5.0, 15.0
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,9 @@ def serve(sockets: Sequence[Listener], paths: Paths, idle_s: float) -> int:
     app = ConfigApp(
         worker,
         lambda: read_site(paths),
-        lambda pattern: rubyregex.try_pattern(pattern, (*fact_names(), *known_names(paths)), TRIAL_S),
+        lambda pattern: rubyregex.try_pattern(
+            pattern, (*fact_names(), *known_names(paths)), TRIAL_S, TRIAL_PATIENCE_S
+        ),
     )
     app.use_log_level()
     failed = threading.Event()
