@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable
 
-from tests.machines.network import enter_and_call, ip, remove_namespace
+from tests.machines.network import enter_and_call, find_leftovers, ip, remove_namespace
 from tests.machines.server import PORT, ROOT, find_python
 
 BASE = "/hanlon/api/v1"
@@ -34,7 +34,7 @@ class Segments:
     """The far side. Leaving its `with` block ends all that runs there and removes the namespace."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = f"{name}-{os.getpid()}", folder
+        self._family, self.name, self.folder = name, f"{name}-{os.getpid()}", folder
         self._prefix = ("ip", "netns", "exec", self.name)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._cards: list[str] = []
@@ -42,7 +42,8 @@ class Segments:
         folder.mkdir(parents=True)
 
     def __enter__(self) -> Segments:
-        remove_namespace(self.name)
+        for left in (*find_leftovers(Path("/run/netns"), self._family), self.name):
+            remove_namespace(left)
         ip("netns", "add", self.name)
         self.ip("link", "set", "lo", "up")
         return self
