@@ -11,7 +11,11 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = ROOT / "mkctl/probe"
@@ -37,10 +41,20 @@ def find_tests() -> list[str]:
     return [str(path) for path in paths if re.search(r"^(from|import) mkctl\.probe", path.read_text("utf-8"), re.M)]
 
 
-def test_parsers_are_covered_without_captures(tmp_path: Path) -> None:
+@pytest.fixture
+def place() -> Iterator[str]:
+    """A folder of the inner pytest's own: it would close the common one to whom tests beside it run programs as.
+
+    Its path is short, as those of sockets in it have to be.
+    """
+    with tempfile.TemporaryDirectory(prefix="mk") as folder:
+        yield folder
+
+
+def test_parsers_are_covered_without_captures(tmp_path: Path, place: str) -> None:
     data = tmp_path / "coverage"
     environment = {name: value for name, value in os.environ.items() if name not in ("MK_CAPTURES", "MK_FULL")}
-    environment["COVERAGE_FILE"] = str(data)
+    environment.update(COVERAGE_FILE=str(data), PYTEST_DEBUG_TEMPROOT=place)
     command = [sys.executable, "-m", "coverage", "run", "--source", "mkctl/probe", "-m", "pytest", "-q"]
     run = subprocess.run(
         [*command, "-p", "no:xdist", "-p", "no:cacheprovider", *find_tests()],
