@@ -108,18 +108,22 @@ def no_bus() -> Any:
 
 def look(tmp_path: Path, line: str) -> Hints:
     """Look once without a bus, where the DNS knows `razor` alone."""
-    seeker = Seeker(
-        paths_under(str(tmp_path)),
-        parse_cmdline(line),
-        no_bus,
-        ready=lambda: asyncio.sleep(0),
-        needed=lambda: True,
-        all_sources=lambda: False,
-        found=lambda: None,
-        resolve=lambda name: ["192.0.2.9"] if name == "razor" else [],
-    )
-    asyncio.run(seeker.look())
-    return seeker.hints
+
+    async def once() -> Hints:
+        seeker = Seeker(
+            paths_under(str(tmp_path)),
+            parse_cmdline(line),
+            no_bus,
+            ready=lambda: asyncio.sleep(0),
+            needed=lambda: True,
+            all_sources=lambda: False,
+            found=lambda: None,
+            resolve=lambda name: ["192.0.2.9"] if name == "razor" else [],
+        )
+        await seeker.look()
+        return seeker.hints
+
+    return asyncio.run(once())  # made inside, as its events belong to the loop
 
 
 def kernel_line(server: WireServer) -> str:
