@@ -217,7 +217,7 @@ def test_no_server_named_anywhere(node: Node, server: Server) -> None:
     with node.daemon() as daemon:
         daemon.wait_for("no server known")
         node.wait_status(state="waiting-for-server")
-        assert "READY=1" in node.notified
+        wait_until(lambda: "READY=1" in node.notified, "what the service notified")
         run = node.mkctl("checkin")
         assert run.returncode == 75 and run.stderr.count("\n") == 1, run.stderr
     with node.daemon():  # named now, by the kernel line

@@ -224,7 +224,7 @@ def test_a_server_that_is_down_at_the_start(node: Node, server: Server) -> None:
     server.wire.__exit__(None, None, None)
     with node.daemon() as daemon:
         daemon.wait_for("Connection refused; trying again in")
-        assert "READY=1" in node.notified
+        wait_until(lambda: "READY=1" in node.notified, "what the service notified")
         server.wire = type(server.wire)(server._script)
         server.wire.port = int(node.status()["server_uri"].rpartition(":")[2])
         server.wire.__enter__()

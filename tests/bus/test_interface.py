@@ -222,7 +222,7 @@ def test_sigterm_ends_it_while_the_server_is_silent(node: Node, server: Server) 
         status, took_s = daemon.stop()
     assert status == 0
     assert took_s < 10.0  # typically a tenth of a second; the silent server would be waited for twice as long
-    assert "STOPPING=1" in node.notified
+    wait_until(lambda: "STOPPING=1" in node.notified, "what the service notified")
 
 
 def test_readiness_status_and_watchdog(node: Node, server: Server) -> None:
@@ -233,4 +233,4 @@ def test_readiness_status_and_watchdog(node: Node, server: Server) -> None:
         wait_until(server.checkins, "a checkin")
         beats = node.notified.count("WATCHDOG=1")
         wait_until(lambda: node.notified.count("WATCHDOG=1") >= beats + 3, "watchdog beats during an exchange")
-        assert f"STATUS=checking in with {server.uri}" in node.notified
+        wait_until(lambda: f"STATUS=checking in with {server.uri}" in node.notified, "what the service notified")

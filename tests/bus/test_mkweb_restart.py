@@ -253,8 +253,9 @@ def test_the_whole_way_of_a_good_configuration(mkweb: Mkweb, machine: Machine) -
     assert (shown["config"], shown["digest"], shown["previous_digest"]) == (NEW, WANTED, EMPTY)
     assert mkweb.ask("POST", "/setMkConfig", {"mk_checkin_interval": 31})[0] == 429
     assert mkweb.end(signal.SIGTERM) == 0
-    assert "READY=1" in mkweb.notified
-    assert any("is probation" in line for line in mkweb.notified if line.startswith("STATUS="))
+    wait_until(lambda: "READY=1" in mkweb.notified, "what the service notified")
+    probation = "is probation"
+    wait_until(lambda: any(each.startswith("STATUS=") and probation in each for each in mkweb.notified), probation)
 
 
 def test_a_failed_start_is_rolled_back_with_its_last_words(mkweb: Mkweb, machine: Machine, tmp_path: Path) -> None:
@@ -353,7 +354,7 @@ def test_it_ends_when_idle_but_never_with_an_apply_open(mkweb: Mkweb, machine: M
     assert mkweb.process.poll() is None
     assert mkweb.ask("POST", "/confirm", {"digest": WANTED})[0] == 200
     assert mkweb.process.wait(DEADLINE_S) == 0
-    assert "STOPPING=1" in mkweb.notified
+    wait_until(lambda: "STOPPING=1" in mkweb.notified, "what the service notified")
     mkweb.start("--idle", "1")
     assert mkweb.ask("GET", "/config")[1]["apply"]["phase"] == "confirmed"
 
