@@ -89,7 +89,8 @@ class Node:
             all_sources=lambda: self.state.failures > 0 or self.contact.is_beyond_dhcp,
             found=self._network_named,
         )
-        self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
+        wait_s = float(self.effective.config.extensions_builtin_wait_s)
+        self.hold = Hold(self._jobs, wait_s, boottime_s, self._is_unnamed)
         self._dialect: str = ""
         self._store_problem: str = ""
         self._clock_asked = False
@@ -180,6 +181,10 @@ class Node:
             log.warning("the server's time is not taken: %s", failure)
         else:
             log.info("%s ended as %s", clock.UNIT, result.value)
+
+    def _is_unnamed(self) -> bool:
+        """Whether the machine is to be named and is not yet."""
+        return self.effective.config.identity_set_host_name and not self.facts.host_name
 
     def _wanted_name(self) -> str:
         return build_name(self._tokens, self.contact.identity.macs)

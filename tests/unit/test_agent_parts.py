@@ -154,6 +154,27 @@ def test_a_hold_ends_once_and_for_all() -> None:
     assert asyncio.run(run()) == [True, False, False, True, False, False]
 
 
+def test_a_name_that_is_to_come_holds_for_a_while() -> None:
+    """Also where no extension is waited for: else a machine registers twice, first without its name."""
+    names = [""]
+    clock = Clock()
+
+    async def ask() -> set[str]:
+        return set()
+
+    async def run() -> list[bool]:
+        named = Hold(ask, 0.0, clock, lambda: not names[0])
+        never = Hold(ask, 10.0, clock, lambda: True)
+        seen = [await named.look(), await never.look()]
+        names[0] = "mk525400123456"
+        clock.now_s += 19.0
+        seen += [await named.look(), await never.look()]
+        clock.now_s += 2.0
+        return [*seen, await named.look(), await never.look()]
+
+    assert asyncio.run(run()) == [True, True, False, True, False, False]
+
+
 def test_the_collection_after_an_installation_holds_as_well() -> None:
     """One that has nothing to do with extensions does not."""
 
