@@ -172,7 +172,8 @@ def test_tools_say_what_those_of_an_untrimmed_system_say(declared: Declared, fou
         theirs = untrimmed.run_there(channel, *argv).splitlines()
         ours = channel.run(*argv, timeout_s=300, check=False).stdout.splitlines()
         missing = [line for line in theirs if line not in ours and not re.search(CHANGES, line)]
-        assert len(theirs) > 1 and missing == [], argv
+        silent = argv[0] == "ipmitool" and declared.rich.bmc is None
+        assert (len(theirs) > 1 or silent) and missing == [], argv
 
 
 def test_nothing_failed_and_nobody_complained(declared: Declared) -> None:
