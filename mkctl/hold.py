@@ -45,6 +45,7 @@ class Hold:
         self._now_s = now_s
         self._began_s: Optional[float] = None
         self._over = False
+        self._merged = wait_s <= 0
         self._units = {FETCHING, INSTALLING}
 
     async def look(self) -> bool:
@@ -55,8 +56,9 @@ class Hold:
         if self._began_s is None:
             self._began_s = now_s
         waited_s = now_s - self._began_s
-        merging = waited_s < self._wait_s and await self._any_busy()
-        self.active = merging or (waited_s < NAMING_S and self._unnamed())
+        # Once merged is merged: what is fetched later, while the name is awaited, is no part of the first registration.
+        self._merged = self._merged or waited_s >= self._wait_s or not await self._any_busy()
+        self.active = not self._merged or (waited_s < NAMING_S and self._unnamed())
         self._over = not self.active
         return self.active
 

@@ -175,6 +175,23 @@ def test_a_name_that_is_to_come_holds_for_a_while() -> None:
     assert asyncio.run(run()) == [True, True, False, True, False, False]
 
 
+def test_what_is_fetched_while_a_name_is_awaited_holds_nothing() -> None:
+    names, jobs, clock = [""], set[str](), Clock()
+
+    async def ask() -> set[str]:
+        return jobs
+
+    async def run() -> list[bool]:
+        hold = Hold(ask, 10.0, clock, lambda: not names[0])
+        seen = [await hold.look()]
+        jobs.add("mk-fetch.service")
+        seen.append(await hold.look())
+        names[0] = "mk525400123456"
+        return [*seen, await hold.look()]
+
+    assert asyncio.run(run()) == [True, True, False]
+
+
 def test_the_collection_after_an_installation_holds_as_well() -> None:
     """One that has nothing to do with extensions does not."""
 
