@@ -90,7 +90,8 @@ def test_neighbours_are_refused(quiet: nspawn.Machine, user: str) -> None:
             if (user, verb, unit) not in GRANTS + CLOCK_GRANTS + POWER_GRANTS:
                 status, words = ask(quiet, user, verb, unit)
                 assert status != 0 and REFUSED.search(words), (user, verb, unit, words)
-    assert not [entry["MESSAGE"] for entry in quiet.journal("_PID=1", after=start) if "JOB_ID" in entry]
+    jobs = [entry for entry in quiet.journal("_PID=1", after=start) if "JOB_ID" in entry]
+    assert not [entry["MESSAGE"] for entry in jobs if entry.get("UNIT") != "polkit.service"]  # the judge, who may sleep
 
 
 @pytest.mark.parametrize("user", USERS)
