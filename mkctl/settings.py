@@ -97,6 +97,7 @@ def server_trust(loaded: Loaded, paths: Paths, tokens: Sequence[Token]) -> Trust
     pinned = last_value(tokens, "mk.fingerprint").replace(":", "").lower()
 
     def file(credential: str, key: str) -> str:
+        """Return the path of a credential that there is, else what the configuration names, "" for neither."""
         path = paths.credentials / credential
         return str(path) if paths.credentials != Path() and path.exists() else str(site.get(key, ""))
 

@@ -113,11 +113,13 @@ def _open_sqlite(engine: sa.engine.Engine) -> None:
     """Have SQLite wait, keep foreign keys, and start transactions when we say so instead of at the first write."""
 
     def on_connect(connection: Any, _record: Any) -> None:
+        """Set a new connection up."""
         connection.isolation_level = None
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     def on_begin(connection: Connection) -> None:
+        """Start a transaction that writes as a writer, so that two of them wait for each other at its start."""
         immediate = connection.get_execution_options().get("mk_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
