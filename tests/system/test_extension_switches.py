@@ -57,9 +57,14 @@ def remove(machine: nspawn.Machine) -> None:
     machine.run("rm", "-f", DROPIN, FETCH_DROPIN, DECOY, DECOYED, "/run/mk-fetch/staged.json")
     machine.run("systemctl", "daemon-reload")
     machine.write("/run/mk/requests.json", '{"version":1,"install":[],"packages":[],"remove":["hello"]}')
-    machine.run("systemctl", "start", "mk-extensions.service")
+
+    def gone() -> bool:
+        """A start that meets one under way is that one, which may have read the requests before."""
+        machine.run("systemctl", "start", "mk-extensions.service")
+        return not machine.read_json(INSTALLED)["packages"]
+
+    machine.wait_until(gone, "the package is gone")
     machine.run("rm", "/run/mk/requests.json")
-    assert not machine.read_json(INSTALLED)["packages"]
 
 
 def install(machine: nspawn.Machine, switch: str = "") -> str:
@@ -118,18 +123,23 @@ def test_a_root_of_its_own(machine: nspawn.Machine) -> None:
     assert machine.run("test", "-e", "/run/mk-fetch/staged.json", check=False).returncode == 0, "nobody took it"
 
 
+def fetch(machine: nspawn.Machine, switch: str) -> list[str]:
+    """Run mk-fetch once with a switch changed; return what it said."""
+    machine.write(FETCH_DROPIN, f"[Service]\n{switch}\n")
+    machine.run("systemctl", "daemon-reload")
+    start = machine.mark()
+    machine.run("systemctl", "start", "mk-fetch.service")
+    return [str(each["MESSAGE"]) for each in machine.journal("_SYSTEMD_UNIT=mk-fetch.service", after=start)]
+
+
 @pytest.mark.parametrize("switch", ["", IN_SMALL_ROOT])
 def test_a_root_of_its_own_for_the_fetcher(machine: nspawn.Machine, switch: str) -> None:
     """Likewise, what the administrator asks for is not known there."""
     remove(machine)
     machine.run("mkdir", "-p", SMALL_ROOT)
     machine.write("/run/mk/requests.json", '{"version":1,"install":["nowhere.raw"],"packages":[],"remove":[]}')
-    machine.write(FETCH_DROPIN, f"[Service]\n{switch}\n")
-    machine.run("systemctl", "daemon-reload")
-    start = machine.mark()
     try:
-        machine.run("systemctl", "start", "mk-fetch.service")
-        said = [each["MESSAGE"] for each in machine.journal("_SYSTEMD_UNIT=mk-fetch.service", after=start)]
+        said = fetch(machine, switch)
     finally:
         machine.run("rm", "/run/mk/requests.json")
     assert any("nowhere.raw" in text for text in said) is not bool(switch), said
@@ -155,12 +165,8 @@ def test_whose_programs_the_fetcher_runs(machine: nspawn.Machine, switch: str) -
     machine.write(f"{folder}/only.tcz", "not an image")
     machine.write(f"{folder}/only.tcz.when", "virtualization vmware\n")
     machine.write("/var/lib/mk/mirror/tinycorelinux/tce-install-list", '["only.tcz"]')
-    machine.write(FETCH_DROPIN, f"[Service]\n{switch}\n")
-    machine.run("systemctl", "daemon-reload")
-    start = machine.mark()
     try:
-        machine.run("systemctl", "start", "mk-fetch.service")
-        said = [each["MESSAGE"] for each in machine.journal("_SYSTEMD_UNIT=mk-fetch.service", after=start)]
+        said = fetch(machine, switch)
     finally:
         machine.run("rm", "-r", decoy, "/var/lib/mk/mirror/tinycorelinux")
     found = [text for text in said if text.startswith("only.tcz is not for this machine")]

@@ -8,18 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.exposure import NODE
 from tests.machines import nspawn, tree
 from tests.system import node as nodes
 
-LIMITS = {
-    "mkctl": 1.4,
-    "mkweb": 0.6,
-    "mkmirror": 0.6,
-    "mk-facts": 3.4,
-    "mk-fetch": 1.4,
-    "mk-extensions": 4.0,
-    "mk-clock": 1.0,
-}
 UNIT_FILES = "/usr/lib/systemd/system"
 LINKS = ("hot0", "hot1")
 
@@ -31,13 +23,13 @@ def test_units_verify(quiet: nspawn.Machine) -> None:
     assert done.stdout + done.stderr == ""
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("name", NODE)
 def test_exposure(quiet: nspawn.Machine, name: str) -> None:
     """Exposure as the image's systemd scores it, offline and of the loaded unit."""
     for words in (["--offline=true", f"{UNIT_FILES}/{name}.service"], [f"{name}.service"]):
         said = quiet.output("systemd-analyze", "security", "--no-pager", *words)
         score = re.search(r"Overall exposure level for \S+ ([\d.]+)", said)
-        assert score and float(score[1]) <= LIMITS[name], said[-200:]
+        assert score and float(score[1]) <= NODE[name], said[-200:]
 
 
 def test_udev_rules_verify(quiet: nspawn.Machine) -> None:

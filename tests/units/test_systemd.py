@@ -10,20 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.exposure import LIMITS
+
 UNITS = Path(__file__).resolve().parent.parent.parent / "units"
 FILES = sorted((UNITS / "systemd").iterdir())
 SERVICES = [path for path in FILES if path.suffix == ".service"]
-LIMITS = {
-    "mkctl": 1.4,
-    "mkweb": 0.6,
-    "mkmirror": 0.6,
-    "mk-facts": 3.4,
-    "mk-fetch": 1.4,
-    "mk-extensions": 4.0,
-    "mk-clock": 1.0,
-    "mkserver": 1.4,
-}
-"""Highest exposure by service. mkserver is held to what mkctl is, which talks to a network as well."""
 OF_A_HOST = "mk-container.service"
 """Starts Podman, which need not be here; on a machine that has it, it is tried."""
 OF_SYSTEMD_ITSELF = {"DeviceAllow"}
