@@ -31,7 +31,7 @@ def lib() -> ModuleType:
     dont_write, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     found = ModuleType("parts")
     try:
-        for name in ("archives", "first_process", "manifest", "places", "squashfs", "version", "weigh"):
+        for name in ("archives", "first_process", "load_order", "manifest", "mkosi", "places", "squashfs", "version", "weigh"):
             setattr(found, name, importlib.import_module(f"lib.{name}"))
     finally:
         sys.path.remove(str(IMAGE))
@@ -146,6 +146,31 @@ def test_layer_of_a_tar_keeps_owners_and_rights(lib: ModuleType, tmp_path: Path)
         ["unsquashfs", "-lln", str(tmp_path / "layer")], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     assert [line.split()[:2] for line in listed[1:]] == [["-rwsr-xr--", "0/101"], ["drwxr-x---", "0/994"]]
+
+
+def test_what_is_loaded_together_is_packed_together(lib: ModuleType, tmp_path: Path) -> None:
+    """By name, the blocks of a layer would be unpacked again and again: the kernel keeps three of them."""
+    tree = tmp_path / "tree"
+    for name in ("b/2.pyc", "b/c/1.pyc", "b/a.pyc", "b.d/x", "a", "dev/null"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(name)
+    (tree / "link").symlink_to("b")
+    record = tmp_path / "load-order"
+    record.write_text("/b/c/1.pyc\n/b/2.pyc\n/gone.pyc\n/b/c/1.pyc\n")
+    first = lib.load_order.read(record)
+    lib.mkosi.pack_tree(tree, tmp_path / "tar", EPOCH, first)
+    with tarfile.open(tmp_path / "tar") as tar:
+        names = [member.name.removeprefix("./") for member in tar]
+    assert names == [".", "b", "b/c", "b.d", "dev", "b/c/1.pyc", "b/2.pyc", "a", "b/a.pyc", "b.d/x", "link"]
+    lib.squashfs.pack_tar(tmp_path / "tar", tmp_path / "layer", EPOCH)
+    listed = subprocess.run(["unsquashfs", "-l", str(tmp_path / "layer")], capture_output=True, text=True, check=True)
+    assert len(listed.stdout.splitlines()) == len(names)
+
+
+def test_modules_that_could_not_be_loaded_are_an_error(lib: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "load-order").write_text("\n")
+    with pytest.raises(lib.places.BuildError, match="load-order"):
+        lib.load_order.read(tmp_path / "load-order")
 
 
 def test_broken_tar_is_one_error(lib: ModuleType, tmp_path: Path) -> None:

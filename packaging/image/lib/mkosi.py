@@ -5,12 +5,14 @@ Source: mkosi(1).
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
-from . import lock
+from . import load_order, lock
 from .left import find_left
 from .places import BUILD, HERE, NETWORKS, ROOT, STATE, BuildError
 from .settings import Settings
@@ -111,16 +113,20 @@ def run_mkosi(
         raise BuildError("\n".join([*tail, f"mkosi failed with status {status}; its whole log: {log}"]))
     left = find_left(staging / "root", staging / "dpkg-lists")
     (staging / "packages-left").write_text("".join(f"{name}\n" for name in left), encoding="utf-8")
-    pack_tree(staging / "root", staging / "root.tar", epoch)
+    first = load_order.read(staging / "load-order")
+    pack_tree(staging / "root", staging / "root.tar", epoch, first)
     return staging
 
 
-def pack_tree(tree: Path, target: Path, epoch: int) -> None:
-    """Make an archive of the tree, then remove it: numbers for owners, names in their order, one time.
+def pack_tree(tree: Path, target: Path, epoch: int, first: Sequence[str] = ()) -> None:
+    """Make an archive of the tree, then remove it: numbers for owners, one time, and an order of its own.
 
     mkosi's own archive has owners by their names, which whoever unpacks it would look up on the machine that builds.
+    first: the files that are read together (`load_order`), as paths from the tree's top.
     """
-    options = ["--format=gnu", "--sort=name", "--numeric-owner", f"--mtime=@{epoch}"]
-    left_out = [f"--exclude=./{folder}/*" for folder in ("dev", "proc", "run", "sys", "tmp", "var/tmp")]
-    subprocess.run(["tar", "--create", f"--file={target}", f"--directory={tree}", *options, *left_out, "."], check=True)
+    empty = ("dev", "proc", "run", "sys", "tmp", "var/tmp")
+    names = "".join(f"./{name}\0" for name in load_order.sort_members(tree, first, empty))
+    options = ["--format=gnu", "--numeric-owner", f"--mtime=@{epoch}", "--no-recursion", "--null", "--files-from=-"]
+    command = ["tar", "--create", f"--file={target}", f"--directory={tree}", *options]
+    subprocess.run(command, input=os.fsencode(names), check=True)
     shutil.rmtree(tree)
