@@ -1,8 +1,8 @@
-"""Holding a registration back while the extensions of the image are being merged, or the machine has no name yet.
+"""Holding a registration back while the extensions of the image are being merged.
 
 What they install may add facts, and a registration a few seconds early would only be followed by a second one; so the
 collection that follows an installation is waited for, too. The wait has an end, `extensions.builtin_wait_s`: a slow
-mirror delays no node. So does the name, which is among the facts (`mkctl.hostname`). Checkins go on meanwhile.
+mirror delays no node. Checkins go on meanwhile.
 
 A unit is under way while systemd has a job for it: so one that is queued behind the other counts, and one that is not
 installed does not. Source: ListJobs() in org.freedesktop.systemd1(5).
@@ -19,8 +19,6 @@ from mkcore.errors import BusFailed
 FETCHING = "mk-fetch.service"
 INSTALLING = "mk-extensions.service"
 COLLECTING = "mk-facts.service"
-NAMING_S = 20.0
-"""How long the name is awaited; systemd-hostnamed starts when it is asked."""
 
 log = logging.getLogger(__name__)
 
@@ -28,24 +26,16 @@ log = logging.getLogger(__name__)
 class Hold:
     """Asks systemd until nothing is under way or the time is up; from then on never again in this process.
 
-    jobs: the units that systemd has jobs for. wait_s: for extensions. unnamed: whether a name is to come.
+    jobs: the units that systemd has jobs for.
     """
 
-    def __init__(
-        self,
-        jobs: Callable[[], Awaitable[Set[str]]],
-        wait_s: float,
-        now_s: Callable[[], float],
-        unnamed: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, jobs: Callable[[], Awaitable[Set[str]]], wait_s: float, now_s: Callable[[], float]) -> None:
         self.active = False
         self._jobs = jobs
-        self._unnamed = unnamed
         self._wait_s = wait_s
         self._now_s = now_s
         self._began_s: Optional[float] = None
-        self._over = False
-        self._merged = wait_s <= 0
+        self._over = wait_s <= 0
         self._units = {FETCHING, INSTALLING}
 
     async def look(self) -> bool:
@@ -55,11 +45,8 @@ class Hold:
         now_s = self._now_s()
         if self._began_s is None:
             self._began_s = now_s
-        waited_s = now_s - self._began_s
-        # Once merged is merged: what is fetched later, while the name is awaited, is no part of the first registration.
-        self._merged = self._merged or waited_s >= self._wait_s or not await self._any_busy()
-        self.active = not self._merged or (waited_s < NAMING_S and self._unnamed())
-        self._over = not self.active
+        self._over = now_s - self._began_s >= self._wait_s or not await self._any_busy()
+        self.active = not self._over
         return self.active
 
     async def _any_busy(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from mkcore import events, systemd1
 from mkcore.errors import BusFailed, NotAuthorized
@@ -34,25 +34,34 @@ def build_name(tokens: Sequence[Token], macs: Sequence[str]) -> str:
 
 
 async def keep_host_name(
-    bus: Callable[[], Bus], wanted: Callable[[], str], reporter: Reporter, named: Callable[[str], None]
+    bus: Callable[[], Awaitable[Bus]], wanted: Callable[[], str], reporter: Reporter, tell: Callable[[str], None]
 ) -> None:
     """Name the machine, as soon as there is an address, a bus and the right to; end when it has its name.
 
-    bus: returns the connection or raises BusFailed. wanted: the name, "" while unknown. named: told when it is set.
+    bus: returns the connection or raises BusFailed. wanted: the name, "" while unknown. tell: told what the machine is
+    called, "" for what it was called before. It is told the wanted name at once, so that no registration waits for
+    hostnamed and polkit to start, and takes it back where naming fails.
     """
-    delay_s, said = FIRST_RETRY_S, ""
+    delay_s, said, hopeful = FIRST_RETRY_S, "", True
     while True:
         name = wanted()
+        if hopeful:
+            tell(name)
         try:
             if name:
-                await _set(bus(), name)
-                named(name)
+                await _set(await bus(), name)
+                tell(name)
                 return
-        except NotAuthorized as error:
-            reporter.report(events.RIGHT_MISSING, f"host name {name}: {error}; the machine keeps the name that it has")
         except BusFailed as error:
-            log.log(logging.DEBUG if str(error) == said else logging.INFO, "host name %s: %s; trying on", name, error)
-            said = str(error)
+            hopeful = False
+            tell("")
+            if isinstance(error, NotAuthorized):
+                text = f"host name {name}: {error}; the machine keeps the name that it has"
+                reporter.report(events.RIGHT_MISSING, text)
+            else:
+                level = logging.DEBUG if str(error) == said else logging.INFO
+                log.log(level, "host name %s: %s; trying on", name, error)
+                said = str(error)
         await asyncio.sleep(delay_s)
         delay_s = min(LAST_RETRY_S, 2 * delay_s)
 

@@ -90,7 +90,7 @@ class Node:
             found=self._network_named,
         )
         wait_s = float(self.effective.config.extensions_builtin_wait_s)
-        self.hold = Hold(self._jobs, wait_s, boottime_s, self._is_unnamed)
+        self.hold = Hold(self._jobs, wait_s, boottime_s)
         self._dialect: str = ""
         self._store_problem: str = ""
         self._clock_asked = False
@@ -158,12 +158,15 @@ class Node:
     async def keep_host_name(self) -> None:
         """Name the machine, where the site wants it (identity.set_host_name)."""
 
-        def named(name: str) -> None:
+        def tell(name: str) -> None:
             self.facts.host_name = name
 
-        if self.effective.config.identity_set_host_name:
+        async def bus() -> systemd1.Bus:
             await self.presence.wait_attempted(BUS_WAIT_S)
-            await keep_host_name(self.presence.require, self._wanted_name, self.reporter, named)
+            return self.presence.require()
+
+        if self.effective.config.identity_set_host_name:
+            await keep_host_name(bus, self._wanted_name, self.reporter, tell)
 
     async def correct_clock(self, error: MkError) -> None:
         """Have the clock stepped, once, where the server's certificate is not valid yet and the site allows it."""
@@ -181,10 +184,6 @@ class Node:
             log.warning("the server's time is not taken: %s", failure)
         else:
             log.info("%s ended as %s", clock.UNIT, result.value)
-
-    def _is_unnamed(self) -> bool:
-        """Whether the machine is to be named and is not yet."""
-        return self.effective.config.identity_set_host_name and not self.facts.host_name
 
     def _wanted_name(self) -> str:
         return build_name(self._tokens, self.contact.identity.macs)
