@@ -131,6 +131,11 @@ def test_journal_is_bounded(node: Node) -> None:
     assert limits == {("Runtime Journal ", str(16 << 20))}
 
 
+def test_memory_is_given_by_small_pages(node: Node) -> None:
+    """Else each Python process holds one to two megabytes more, which it never uses."""
+    assert "[madvise]" in node.channel.run("cat", "/sys/kernel/mm/transparent_hugepage/enabled").stdout
+
+
 def test_razors_thirteen_keys_change_nothing(node: Node) -> None:
     """A stock Razor server's thirteen keys, its own address and paths among them: ten checkins, no restart."""
     speak(node, "razor")

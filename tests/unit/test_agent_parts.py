@@ -7,13 +7,15 @@ import json
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mkcore import events
-from mkcore.errors import BadInput, BusFailed, NotReady, Unreachable
+from mkcore import events, systemd1
+from mkcore.errors import BadInput, BusFailed, NotAuthorized, NotReady, Unreachable
 from mkcore.http import Answer
 from mkcore.keys import VOLATILE
+from mkctl import hostname
 from mkctl.callers import Callers
 from mkctl.factsview import compile_volatile
 from mkctl.hold import Hold
@@ -154,42 +156,49 @@ def test_a_hold_ends_once_and_for_all() -> None:
     assert asyncio.run(run()) == [True, False, False, True, False, False]
 
 
-def test_a_name_that_is_to_come_holds_for_a_while() -> None:
-    """Also where no extension is waited for: else a machine registers twice, first without its name."""
-    names = [""]
-    clock = Clock()
+class Hostnamed:
+    """What `keep_host_name` asks of systemd-hostnamed: refuses as often as it is told to."""
 
-    async def ask() -> set[str]:
-        return set()
+    def __init__(self, errors: list[BusFailed]) -> None:
+        self.errors = errors
+        self.name = "localhost"
 
-    async def run() -> list[bool]:
-        named = Hold(ask, 0.0, clock, lambda: not names[0])
-        never = Hold(ask, 10.0, clock, lambda: True)
-        seen = [await named.look(), await never.look()]
-        names[0] = "mk525400123456"
-        clock.now_s += 19.0
-        seen += [await named.look(), await never.look()]
-        clock.now_s += 2.0
-        return [*seen, await named.look(), await never.look()]
+    async def get(self, *_words: object) -> str:
+        return self.name
 
-    assert asyncio.run(run()) == [True, True, False, True, False, False]
+    async def set(self, *words: object) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        body = words[-1]
+        assert isinstance(body, tuple)
+        self.name = str(body[0])
 
 
-def test_what_is_fetched_while_a_name_is_awaited_holds_nothing() -> None:
-    names, jobs, clock = [""], set[str](), Clock()
+@pytest.mark.parametrize("error", [BusFailed("no hostnamed"), NotAuthorized("refused")])
+def test_a_name_is_told_at_once_and_taken_back_where_it_cannot_be_set(
+    monkeypatch: pytest.MonkeyPatch, error: BusFailed
+) -> None:
+    """So that no registration waits for hostnamed and polkit to start, and none tells a name that nobody gave."""
+    hostnamed, told = Hostnamed([error, error]), list[tuple[str, str]]()
+    monkeypatch.setattr(systemd1, "get_property", hostnamed.get)
+    monkeypatch.setattr(systemd1, "call", hostnamed.set)
+    monkeypatch.setattr(hostname, "FIRST_RETRY_S", 0.0)
+    names = ["", "mk525400123456"]
 
-    async def ask() -> set[str]:
-        return jobs
+    async def bus() -> Any:
+        told.append(("asked", hostnamed.name))
+        return None
 
-    async def run() -> list[bool]:
-        hold = Hold(ask, 10.0, clock, lambda: not names[0])
-        seen = [await hold.look()]
-        jobs.add("mk-fetch.service")
-        seen.append(await hold.look())
-        names[0] = "mk525400123456"
-        return [*seen, await hold.look()]
+    def wanted() -> str:
+        return names.pop(0) if len(names) > 1 else names[0]
 
-    assert asyncio.run(run()) == [True, True, False]
+    def tell(name: str) -> None:
+        told.append((name, hostnamed.name))
+
+    asyncio.run(hostname.keep_host_name(bus, wanted, Reporter(), tell))
+    wished, before, after = "mk525400123456", "localhost", "mk525400123456"
+    failed = [("asked", before), ("", before)]
+    assert told == [("", before), (wished, before), *failed, *failed, ("asked", before), (wished, after)]
 
 
 def test_the_collection_after_an_installation_holds_as_well() -> None:

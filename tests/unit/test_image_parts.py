@@ -24,6 +24,9 @@ EPOCH = 1_700_000_000
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="these scripts run on the Python of a Debian host")
 
 
+PARTS = ("archives", "first_process", "load_order", "manifest", "mkosi", "places", "squashfs", "version", "weigh")
+
+
 @pytest.fixture(scope="module")
 def lib() -> ModuleType:
     """The builder's parts; their folder is no package of the suite."""
@@ -31,7 +34,7 @@ def lib() -> ModuleType:
     dont_write, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     found = ModuleType("parts")
     try:
-        for name in ("archives", "first_process", "load_order", "manifest", "mkosi", "places", "squashfs", "version", "weigh"):
+        for name in PARTS:
             setattr(found, name, importlib.import_module(f"lib.{name}"))
     finally:
         sys.path.remove(str(IMAGE))

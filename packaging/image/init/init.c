@@ -113,6 +113,20 @@ static void mount_at(const char *kind, const char *place, unsigned long flags, c
         fail("%s cannot be mounted at %s (%m)", kind, place);
 }
 
+/* This system lives in memory, and by pages of 2 MB each Python process would hold one or two that it never uses: they
+ * are for who asks (Documentation/admin-guide/mm/transhuge.rst). Not of tmpfiles.d: a container's /sys is its host's. */
+static void spare_memory(void)
+{
+    static const char mode[] = "madvise";
+    int file = open("/sys/kernel/mm/transparent_hugepage/enabled", O_WRONLY | O_CLOEXEC);
+
+    if (file < 0)
+        return;
+    if (write(file, mode, sizeof mode - 1) < 0)
+        say(3, "memory stays given by large pages (%m)");
+    close(file);
+}
+
 static void load_modules(const char *folder)
 {
     struct names files = list(folder, ".ko.xz");
@@ -292,6 +306,7 @@ int main(int argc, char **argv)
     mount_at("devtmpfs", "/dev", MS_NOSUID, "mode=0755");
     mount_at("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     mount_at("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    spare_memory();
     load_modules("/modules");
     mount_root(layers);
     mount_at("tmpfs", "/root/run", MS_NOSUID | MS_NODEV | MS_STRICTATIME, "mode=0755,size=20%");

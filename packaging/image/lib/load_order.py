@@ -26,7 +26,7 @@ def read(record: Path) -> list[str]:
 
 
 def sort_members(tree: Path, first: Iterable[str], empty: Iterable[str] = ()) -> list[str]:
-    """Return the paths of all that is in a tree, "" for itself: folders by name, `first` in its order, the rest by name.
+    """Return the paths of all that is in a tree, "" for itself: folders by name, `first` in its order, then the others.
 
     Of the folders named in `empty` comes nothing but themselves. What `first` names and is not there is left out.
     """
