@@ -25,6 +25,7 @@ from tests.machines.journal import Channel
 from tests.machines.network import Lab
 from tests.machines.qemu import VirtualMachine
 from tests.machines.server import IMAGE, PORT, ROOT, Server
+from tests.machines.stages import strip_escapes
 from tests.machines.web import Nginx
 
 BOOT_S, PROMPT_S = 1500.0, 240.0
@@ -63,7 +64,9 @@ class Site:
         for keys in forms.build_keys(f"mk mk.ip={self.lab.address}\n"):
             vm.qmp.execute("send-key", keys=[{"type": "qcode", "data": key} for key in keys])
             time.sleep(0.2)  # the firmware's own buffer has place for fifteen
-        assert f"mk.ip={self.lab.address}" in vm.console().replace("\b", ""), vm.console()[-300:]
+        # The firmware moves the cursor now and then between two letters.
+        typed = f"mk.ip={self.lab.address}"
+        vm.wait_until(lambda: typed in strip_escapes(vm.console()), "the words typed", PROMPT_S)
 
 
 @pytest.fixture(scope="module")

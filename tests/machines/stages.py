@@ -28,12 +28,17 @@ _PROGRESS = re.compile(r"(https?://\S+?)\.\.\. ?(?:[^\n]*?(\d+)%)[^\n%]*\Z")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]")
 
 
+def strip_escapes(text: str) -> str:
+    """Return what a terminal was sent without its escapes and backspaces."""
+    return _ESCAPES.sub("", text).replace("\b", "")
+
+
 def clean(text: object, most: int = 120) -> str:
     """Return text for a terminal:
 
     what a stranger's machine said of itself, less escapes and controls, at most ``most`` characters.
     """
-    return "".join(char if char.isprintable() else " " for char in _ESCAPES.sub("", str(text)))[:most].strip()
+    return "".join(char if char.isprintable() else " " for char in strip_escapes(str(text)))[:most].strip()
 
 
 def count_stages(console: str, node: Optional[Mapping[str, Any]]) -> int:
@@ -45,14 +50,14 @@ def count_stages(console: str, node: Optional[Mapping[str, Any]]) -> int:
         return len(STAGES)
     if node and node.get("checkins"):
         return len(STAGES) - 1
-    text = _ESCAPES.sub("", console)
+    text = strip_escapes(console)
     reached = [number for number, (_, words) in enumerate(_WORDS, 1) if re.search(words, text)]
     return max(reached, default=0)
 
 
 def read_download(console: str) -> tuple[str, int]:
     """Return name and percentage of the file that iPXE is fetching at this moment; ("", 0) when it fetches none."""
-    match = _PROGRESS.search(_ESCAPES.sub("", console[-400:]).replace("\x08", "").rstrip())
+    match = _PROGRESS.search(strip_escapes(console[-400:]).rstrip())
     return (match[1].rpartition("/")[2], min(int(match[2]), 100)) if match else ("", 0)
 
 
