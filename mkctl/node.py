@@ -42,6 +42,8 @@ from mkctl.waiting import Wakeup
 log = logging.getLogger(__name__)
 
 BUS_WAIT_S = 5.0
+NAMING_WAIT_S = 20.0
+"""How long the machine's naming waits for the first registration."""
 
 
 def boottime_s() -> float:
@@ -67,6 +69,7 @@ class Node:
         self.facts = FactsView(paths, tokens, boottime_s)
         self.wakeup = Wakeup()
         self.network_changed = Wakeup()
+        self._registered = Wakeup()
         self.checkin_callers = Callers(self.wakeup)
         self.register_callers = Callers(self.wakeup)
         self.outcomes: deque[plan.Outcome] = deque()
@@ -156,15 +159,23 @@ class Node:
         return reason
 
     async def keep_host_name(self) -> None:
-        """Name the machine, where the site wants it (identity.set_host_name)."""
+        """Name the machine, where the site wants it (identity.set_host_name).
+
+        After the first registration, which knows the name already: hostnamed and polkit, which start for it, have
+        network namespaces of their own, and the kernel counts their loopbacks as hardware that came, for which facts
+        would be collected again.
+        """
 
         def tell(name: str) -> None:
             self.facts.host_name = name
 
         async def bus() -> systemd1.Bus:
+            if not self.state.registered_digest:
+                await self._registered.wait(max(0.0, until_s - boottime_s()))
             await self.presence.wait_attempted(BUS_WAIT_S)
             return self.presence.require()
 
+        until_s = boottime_s() + NAMING_WAIT_S
         if self.effective.config.identity_set_host_name:
             await keep_host_name(bus, self._wanted_name, self.reporter, tell)
 
@@ -231,6 +242,7 @@ class Node:
         if state.registered_server:
             same = before is not None and before.digest == state.registered_digest
             usec = before.boottime_usec if before is not None and same else int(boottime_s() * 1e6)
+            self._registered.set()
             registered = Registration(state.registered_digest, state.registered_server, usec)
         self.saved = replace(self.saved, first_checkin=state.first_checkin, registered=registered)
         try:
