@@ -167,9 +167,11 @@ class Node:
         """
 
         def tell(name: str) -> None:
+            """Send this name with the facts from now on."""
             self.facts.host_name = name
 
         async def bus() -> systemd1.Bus:
+            """Return the connection when it is time to name the machine. Raises BusFailed."""
             if not self.state.registered_digest:
                 await self._registered.wait(max(0.0, until_s - boottime_s()))
             await self.presence.wait_attempted(BUS_WAIT_S)
@@ -242,8 +244,9 @@ class Node:
         if state.registered_server:
             same = before is not None and before.digest == state.registered_digest
             usec = before.boottime_usec if before is not None and same else int(boottime_s() * 1e6)
-            self._registered.set()
             registered = Registration(state.registered_digest, state.registered_server, usec)
+        if state.registered_digest:
+            self._registered.set()
         self.saved = replace(self.saved, first_checkin=state.first_checkin, registered=registered)
         try:
             self.memory.store(self.saved)
