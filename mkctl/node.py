@@ -92,8 +92,7 @@ class Node:
             all_sources=lambda: self.state.failures > 0 or self.contact.is_beyond_dhcp,
             found=self._network_named,
         )
-        wait_s = float(self.effective.config.extensions_builtin_wait_s)
-        self.hold = Hold(self._jobs, wait_s, boottime_s)
+        self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
         self._dialect: str = ""
         self._store_problem: str = ""
         self._clock_asked = False
