@@ -25,6 +25,7 @@ class Paths(NamedTuple):
     lib: Path = Path("/usr/lib/mk")
     mirror: Path = Path("/usr/share/mk/mirror")
     mirror_admin: Path = Path("/var/lib/mk/mirror")
+    udev: Path = Path("/run/udev")
     sys: Path = Path("/sys")
     proc: Path = Path("/proc")
     credentials: Path = Path()
@@ -110,6 +111,7 @@ def paths_under(root: str = "") -> Paths:
         mirror=below(plain.mirror),
         mirror_admin=below(plain.mirror_admin),
         leases=below(plain.leases),
+        udev=below(plain.udev),
         sys=below(plain.sys),
         proc=below(plain.proc),
         credentials=top / "run/credentials",

@@ -12,12 +12,12 @@ from re import Pattern
 from typing import Callable, Optional
 
 from mkcore.config import Config
-from mkcore.files import read_line
 from mkcore.interfaces import address_facts, read_interfaces
 from mkcore.jsonfields import Json
 from mkcore.keys import is_pattern
 from mkcore.paths import Paths
 from mkcore.rubyregex import compile_ruby
+from mkcore.uevents import is_newer, read_learnt, read_seqnum
 from mkctl import plan, registration
 from mkctl.cmdline import Token
 from mkctl.describe import read_facts_file
@@ -147,9 +147,8 @@ class FactsView:
             complete=self.content.complete,
             digest=self.digest(self.build()) if self.content.complete else "",
             age_s=max(0.0, self._now_s() - (collected_s or self._changed_s)),
-            uevents_unchanged=self._uevents() == self.content.uevent_seqnum,
+            uevents_unchanged=not is_newer((self.content.uevent_seqnum, self.content.udev_nsec), self._uevents()),
         )
 
-    def _uevents(self) -> int:
-        text = read_line(self.paths.sys / "kernel/uevent_seqnum")
-        return int(text) if text.isdigit() else self.content.uevent_seqnum
+    def _uevents(self) -> tuple[int, int]:
+        return read_seqnum(self.paths.sys) or self.content.uevent_seqnum, read_learnt(self.paths.udev)

@@ -4,7 +4,7 @@ The file is the probe's whole interface. The probe runs as root and must not be 
 there is no bus name, no socket, no reply: mkctl reads this file and starts the unit when it wants it younger. The
 module imports nothing heavy, because the commands for people read the file too.
 
-    {"version": 1, "generation": 3, "complete": true, "boottime_usec": 81230000, "uevent_seqnum": 1840,
+    {"version": 1, "generation": 3, "complete": true, "boottime_usec": 81230000, "udev_nsec": 0, "uevent_seqnum": 1840,
      "collectors": {"lshw": {"status": "ok", "duration_ms": 912, "error": "", "facts": ["mk_hw_nic_count", ...],
                              "structured": {}, "inventory": {"bmc": {...}}}},
      "facts": {"hostname": "mk0123456789ab", "is_virtual": false, "processorcount": 4, "mk_hw_nic_count": "2"}}
@@ -67,7 +67,8 @@ class FactsFile(NamedTuple):
         false.
     boottime_usec: CLOCK_BOOTTIME when the last finished collection ended, 0 before.
     uevent_seqnum: the kernel's uevent number that the facts belong to: read before that collection began. A larger
-        number in /sys/kernel/uevent_seqnum means that hardware came or went since.
+        number in /sys/kernel/uevent_seqnum may mean that hardware came or went since (`uevents.is_newer`).
+    udev_nsec: when udev's database had changed last before that collection, ns since the epoch; 0 without udev.
     listened: what is not awaited has run in this boot, or has begun to.
     """
 
@@ -75,6 +76,7 @@ class FactsFile(NamedTuple):
     complete: bool = False
     boottime_usec: int = 0
     uevent_seqnum: int = 0
+    udev_nsec: int = 0
     collectors: Mapping[str, CollectorState] = {}
     facts: Mapping[str, Json] = {}
     listened: bool = False
@@ -128,6 +130,7 @@ def parse_facts_file(data: bytes, where: str = FILE_NAME) -> FactsFile:
         complete=get_bool(body, "complete", where=where),
         boottime_usec=get_int(body, "boottime_usec", where=where, low=0, high=MAX_COUNT),
         uevent_seqnum=get_int(body, "uevent_seqnum", where=where, low=0, high=MAX_COUNT),
+        udev_nsec=get_int(body, "udev_nsec", default=0, where=where, low=0, high=MAX_COUNT),
         listened=get_bool(body, "listened", default=False, where=where),
         collectors=collectors,
         facts=get_object(body, "facts", where=where),
@@ -168,6 +171,7 @@ def build_facts_file(content: FactsFile) -> dict[str, Json]:
         "complete": content.complete,
         "boottime_usec": content.boottime_usec,
         "uevent_seqnum": content.uevent_seqnum,
+        "udev_nsec": content.udev_nsec,
         "listened": content.listened,
         "collectors": collectors,
         "facts": dict(content.facts),

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Callable, NamedTuple, Optional
 
 from mkcore import events
-from mkcore.files import read_line
 from mkcore.journal import log_event
+from mkcore.uevents import is_newer, read_learnt, read_seqnum
 from mkctl.probe.collect import Collector, Ended, Running
 from mkctl.probe.model import Status
 from mkctl.probe.store import FactsStore
@@ -64,21 +64,8 @@ class Kernel(NamedTuple):
 def watch_kernel(top: Path, sys_root: Path) -> Kernel:
     """Return the view of the machine, or of a tree: /sys/kernel/uevent_seqnum, udev's mark that its queue is not empty,
     and the time of the last change in the folder of its database."""
-    queue, database = top / "run/udev/queue", top / "run/udev/data"
-    return Kernel(lambda: read_seqnum(sys_root), queue.exists, lambda: _changed_ns(database))
-
-
-def _changed_ns(folder: Path) -> int:
-    try:
-        return folder.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
-def read_seqnum(sys_root: Path) -> int:
-    """Return the kernel's uevent number; 0 where there is none."""
-    text = read_line(sys_root / "kernel/uevent_seqnum")
-    return int(text) if text.isascii() and text.isdigit() else 0
+    udev = top / "run/udev"
+    return Kernel(lambda: read_seqnum(sys_root), (udev / "queue").exists, lambda: read_learnt(udev))
 
 
 def collect_until_stable(
@@ -167,9 +154,10 @@ class _Run:
     def _is_old(self) -> bool:
         """Whether the last round missed something. What udev learns makes it ask for a collection of its own, unless
         that merges into this one: half a minute of listening is long enough for that."""
-        if self._kernel.seqnum() != self._before:
+        now = self._kernel.seqnum(), self._kernel.learnt()
+        if is_newer((self._before, self._learnt), now) or (now[0] != self._before and self._kernel.busy()):
             return True
-        return self._listening and not self.running.waiting and self._kernel.learnt() != self._learnt
+        return self._listening and not self.running.waiting and now[1] != self._learnt
 
     def is_done(self) -> bool:
         """All have ended, and another round is not needed or not possible."""
@@ -192,7 +180,8 @@ class _Run:
         self.rounds += 1
         self._failed = []
         self._before, began = self._kernel.seqnum() if since is None else since, time.monotonic()
-        self._learnt = self._kernel.learnt()
+        ahead = since is not None and since != self._kernel.seqnum()  # udev may have learnt what the tools did not see
+        self._learnt = 0 if ahead else self._kernel.learnt()
         self.running.start(self._awaited)
         while any(collector.awaited for collector in self.running.waiting):
             self._accept(self.running.take(self._pace.total_s, self._pace.gather_s))
@@ -227,7 +216,7 @@ class _Run:
 
     def _finish(self, duration_s: float) -> None:
         self._owed_s = None
-        self._store.finish(self._before, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
+        self._store.finish(self._before, self._learnt, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
         count = len(self._store.content.facts)
         problem = f"; failed: {', '.join(self._failed)}" if self._failed else ""
         listening = [collector.name for collector in self.running.waiting]

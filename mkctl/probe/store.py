@@ -121,13 +121,14 @@ class FactsStore:
         if self._changed:
             self._write()
 
-    def finish(self, uevent_seqnum: int, boottime_usec: int) -> None:
+    def finish(self, uevent_seqnum: int, udev_nsec: int, boottime_usec: int) -> None:
         """Close one collection and write the file: complete, the next generation."""
         self.content = self.content._replace(
             generation=self.content.generation + 1,
             complete=True,
             boottime_usec=boottime_usec,
             uevent_seqnum=uevent_seqnum,
+            udev_nsec=udev_nsec,
         )
         self._write()
 

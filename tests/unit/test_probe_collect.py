@@ -19,7 +19,7 @@ from mkcore.jsonfields import Json
 from mkctl.probe.collect import Collected, Collector, run_collectors
 from mkctl.probe.model import FactsFile, Status, parse_facts_file
 from mkctl.probe.program import OVERDUE_S, TIMER, by_timer
-from mkctl.probe.rounds import Kernel, Pace, collect_until_stable, read_seqnum, watch_kernel
+from mkctl.probe.rounds import Kernel, Pace, collect_until_stable, watch_kernel
 from mkctl.probe.store import FactsStore, Save, save_facts
 
 FAST = Pace(first_quiet_s=0.0, quiet_s=0.02, quiet_limit_s=0.2, poll_s=0.005)
@@ -452,6 +452,32 @@ def test_rounds_until_the_uevent_number_stands_still(tmp_path: Path) -> None:
     assert (moved.generation, moved.uevent_seqnum, moved.facts["round"]) == (2, 6, 2)
 
 
+@pytest.mark.parametrize(
+    ("learnt", "busy", "generations"),
+    [([9, 9], False, 1), ([9, 10], False, 2), ([9, 9], True, 2), ([0, 0], False, 2)],
+    ids=["a service's own network", "a disk", "udev is at it", "no udev"],
+)
+def test_an_event_counts_once_udev_has_learnt_of_it(
+    tmp_path: Path, learnt: list[int], busy: bool, generations: int
+) -> None:
+    """Each start of a service with PrivateNetwork= raises the kernel's number, by its loopback interface."""
+    began: list[bool] = []
+
+    def collect() -> Collected:
+        began.append(True)
+        return Collected({})
+
+    def now(first: int, later: int) -> int:
+        return later if began else first
+
+    kernel = Kernel(lambda: now(5, 7), lambda: busy and len(began) < 2, lambda: now(*learnt))
+    store = FactsStore(tmp_path / "facts.json", ["a"])
+    collect_until_stable([Collector("a", 10.0, collect)], store, kernel, lambda _: None, FAST)
+    content = read(tmp_path / "facts.json")
+    assert content.generation == generations
+    assert (content.uevent_seqnum, content.udev_nsec) == ((5, learnt[0]) if generations == 1 else (7, learnt[1]))
+
+
 def test_rounds_are_bounded_and_then_the_file_says_that_it_is_old(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -544,13 +570,6 @@ def test_the_real_limits_stay_below_the_units_time_limit() -> None:
 
     longest_s = max(collector.timeout_s for collector in build_collectors())
     assert longest_s < Pace().total_s < limit_s
-
-
-def test_seqnum(tmp_path: Path) -> None:
-    assert read_seqnum(tmp_path) == 0
-    (tmp_path / "kernel").mkdir()
-    (tmp_path / "kernel/uevent_seqnum").write_text("1840\n", encoding="ascii")
-    assert read_seqnum(tmp_path) == 1840
 
 
 def test_events(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
