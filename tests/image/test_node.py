@@ -123,6 +123,12 @@ def test_nothing_failed_and_nobody_complained(node: Node) -> None:
     assert node.warnings() == ""
 
 
+def test_no_python_starts_to_fetch_nothing(node: Node) -> None:
+    """Nobody wants an extension here: mk-fetch was skipped, at boot and after the first checkin."""
+    assert node.show("mk-fetch.service", "ConditionResult", "ExecMainPID", "ActiveState") == ["no", "0", "inactive"]
+    assert node.channel.run("mkctl", "config", "--json").stdout.count("/usr/lib/mk/mk.toml") >= 2
+
+
 def test_journal_is_bounded(node: Node) -> None:
     """The journal lies in memory and says itself that it takes 16 MiB of it at most."""
     usage = "MESSAGE_ID=ec387f577b844b8fa948f33cad9a75e6"  # SD_MESSAGE_JOURNAL_USAGE

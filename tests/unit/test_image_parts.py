@@ -16,10 +16,17 @@ from types import ModuleType
 
 import pytest
 
+from mkcore.paths import Paths
+from mkmirror.glance import SECTIONS
 from tests.unit.mirror_trees import write_tree
 
 IMAGE = Path(__file__).resolve().parent.parent.parent / "packaging/image"
 EPOCH = 1_700_000_000
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="these scripts run on the Python of a Debian host")
 
@@ -273,3 +280,23 @@ def test_manifest_keeps_what_several_write_at_once(lib: ModuleType, tmp_path: Pa
 def test_no_image_says_what_makes_it(lib: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(lib.places.BuildError, match="run make image"):
         lib.manifest.read(tmp_path)
+
+
+def test_mk_fetch_is_left_out_where_nobody_said_anything() -> None:
+    """The image's conditions of mk-fetch.service name all that mkmirror.glance looks at, and what is built in."""
+    extra, plain = IMAGE / "mkosi.extra/usr/lib", Paths()
+    lines = (extra / "systemd/system/mk-fetch.service.d/50-image.conf").read_text(encoding="utf-8").splitlines()
+    found = {tuple(line.split("=|")) for line in lines if line.startswith("Condition")}
+    said = (plain.pushed, plain.requests, plain.staged, plain.installed, plain.etc / "mk.toml")
+    stores = {f"{top}/credstore/mk.toml" for top in ("/etc", "/run", "/usr/lib")}
+    recipes = tomllib.loads((IMAGE.parent / "extensions/recipes.toml").read_text(encoding="utf-8")).values()
+    built_in = [recipe["when"] for recipe in recipes if recipe.get("image")]
+    assert found == {
+        *(("ConditionPathExists", path) for path in {*map(str, said), *stores}),
+        ("ConditionDirectoryNotEmpty", str(plain.etc / "mk.toml.d")),
+        ("ConditionDirectoryNotEmpty", str(plain.mirror_admin)),
+        ("ConditionCredential", "mk.toml"),
+        *(("ConditionVirtualization", line.removeprefix("virtualization ")) for when in built_in for line in when),
+    }
+    assert all(built_in), "an extension for every machine is something to fetch at each boot"
+    assert not SECTIONS & tomllib.loads((extra / "mk/mk.toml").read_text(encoding="utf-8")).keys()
