@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Callable
 
 from mkcore.errors import BadInput
-from mkcore.files import read_bytes, write_json
+from mkcore.files import read_bytes, write_atomic, write_json
 from mkcore.jsonfields import Json
 from mkctl.probe.collect import Ended
 from mkctl.probe.model import LIMIT_BYTES, CollectorState, FactsFile, Status, build_facts_file, parse_facts_file
@@ -27,6 +27,8 @@ from mkctl.probe.names import clean_name
 
 log = logging.getLogger(__name__)
 
+COLLECTED = "collected"
+"""The mark beside facts.json."""
 GROUP = "mkctl"
 MODE = 0o640
 
@@ -34,8 +36,12 @@ Save = Callable[[Path, FactsFile], None]
 
 
 def save_facts(path: Path, content: FactsFile) -> None:
-    """Write facts.json for its readers. Raises OSError."""
+    """Write facts.json for its readers, and once a collection has ended the mark that udev's rule looks for: until then
+    each device that turns up is part of the first collection, and not worth a process. Raises OSError."""
     write_json(path, build_facts_file(content), mode=MODE, group=_group())
+    mark = path.with_name(COLLECTED)
+    if content.complete and not mark.exists():
+        write_atomic(mark, b"")
 
 
 def save_nothing(_path: Path, _content: FactsFile) -> None:

@@ -20,7 +20,7 @@ from mkctl.probe.collect import Collected, Collector, run_collectors
 from mkctl.probe.model import FactsFile, Status, parse_facts_file
 from mkctl.probe.program import OVERDUE_S, TIMER, by_timer
 from mkctl.probe.rounds import Kernel, Pace, collect_until_stable, watch_kernel
-from mkctl.probe.store import FactsStore, Save, save_facts
+from mkctl.probe.store import COLLECTED, FactsStore, Save, save_facts
 
 FAST = Pace(first_quiet_s=0.0, quiet_s=0.02, quiet_limit_s=0.2, poll_s=0.005)
 
@@ -374,7 +374,15 @@ def test_the_timer_s_run_is_the_one_that_listens() -> None:
 def test_the_file_is_for_its_group_alone(tmp_path: Path) -> None:
     run(tmp_path / "facts.json", [giving("a")])
     assert stat.S_IMODE((tmp_path / "facts.json").stat().st_mode) == 0o640
-    assert [found.name for found in tmp_path.iterdir()] == ["facts.json"]
+    assert {found.name for found in tmp_path.iterdir()} == {"facts.json", COLLECTED}
+
+
+def test_udev_s_mark_is_there_once_a_collection_has_ended(tmp_path: Path) -> None:
+    """Before that, what turns up is seen by the collection itself: it is there when the last look is taken."""
+    save_facts(tmp_path / "facts.json", FactsFile(facts={"a": 1}))
+    assert not (tmp_path / COLLECTED).exists()
+    save_facts(tmp_path / "facts.json", FactsFile(generation=1, complete=True))
+    assert (tmp_path / COLLECTED).exists()
 
 
 def test_later_runs_never_make_the_file_poorer(tmp_path: Path, hanging: Collector) -> None:

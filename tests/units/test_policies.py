@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from mkcore import events
+from mkcore.paths import Paths
+from mkctl.probe.store import COLLECTED
 
 UNITS = Path(__file__).resolve().parent.parent.parent / "units"
 USERS = ("mkctl", "mkmirror", "mkserver", "mkweb")
@@ -195,8 +197,8 @@ def test_udev_rule_starts_nothing_by_itself() -> None:
     lines = directives(UNITS / "udev/90-mk-facts.rules")
     program = next(number for number, line in enumerate(lines) if "RUN" in line)
     guards = [line for line in lines[:program] if 'GOTO="mk_facts_end"' in line]
-    assert len(guards) == program
-    assert any('TEST!="/run/mk-facts"' in line for line in guards)
+    assert [line for line in lines[:program] if line not in guards] == ['TAG+="mk-facts"']
+    assert f'TEST!="{Paths().run_facts / COLLECTED}", GOTO="mk_facts_end"' in guards
     assert any("is-active mk.slice" in line for line in guards)
     assert 'SUBSYSTEM!="block|net|pci|ipmi|cpu", GOTO="mk_facts_end"' in guards
     manual = (UNITS.parent / "man/mk-facts.8").read_text(encoding="utf-8")
