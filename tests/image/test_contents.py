@@ -19,6 +19,7 @@ import pytest
 from tests.machines.server import IMAGE, ROOT, read_manifest
 
 LIMIT_BYTES = 60_000_000
+SYSTEM = ("root.squashfs", "services.squashfs")
 WANTED = (
     "drivers/net/ethernet/",
     "drivers/scsi/",
@@ -58,8 +59,8 @@ def show(*words: str) -> str:
 
 @pytest.fixture(scope="module")
 def files(image: dict[str, str]) -> set[str]:
-    """The paths of the layer, without a leading slash."""
-    listed = show("-lln", str(IMAGE / "root.squashfs")).splitlines()
+    """The paths of the system's layers, without a leading slash."""
+    listed = [line for name in SYSTEM for line in show("-lln", str(IMAGE / name)).splitlines()]
     return {line.split("squashfs-root/", 1)[1].split(" -> ")[0] for line in listed if "squashfs-root/" in line}
 
 
@@ -72,11 +73,19 @@ def every() -> list[str]:
 
 def test_kernel_and_initrd_are_in_the_budget_and_each_megabyte_has_a_name() -> None:
     manifest = read_manifest()
-    sizes = {name: (IMAGE / name).stat().st_size for name in ("vmlinuz", "initrd", "root.squashfs")}
+    sizes = {name: (IMAGE / name).stat().st_size for name in ("vmlinuz", "initrd", *SYSTEM)}
     assert sizes["vmlinuz"] + sizes["initrd"] <= LIMIT_BYTES
     weights = manifest["weights"]
-    assert abs(sum(each["image_bytes"] for each in weights.values()) - sizes["root.squashfs"]) < 100
+    assert abs(sum(each["image_bytes"] for each in weights.values()) - sum(sizes[name] for name in SYSTEM)) < 100
     assert weights["all else"]["image_bytes"] < 1_500_000, "a table that says what most of it is for"
+
+
+def test_what_the_services_load_at_boot_is_quick_to_unpack() -> None:
+    layer = str(IMAGE / "services.squashfs")
+    listed = show("-lln", layer)
+    for module in ("mkctl/__pycache__/agent", "mkctl/probe/__pycache__/program", "mkcore/__pycache__/http"):
+        assert f"/{module}.cpython-" in listed
+    assert "Compression zstd" in show("-s", layer) and "Block size 131072" in show("-s", layer)
 
 
 @pytest.mark.parametrize("place", WANTED)

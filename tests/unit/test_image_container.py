@@ -60,15 +60,18 @@ def load(path: Path) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of an image that has a small root, with both archives made of it."""
+    """A folder of an image that has two small layers, with both archives made of them."""
     folder = tmp_path_factory.mktemp("image")
-    tree = folder / "tree"
+    tree, services = folder / "tree", folder / "services"
     for name, text in FILES.items():
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / name).write_text(text, encoding="utf-8")
+        path = (services if name.startswith("usr/lib/python3/") else tree) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     words = ["mksquashfs", str(tree), str(folder / "root.squashfs"), "-quiet", "-no-progress"]
     subprocess.run([*words, "-p", "run d 755 997 997"], check=True)
-    described = {"root.squashfs": manifest.describe_file(folder / "root.squashfs")}
+    words = ["mksquashfs", str(services), str(folder / "services.squashfs"), "-quiet", "-no-progress"]
+    subprocess.run(words, check=True)
+    described = {name: manifest.describe_file(folder / name) for name in oci.LAYERS}
     manifest.write(folder, {"version": VERSION, "source_date_epoch": 1_700_000_000, "files": described})
     assert "mk-oci.tar" in oci.make(folder)
     return folder
@@ -79,9 +82,10 @@ def test_one_that_is_too_large_is_neither_shipped_nor_recorded(
 ) -> None:
     """So each further build fails as well, until it is small enough."""
     monkeypatch.setattr(oci, "LIMIT_BYTES", 10)
-    shutil.copy(image / "root.squashfs", tmp_path)
+    for name in oci.LAYERS:
+        shutil.copy(image / name, tmp_path)
     known = manifest.read(image)
-    manifest.write(tmp_path, {**known, "files": {"root.squashfs": known["files"]["root.squashfs"]}})
+    manifest.write(tmp_path, {**known, "files": {name: known["files"][name] for name in oci.LAYERS}})
     for _ in range(2):
         with pytest.raises(BuildError, match=r"mk-oci\.tar: [0-9]+ bytes are more than the 10 allowed"):
             oci.make(tmp_path)
@@ -174,7 +178,7 @@ def test_a_second_build_is_the_same(image: Path, tmp_path: Path) -> None:
     """Nothing is done while the inputs are the same; made anew, it is the same to the byte."""
     assert oci.make(image) == ""
     before = {name: manifest.sha256(image / name) for name in (oci.NAME, oci.DOCKER)}
-    for name in ("root.squashfs", "manifest.json"):
+    for name in (*oci.LAYERS, "manifest.json"):
         (tmp_path / name).write_bytes((image / name).read_bytes())
     oci.make(tmp_path)
     assert {name: manifest.sha256(tmp_path / name) for name in before} == before
@@ -182,7 +186,7 @@ def test_a_second_build_is_the_same(image: Path, tmp_path: Path) -> None:
 
 def test_a_layer_that_did_not_change_is_not_compressed_again(image: Path, tmp_path: Path) -> None:
     """With another version of the image that is Debian's, the greater part by far; what is not used any more goes."""
-    for name in ("root.squashfs", "manifest.json"):
+    for name in (*oci.LAYERS, "manifest.json"):
         (tmp_path / name).write_bytes((image / name).read_bytes())
     oci.make(tmp_path)
     kept = {path.name: path.stat().st_ino for path in (tmp_path / oci.KEPT).iterdir()}
@@ -192,7 +196,7 @@ def test_a_layer_that_did_not_change_is_not_compressed_again(image: Path, tmp_pa
     words = ["-noappend", "-quiet", "-no-progress"]
     subprocess.run(["mksquashfs", str(tree), str(tmp_path / "root.squashfs"), *words], check=True)
     known = manifest.read(tmp_path)
-    described = {"root.squashfs": manifest.describe_file(tmp_path / "root.squashfs")}
+    described = {name: manifest.describe_file(tmp_path / name) for name in oci.LAYERS}
     manifest.write(tmp_path, {**known, "version": "0.13.0", "files": described})
     oci.make(tmp_path)
     now = {path.name: path.stat().st_ino for path in (tmp_path / oci.KEPT).iterdir()}
@@ -206,7 +210,7 @@ def test_no_system_no_container(tmp_path: Path) -> None:
     layer = tmp_path / "root.squashfs"
     subprocess.run(["mksquashfs", str(tmp_path / "tree"), str(layer), "-quiet", "-no-progress"], check=True)
     with pytest.raises(BuildError, match="has no accounts"):
-        container_tree.write_layers(layer, tmp_path / "a", tmp_path / "b", 0)
+        container_tree.write_layers([layer], tmp_path / "a", tmp_path / "b", 0)
 
 
 CLOUD_CONFIG = """\

@@ -158,8 +158,8 @@ def test_layer_of_a_tar_keeps_owners_and_rights(lib: ModuleType, tmp_path: Path)
     assert [line.split()[:2] for line in listed[1:]] == [["-rwsr-xr--", "0/101"], ["drwxr-x---", "0/994"]]
 
 
-def test_what_is_loaded_together_is_packed_together(lib: ModuleType, tmp_path: Path) -> None:
-    """By name, the blocks of a layer would be unpacked again and again: the kernel keeps three of them."""
+def test_what_the_services_load_is_a_layer_of_its_own(lib: ModuleType, tmp_path: Path) -> None:
+    """In the order of loading: by name, its blocks would be unpacked again and again, as the kernel keeps three."""
     tree = tmp_path / "tree"
     for name in ("b/2.pyc", "b/c/1.pyc", "b/a.pyc", "b.d/x", "a", "dev/null"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -168,13 +168,21 @@ def test_what_is_loaded_together_is_packed_together(lib: ModuleType, tmp_path: P
     record = tmp_path / "load-order"
     record.write_text("/b/c/1.pyc\n/b/2.pyc\n/gone.pyc\n/b/c/1.pyc\n")
     first = lib.load_order.read(record)
-    lib.mkosi.pack_tree(tree, tmp_path / "tar", EPOCH, first)
-    with tarfile.open(tmp_path / "tar") as tar:
-        names = [member.name.removeprefix("./") for member in tar]
-    assert names == [".", "b", "b/c", "b.d", "dev", "b/c/1.pyc", "b/2.pyc", "a", "b/a.pyc", "b.d/x", "link"]
-    lib.squashfs.pack_tar(tmp_path / "tar", tmp_path / "layer", EPOCH)
-    listed = subprocess.run(["unsquashfs", "-l", str(tmp_path / "layer")], capture_output=True, text=True, check=True)
-    assert len(listed.stdout.splitlines()) == len(names)
+    lib.mkosi.pack_tree(tree, tmp_path / "root", tmp_path / "services", EPOCH, first)
+    wanted = {
+        "root": [".", "b", "b/c", "b.d", "dev", "a", "b/a.pyc", "b.d/x", "link"],
+        "services": [".", "b", "b/c", "b/c/1.pyc", "b/2.pyc"],
+    }
+    for name, members in wanted.items():
+        with tarfile.open(tmp_path / name) as tar:
+            assert [member.name.removeprefix("./") for member in tar] == members
+        lib.squashfs.pack_tar(tmp_path / name, tmp_path / "layer", EPOCH, quick=name == "services")
+        command = ["unsquashfs", "-lln", "-UTC", str(tmp_path / "layer")]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert len(listed) == len(members)
+        assert listed[0].startswith("drwxr-xr-x 0/0 ") and " 2023-11-14 22:13 " in listed[0]
+    shown = subprocess.run(["unsquashfs", "-s", str(tmp_path / "layer")], capture_output=True, text=True, check=True)
+    assert "Compression zstd" in shown.stdout
 
 
 def test_modules_that_could_not_be_loaded_are_an_error(lib: ModuleType, tmp_path: Path) -> None:
@@ -251,7 +259,7 @@ def test_weights_add_up_to_the_layer(lib: ModuleType, tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree", {"usr/bin/a": "a" * 5000, "usr/lib/python3.13/b": "b", "etc/c": "c" * 70})
     with tarfile.open(tmp_path / "root.tar", "w") as tar:
         tar.add(tree, ".")
-    weights = lib.weigh.weigh(tmp_path / "root.tar", 1_000_000)
+    weights = lib.weigh.weigh([tmp_path / "root.tar"], 1_000_000)
     assert set(weights) == {"commands", "Python: itself", "all else"}
     assert sum(weight["image_bytes"] for weight in weights.values()) == pytest.approx(1_000_000, abs=3)
     assert weights["commands"]["raw_bytes"] == 5000

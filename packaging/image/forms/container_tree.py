@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import fnmatch
 import io
+import itertools
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Optional
 
@@ -114,15 +115,20 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes, epoch: int, mode: 
     archive.addfile(member, io.BytesIO(content))
 
 
-def write_layers(layer: Path, system: Path, suite: Path, epoch: int) -> None:
-    """Write the two layers, uncompressed archives, of the image's root layer. BuildError when that is no system."""
-    accounts = _read_accounts(layer)
+def write_layers(layers: Sequence[Path], system: Path, suite: Path, epoch: int) -> None:
+    """Write the two layers, uncompressed archives, of the image's layers, the first of which has the accounts.
+
+    BuildError when that is no system.
+    """
+    accounts = _read_accounts(layers[0])
     users, groups = renumber(accounts["etc/passwd"]), renumber(accounts["etc/group"])
     left_out = read_words(CONTAINER / "left-out")
     ours, seen = _site_files(), set[str]()
     with tarfile.open(system, "w", format=tarfile.PAX_FORMAT) as below, tarfile.open(suite, "w") as above:
-        for member, file in _stream(layer):
+        for member, file in itertools.chain.from_iterable(map(_stream, layers)):
             name = member.name
+            if name in seen:  # a folder that both have
+                continue
             seen.add(name)
             if is_left_out(name, left_out) or name in ours:
                 continue

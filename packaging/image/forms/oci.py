@@ -30,7 +30,8 @@ from lib.places import ROOT
 from lib.version import format_image_version
 
 NAME, DOCKER = "mk-oci.tar", "mk-docker.tar.xz"
-ROOT_LAYER = "root.squashfs"
+LAYERS = ("root.squashfs", "services.squashfs")
+"""The image's layers that the system is made of."""
 REFERENCE = "localhost/mksuite:latest"
 REPOSITORY = "mksuite"
 LIMIT_BYTES = 30_000_000
@@ -172,13 +173,14 @@ def read_inputs(image: Path) -> str:
     """Return the digest of all that both archives are made from."""
     sources = [Path(__file__), Path(container_tree.__file__), *list_files(container_tree.CONTAINER)]
     known = manifest.read(image)
-    parts = [known["files"][ROOT_LAYER]["sha256"], known["version"], digest_files(sources, ROOT)]
+    parts = [known["files"][name]["sha256"] for name in LAYERS]
+    parts += [known["version"], digest_files(sources, ROOT)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def make(image: Path) -> str:
     """Make both archives when they are not there yet; return what to tell, "" when nothing was to be done."""
-    common.need(image / ROOT_LAYER)
+    common.need(*(image / name for name in LAYERS))
     inputs = read_inputs(image)
     if all(manifest.is_recorded(image, name, inputs) for name in (NAME, DOCKER)):
         return ""
@@ -187,7 +189,7 @@ def make(image: Path) -> str:
     print("image: compressing the container, which takes about a minute", flush=True)
     with common.staging(image, NAME) as folder:
         layers = [folder / "system.tar", folder / "suite.tar"]
-        container_tree.write_layers(image / ROOT_LAYER, layers[0], layers[1], epoch)
+        container_tree.write_layers([image / name for name in LAYERS], layers[0], layers[1], epoch)
         diff_ids = [manifest.sha256(path) for path in layers]
         config = dump(build_config(diff_ids, version, format_time(epoch), str(known.get("architecture", "amd64"))))
         plain = folder / DOCKER.removesuffix(".xz")

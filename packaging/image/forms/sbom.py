@@ -26,7 +26,7 @@ from spdx import Package, build_document, parse_status
 
 NAME = "sbom.spdx.json"
 ROOT_FILE, MIRROR_FILE, STATUS = "root.squashfs", "mirror.squashfs", "dpkg-status"
-DESCRIBED = ("vmlinuz", "initrd", ROOT_FILE, MIRROR_FILE, "first-stage", "mk.iso", "mk.efi")
+DESCRIBED = ("vmlinuz", "initrd", ROOT_FILE, "services.squashfs", MIRROR_FILE, "first-stage", "mk.iso", "mk.efi")
 MAKERS = [*(HERE / f"forms/{name}.py" for name in ("beside", "sbom", "licences", "spdx")), HERE / "lib/lock.py"]
 
 

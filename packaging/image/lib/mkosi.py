@@ -90,8 +90,8 @@ def build_command(staging: Path, debs: Path, epoch: int, version: str, settings:
 def run_mkosi(
     packages: list[Path], epoch: int, version: str, settings: Settings, *, fresh: bool, verbose: bool
 ) -> Path:
-    """Run mkosi as the settings say; return its output's folder: root.tar, root.manifest, vmlinuz, dpkg-status,
-    packages-left.
+    """Run mkosi as the settings say; return its output's folder: root.tar, services.tar, root.manifest, vmlinuz,
+    dpkg-status, packages-left.
 
     Its words go into a log.
     """
@@ -114,19 +114,19 @@ def run_mkosi(
     left = find_left(staging / "root", staging / "dpkg-lists")
     (staging / "packages-left").write_text("".join(f"{name}\n" for name in left), encoding="utf-8")
     first = load_order.read(staging / "load-order")
-    pack_tree(staging / "root", staging / "root.tar", epoch, first)
+    pack_tree(staging / "root", staging / "root.tar", staging / "services.tar", epoch, first)
     return staging
 
 
-def pack_tree(tree: Path, target: Path, epoch: int, first: Sequence[str] = ()) -> None:
-    """Make an archive of the tree, then remove it: numbers for owners, one time, and an order of its own.
+def pack_tree(tree: Path, root: Path, services: Path, epoch: int, first: Sequence[str]) -> None:
+    """Make two archives of the tree, then remove it: numbers for owners, one time, and an order of its own.
 
     mkosi's own archive has owners by their names, which whoever unpacks it would look up on the machine that builds.
-    first: the files that are read together (`load_order`), as paths from the tree's top.
+    first: the files of the archive `services` (`load_order`), as paths from the tree's top; all else goes into `root`.
     """
     empty = ("dev", "proc", "run", "sys", "tmp", "var/tmp")
-    names = "".join(f"./{name}\0" for name in load_order.sort_members(tree, first, empty))
     options = ["--format=gnu", "--numeric-owner", f"--mtime=@{epoch}", "--no-recursion", "--null", "--files-from=-"]
-    command = ["tar", "--create", f"--file={target}", f"--directory={tree}", *options]
-    subprocess.run(command, input=os.fsencode(names), check=True)
+    for target, members in zip((services, root), load_order.split_members(tree, first, empty)):
+        command = ["tar", "--create", f"--file={target}", f"--directory={tree}", *options]
+        subprocess.run(command, input=os.fsencode("".join(f"./{name}\0" for name in members)), check=True)
     shutil.rmtree(tree)

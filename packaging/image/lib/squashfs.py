@@ -14,6 +14,8 @@ from typing import Optional
 from .places import BuildError
 
 COMPRESSION = ("-comp", "xz", "-b", "1M", "-Xdict-size", "100%")
+QUICK = ("-comp", "zstd", "-Xcompression-level", "22", "-b", "128K")
+"""For what is read at each boot: a fifth larger, and unpacked in a tenth of the time."""
 FOR_PROGRAMS = {"amd64": ("-Xbcj", "x86"), "arm64": ()}
 """A filter for the jumps of an architecture's programs: takes twice the time, and 1.3 MB off the system's layer."""
 
@@ -27,11 +29,14 @@ def _run(command: list[str], tar: Optional[Path] = None) -> None:
         raise BuildError(f"{command[0]} failed with status {done.returncode}: {done.stdout.strip()[-500:]}")
 
 
-def pack_tar(tar: Path, target: Path, epoch: int, architecture: str = "amd64") -> None:
-    """Make a layer of a system's archive with the owners, rights and times that stand in it."""
+def pack_tar(tar: Path, target: Path, epoch: int, architecture: str = "amd64", *, quick: bool = False) -> None:
+    """Make a layer of a system's archive with the owners, rights and times that stand in it; quick: `QUICK`."""
     target.unlink(missing_ok=True)
+    how = QUICK if quick else (*COMPRESSION, *FOR_PROGRAMS[architecture])
+    # Of the folder at the top mksquashfs takes neither rights nor time from the archive.
+    top = ["-root-mode", "755", "-root-time", str(epoch)]
     times = ["-mkfs-time", str(epoch), "-no-progress", "-quiet"]
-    _run(["mksquashfs", "-", str(target), "-tar", "-noappend", *COMPRESSION, *FOR_PROGRAMS[architecture], *times], tar)
+    _run(["mksquashfs", "-", str(target), "-tar", "-noappend", *how, *top, *times], tar)
 
 
 def pack_folder(folder: Path, place: str, work: Path, target: Path, epoch: int) -> None:

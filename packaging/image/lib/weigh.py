@@ -6,9 +6,11 @@ are scaled to the layer's own: shares, not promises.
 
 from __future__ import annotations
 
+import itertools
 import lzma
 import re
 import tarfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # The first pattern that a path matches says what it is for.
@@ -41,29 +43,32 @@ def find_kind(path: str) -> str:
     return next((kind for pattern, kind in KINDS if re.match(pattern, path)), ELSE)
 
 
-def weigh(root: Path, size_bytes: int) -> dict[str, dict[str, int]]:
-    """Return kind -> {"raw_bytes", "image_bytes"} of the root's archive (a tar file), the heaviest first.
+def weigh(archives: Sequence[Path], size_bytes: int) -> dict[str, dict[str, int]]:
+    """Return kind -> {"raw_bytes", "image_bytes"} of the layers' archives (tar files), the heaviest first.
 
-    ``size_bytes`` is the layer's size, to which all image_bytes add up.
+    ``size_bytes`` is the layers' size together, to which all image_bytes add up.
     """
     raw: dict[str, int] = {}
     packed: dict[str, int] = {}
     packers: dict[str, lzma.LZMACompressor] = {}
-    with tarfile.open(root) as tar:
-        for member in tar:
-            file = tar.extractfile(member) if member.isreg() else None
-            if file is None:
-                continue
-            kind = find_kind(member.name.removeprefix("./"))
-            content = file.read()
-            packer = packers.setdefault(kind, lzma.LZMACompressor(preset=1))
-            raw[kind] = raw.get(kind, 0) + len(content)
-            packed[kind] = packed.get(kind, 0) + len(packer.compress(content))
+    for name, content in itertools.chain.from_iterable(map(_read_files, archives)):
+        kind = find_kind(name)
+        packer = packers.setdefault(kind, lzma.LZMACompressor(preset=1))
+        raw[kind] = raw.get(kind, 0) + len(content)
+        packed[kind] = packed.get(kind, 0) + len(packer.compress(content))
     for kind, packer in packers.items():
         packed[kind] += len(packer.flush())
     scale = size_bytes / max(sum(packed.values()), 1)
     heaviest = sorted(packed, key=lambda kind: -packed[kind])
     return {kind: {"raw_bytes": raw[kind], "image_bytes": round(packed[kind] * scale)} for kind in heaviest}
+
+
+def _read_files(archive: Path) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            file = tar.extractfile(member) if member.isreg() else None
+            if file is not None:
+                yield member.name.removeprefix("./"), file.read()
 
 
 def format_weights(weights: dict[str, dict[str, int]]) -> str:
