@@ -9,8 +9,8 @@ by key, when it is read: a half-written file costs single keys, never the start.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from mkcore.errors import BadInput
 from mkcore.jsonfields import Json, canonical, digest, show
@@ -58,8 +58,7 @@ ORIGIN_DIALECT = "default of the dialect"
 ORIGIN_DEFAULT = "default"
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """Every key of the table, as `section_key`; an empty string means not set. `log_level` is FATAL … DEBUG."""
 
     server_uri: str
@@ -160,7 +159,7 @@ def effective(site: Site, pushed: Mapping[str, Json], dialect_defaults: Mapping[
             continue
         origins[pushable.key.name] = ORIGIN_PUSH
     by_field = {BY_NAME[name].field: value for name, value in values.items()}
-    config = Config(**{each.name: by_field[each.name] for each in fields(Config)})
+    config = Config(**{name: by_field[name] for name in Config._fields})
     return Effective(config, origins, dict(pushed), tuple(problems))
 
 

@@ -15,7 +15,6 @@ import logging
 import random
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
 from typing import Any, Optional
 
 from mkcore import config, systemd1
@@ -91,7 +90,7 @@ class Agent:
         except Exception:  # the one place: a defect in one iteration must not cost the next ones
             log.exception("this checkin failed by a defect of mkctl; the next one follows in %.0f s", DEFECT_RETRY_S)
             node.checkin_callers_done(NotReady("the checkin failed by a defect of mkctl; see the journal"))
-            node.state = replace(node.state, registering=False)  # its outcome will not come any more
+            node.state = node.state._replace(registering=False)  # its outcome will not come any more
             node.progress.step("waiting after a defect", DEFECT_RETRY_S + SLACK_S)
             await asyncio.sleep(DEFECT_RETRY_S)
 

@@ -6,7 +6,6 @@ Each change goes to all three at once, so that `mkctl status`, `systemctl status
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Callable, Union
 
 from mkcore.files import write_json
@@ -31,7 +30,7 @@ class Announcer:
 
     def update(self, **changes: Union[str, int, bool, tuple[str, ...]]) -> None:
         """Change fields of the status by name and tell whoever listens, if anything did change."""
-        new = replace(self.status, **changes)  # type: ignore[arg-type]
+        new = self.status._replace(**changes)  # type: ignore[arg-type]
         if new == self.status:
             return
         said, self.status = self.status.sentence, new

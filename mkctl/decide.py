@@ -14,7 +14,6 @@ Source: protocol 3.1, 3.4, 3.6.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Callable
 
 from mkcore import events, retry
@@ -54,7 +53,7 @@ def _checkin_failed(draft: Draft, outcome: plan.CheckinFailed) -> None:
     delay_s = draft.now.rand * NEXT_SERVER_S if draft.now.moves_on else draft.backoff_s(failures, error, RETRY_BASE_S)
     if state.probation:
         delay_s = max(delay_s, PROBATION_RETRY_S)
-        draft.remember(probation=replace(state.probation, failed_checkins=state.probation.failed_checkins + 1))
+        draft.remember(probation=state.probation._replace(failed_checkins=state.probation.failed_checkins + 1))
     failure = f"{error.bus_name}: {error}"
     if failure != state.last_failure:
         draft.report(_failure_event(state, error), f"{error}; trying again in {delay_s:.0f} s", error=error.bus_name)
@@ -74,7 +73,7 @@ def _failure_event(state: State, error: MkError) -> Event:
 def _checked_in(draft: Draft, outcome: plan.CheckedIn) -> None:
     _note_contact(draft)
     if draft.state.probation:
-        draft.remember(probation=replace(draft.state.probation, verdict=Verdict.CONFIRM))
+        draft.remember(probation=draft.state.probation._replace(verdict=Verdict.CONFIRM))
         judge(draft)
     command = outcome.reply.command
     if command != draft.state.last_command and command != "acknowledge":

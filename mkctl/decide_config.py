@@ -8,7 +8,6 @@ Source: protocol 2.4, 3.1, 3.6, 4; B19 to B22.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from mkcore import events, jsonfields
 from mkctl import plan
@@ -106,7 +105,7 @@ def judge(draft: Draft) -> None:
             reason = f"no good checkin within {PROBATION_LIMIT_S:.0f} s: {draft.state.last_failure}"
         if not reason:
             return
-        probation = replace(probation, verdict=Verdict.REFUSE, reason=reason)
+        probation = probation._replace(verdict=Verdict.REFUSE, reason=reason)
         draft.remember(probation=probation)
     if probation.verdict is Verdict.CONFIRM:
         draft.do(plan.Confirm(probation.digest))

@@ -5,7 +5,6 @@ Source: the times are those of the controller's main job (README) and of `mkcore
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from mkcore import retry
@@ -28,7 +27,7 @@ class Draft:
 
     def remember(self, **changes: Any) -> None:
         """Change fields of the state."""
-        self.state = replace(self.state, **changes)
+        self.state = self.state._replace(**changes)
 
     def do(self, *actions: plan.Action) -> None:
         """Append actions."""

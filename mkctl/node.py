@@ -136,7 +136,7 @@ class Node:
         apply = read_apply(self.paths.apply)
         if apply.is_open_for(self.effective.digest):
             since_s = apply.boottime_usec / 1e6 or boottime_s()
-            self.state = replace(self.state, probation=plan.Probation(apply.digest, since_s))
+            self.state = self.state._replace(probation=plan.Probation(apply.digest, since_s))
         self.save()
 
     def observe(self) -> str:
@@ -153,7 +153,7 @@ class Node:
             self.save()
         probation = self.state.probation
         if probation and not read_apply(self.paths.apply).is_open_for(probation.digest):
-            self.state = replace(self.state, probation=None)
+            self.state = self.state._replace(probation=None)
         self.announce()
         return reason
 

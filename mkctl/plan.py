@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 from mkcore.errors import MkError
 from mkcore.events import Event
@@ -27,8 +27,7 @@ class Verdict(Enum):
     REFUSE = "refuse"
 
 
-@dataclass(frozen=True)
-class Probation:
+class Probation(NamedTuple):
     """A pushed configuration that mkweb wants a verdict on."""
 
     digest: str
@@ -38,8 +37,7 @@ class Probation:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """All that decisions depend on beside the situation of the moment. The first three survive a restart of mkctl.
 
     `registered_digest` is "" when nothing is registered, or when the server ordered a registration that has not
@@ -70,8 +68,7 @@ class State:
     fetch_not_before_s: float = 0.0
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What decisions need to know of facts.json.
 
     `digest` is that of what would be sent, less the volatile facts (`mkctl.registration.digest_facts`); "" without a
@@ -86,8 +83,7 @@ class Facts:
     uevents_unchanged: bool = False
 
 
-@dataclass(frozen=True)
-class Situation:
+class Situation(NamedTuple):
     """The moment a decision is made in; `rand` in [0, 1) feeds the jitter, `seed` the phase (`Identity.seed`)."""
 
     now_s: float
@@ -96,14 +92,13 @@ class Situation:
     facts: Facts
     rand: float = 0.5
     hold_registration: bool = False
-    pushed: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    pushed: Mapping[str, Json] = {}
     refused_digests: frozenset[str] = frozenset()
     moves_on: bool = False
     """Whether the next checkin goes to another server than the one that failed."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The configuration values that decisions depend on (mk.toml names in comments); seconds throughout."""
 
     interval_s: float = 60.0  # checkin.interval_s
@@ -317,8 +312,7 @@ Action = Union[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """The state from now on and what to do, in this order; at most one Wait, always last."""
 
     state: State

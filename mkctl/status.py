@@ -8,11 +8,9 @@ the last words of a dead one. Times are CLOCK_BOOTTIME in microseconds unless th
 
 from __future__ import annotations
 
-import dataclasses
 import enum
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mkcore.files import read_line
 from mkcore.jsonfields import Json, get_bool, get_int, get_str, get_strings
@@ -37,8 +35,7 @@ class Phase(enum.Enum):
     STOPPING = "stopping"
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """The document. `sentence` is STATUS= of the unit; `last_error_name` is the last part of an org.mksuite.Error.*
     name."""
 
@@ -68,15 +65,14 @@ class Status:
 
 def build_status(status: Status) -> dict[str, Json]:
     """Build the JSON value of status.json."""
-    return {**dataclasses.asdict(status), "node_macs": list(status.node_macs), "version": VERSION}
+    return {**status._asdict(), "node_macs": list(status.node_macs), "version": VERSION}
 
 
 def parse_status(body: dict[str, Json], where: str = "status.json") -> Status:
     """Parse status.json; keys that are missing take their defaults. Raises BadInput naming the key."""
     get_int(body, "version", where=where, low=VERSION, high=VERSION)
     values: dict[str, Any] = {}
-    for entry in dataclasses.fields(Status):
-        name, default = entry.name, entry.default
+    for name, default in Status._field_defaults.items():
         if isinstance(default, bool):
             values[name] = get_bool(body, name, default=default, where=where)
         elif isinstance(default, int):

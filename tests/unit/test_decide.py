@@ -6,9 +6,9 @@ and what changed in the state. Waits have their own tests.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 import pytest
 from hypothesis import given
@@ -23,6 +23,13 @@ from mkctl.dialects.model import Reply
 from mkctl.plan import Decision, Facts, PostConfig, Probation, Settings, Situation, State, Verdict
 
 SERVER = "http://192.0.2.1:8026"
+Value = TypeVar("Value", State, Situation, Facts, Settings, Probation)
+
+
+def replace(value: Value, **changes: Any) -> Value:
+    return value._replace(**changes)
+
+
 READY = Facts(present=True, complete=True, digest="d1", age_s=20, uevents_unchanged=True)
 COLLECTING = Facts(present=True, complete=False, age_s=20)
 ABSENT = Facts()
