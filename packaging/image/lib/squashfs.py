@@ -33,10 +33,9 @@ def pack_tar(tar: Path, target: Path, epoch: int, architecture: str = "amd64", *
     """Make a layer of a system's archive with the owners, rights and times that stand in it; quick: `QUICK`."""
     target.unlink(missing_ok=True)
     how = QUICK if quick else (*COMPRESSION, *FOR_PROGRAMS[architecture])
-    # Of the folder at the top mksquashfs takes neither rights nor time from the archive.
-    top = ["-root-mode", "755", "-root-time", str(epoch)]
-    times = ["-mkfs-time", str(epoch), "-no-progress", "-quiet"]
-    _run(["mksquashfs", "-", str(target), "-tar", "-noappend", *how, *top, *times], tar)
+    # Of the folder at the top mksquashfs takes neither rights nor time from the archive, and -root-time it ignores.
+    times = ["-root-mode", "755", "-mkfs-time", str(epoch), "-all-time", str(epoch), "-no-progress", "-quiet"]
+    _run(["mksquashfs", "-", str(target), "-tar", "-noappend", *how, *times], tar)
 
 
 def pack_folder(folder: Path, place: str, work: Path, target: Path, epoch: int) -> None:
