@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -81,5 +82,6 @@ def node(image: dict[str, str]) -> Iterator[Node]:
         ):
             lab.offer(server.bootstrap(f"{lab.address}:{PORT}"))
             machine = build_machine([lab.add_tap(), lab.add_tap()])
+            machine = replace(machine, extra=(*machine.extra, "-rtc", "base=2001-02-03T04:05:06"))  # an empty battery
             with VirtualMachine(machine, FOLDER / "machine", prefix=lab.prefix) as vm:
                 yield Node(vm, Channel(vm), server, wire)

@@ -21,7 +21,7 @@ import pytest
 from mkcore import events
 from tests.machines.booted import record_booted
 from tests.machines.node import Node
-from tests.machines.server import PORT
+from tests.machines.server import PORT, read_manifest
 from tests.machines.stages import build_truth, read_truth
 
 BOOT_S = 600.0
@@ -127,6 +127,15 @@ def test_no_python_starts_to_fetch_nothing(node: Node) -> None:
     """Nobody wants an extension here: mk-fetch was skipped, at boot and after the first checkin."""
     assert node.show("mk-fetch.service", "ConditionResult", "ExecMainPID", "ActiveState") == ["no", "0", "inactive"]
     assert node.channel.run("mkctl", "config", "--json").stdout.count("/usr/lib/mk/mk.toml") >= 2
+
+
+def test_clock_is_not_older_than_the_image(node: Node) -> None:
+    """The machine's own clock says 2001, and no server of the network tells the time (timesyncd asks nobody else)."""
+    epoch = int(read_manifest()["source_date_epoch"])
+    assert int(node.channel.run("date", "+%s").stdout) >= epoch
+    assert node.show("systemd-timesyncd.service", "ActiveState") == ["active"]
+    servers = node.channel.run("timedatectl", "show-timesync", "--property=FallbackNTPServers", "--value").stdout.split()
+    assert servers == []
 
 
 def test_journal_is_bounded(node: Node) -> None:
