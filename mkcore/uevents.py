@@ -2,8 +2,8 @@
 
 The number alone says too much: it counts the loopback interface of every new network namespace too, and each start of a
 service with PrivateNetwork= makes one. The database alone changes too when udev is late with what a collection has
-seen already. So hardware has changed where both have. Whatever the suite's rules take for hardware has an entry there
-(units/udev, which give it a tag), added with it and removed with it.
+seen already. So hardware has changed where both have. Disks, network interfaces and all else that has a number have an
+entry there; what has none gets one from the suite's rules, if it comes once facts were collected (units/udev).
 
 Sources: lib/kobject_uevent.c of the kernel; udev(7), sd-device for /run/udev/data.
 """

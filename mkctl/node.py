@@ -42,7 +42,7 @@ from mkctl.waiting import Wakeup
 log = logging.getLogger(__name__)
 
 BUS_WAIT_S = 5.0
-NAMING_WAIT_S = 20.0
+NAMING_WAIT_S = 10.0
 """How long the machine's naming waits for the first registration."""
 
 
@@ -160,9 +160,8 @@ class Node:
     async def keep_host_name(self) -> None:
         """Name the machine, where the site wants it (identity.set_host_name).
 
-        After the first registration, which knows the name already: hostnamed and polkit, which start for it, have
-        network namespaces of their own, and the kernel counts their loopbacks as hardware that came, for which facts
-        would be collected again.
+        After the first registration, which knows the name already: hostnamed and polkit, which start for it, take
+        seconds of a small machine's processors just when those have the most to do.
         """
 
         def tell(name: str) -> None:

@@ -72,8 +72,8 @@ class Facts(NamedTuple):
     """What decisions need to know of facts.json.
 
     `digest` is that of what would be sent, less the volatile facts (`mkctl.registration.digest_facts`); "" without a
-    file. `age_s` counts from the end of the last collection, from boot during the first. `uevents_unchanged` compares
-    the kernel's number with the file's.
+    file. `age_s` counts from the end of the last collection, from boot during the first. `uevents_unchanged`: no
+    hardware came or went since (`mkcore.uevents`).
     """
 
     present: bool = False

@@ -26,6 +26,7 @@ TEXTS = {
     "initrd": "whole system for iPXE, with vmlinuz",
     FIRST_STAGE: "small initrd that fetches the system's layers, with vmlinuz",
     "root.squashfs": "layer of the system that the first stage fetches",
+    "services.squashfs": "layer of what the services load at boot, which the first stage fetches",
     "mirror.squashfs": "layer with the built-in extensions that the first stage fetches",
     "extensions.squashfs": "layer with the site's own extensions that the first stage fetches",
     "mk.efi": "unified kernel image: UEFI HTTP boot, or a file of an EFI partition",

@@ -93,6 +93,9 @@ def collect_until_stable(
         run.start_listening(listeners)
     run.collect(since)
     run.go_on()
+    if run.is_first and kernel.busy():  # with a device whose rules were read before the mark for udev was there
+        _wait_quiet(kernel, pace.quiet_s, pace)
+        run.go_on()
     if overdue and not store.content.listened and overdue() and run.has_time_for(listeners):
         run.start_listening(listeners)
         run.go_on()
@@ -120,6 +123,7 @@ class _Run:
         self._began = time.monotonic()
         self._before = 0
         self._learnt = 0
+        self.is_first = not store.content.complete
         self._listening = False
         self._failed: list[str] = []
         self._owed_s: Optional[float] = None
@@ -153,11 +157,14 @@ class _Run:
 
     def _is_old(self) -> bool:
         """Whether the last round missed something. What udev learns makes it ask for a collection of its own, unless
-        that merges into this one: half a minute of listening is long enough for that."""
-        now = self._kernel.seqnum(), self._kernel.learnt()
-        if is_newer((self._before, self._learnt), now) or (now[0] != self._before and self._kernel.busy()):
-            return True
-        return self._listening and not self.running.waiting and now[1] != self._learnt
+        that merges into this one, as half a minute of listening is long enough for, or this is the first of the boot,
+        until whose end it asks for none."""
+        if self._kernel.seqnum() != self._before:
+            busy = self._kernel.busy()  # before the time: what udev has dealt with by then shows there
+            if busy or is_newer((self._before, self._learnt), (self._kernel.seqnum(), self._kernel.learnt())):
+                return True
+        late = self.is_first or self._listening
+        return late and not self.running.waiting and self._kernel.learnt() != self._learnt
 
     def is_done(self) -> bool:
         """All have ended, and another round is not needed or not possible."""

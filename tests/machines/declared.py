@@ -32,13 +32,15 @@ _SITE = f"[checkin]\ninterval_s = {INTERVAL_S}\n"
 _PASSWORD = "password of the lab"
 _READ = """\
 import json, subprocess
+from pathlib import Path
+from mkcore.uevents import is_newer, read_learnt, read_seqnum
 from mkctl.probe.model import parse_facts_file
 units = ["systemctl", "show", "--property=ActiveState", "--value", "mk-facts.service", "mk-facts-hotplug.timer"]
 states = subprocess.run(units, capture_output=True, text=True, check=True).stdout.split()
 found = parse_facts_file(open("/run/mk-facts/facts.json", "rb").read())
-now = int(open("/sys/kernel/uevent_seqnum").read())
+now = read_seqnum(Path("/sys")), read_learnt(Path("/run/udev"))
 print(json.dumps({"inventory": found.inventory, "facts": found.facts, "generation": found.generation,
-    "settled": states == ["inactive", "inactive"] and found.uevent_seqnum == now,
+    "settled": states == ["inactive", "inactive"] and not is_newer((found.uevent_seqnum, found.udev_nsec), now),
     "problems": {name: state.error for name, state in found.collectors.items() if state.error}}))
 """
 

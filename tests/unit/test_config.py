@@ -323,7 +323,7 @@ def test_sources_in_their_order(tmp_path: Path) -> None:
 
 
 def test_an_image_may_allow_power_orders(tmp_path: Path) -> None:
-    paths = make_tree(tmp_path, {"etc/mk/mk.toml.d/10-image.toml": "[actions]\nallow_power_orders = true\n"})
+    paths = make_tree(tmp_path, {"usr/lib/mk/mk.toml": "[actions]\nallow_power_orders = true\n"})
     assert effective(read_site(paths), {}, {}).config.actions_allow_power_orders is True
 
 

@@ -296,7 +296,7 @@ def test_mk_fetch_is_left_out_where_nobody_said_anything() -> None:
     lines = (extra / "systemd/system/mk-fetch.service.d/50-image.conf").read_text(encoding="utf-8").splitlines()
     found = {tuple(line.split("=|")) for line in lines if line.startswith("Condition")}
     said = (plain.pushed, plain.requests, plain.staged, plain.installed, plain.etc / "mk.toml")
-    stores = {f"{top}/credstore/mk.toml" for top in ("/etc", "/run", "/usr/lib")}
+    stores = {f"{top}/credstore/mk.toml" for top in ("/etc", "/run", "/usr/local/lib", "/usr/lib")}
     recipes = tomllib.loads((IMAGE.parent / "extensions/recipes.toml").read_text(encoding="utf-8")).values()
     built_in = [recipe["when"] for recipe in recipes if recipe.get("image")]
     assert found == {

@@ -27,7 +27,7 @@ OWN = {
     f"{LISTS}/tce-install-list": '["open-vm-tools.raw"]\n',
     f"{LISTS}/sysext/x86_64/open-vm-tools.raw.when": "virtualization vmware\n",
     "usr/lib/mk/mk.toml": '[extensions]\n# builtin_wait_s = 10\n\n[mirror]\n# tce_mirror = "x"\n',
-    "etc/mk/mk.toml.d/50-image.toml": "[actions]\nallow_power_orders = true\n",
+    "etc/mk/mk.toml.d/60-debug.toml": '[log]\nlevel = "DEBUG"\n',
     "etc/mk/mk.toml": "",
 }
 

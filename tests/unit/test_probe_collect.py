@@ -290,9 +290,6 @@ def test_what_udev_learns_while_neighbours_are_awaited_is_collected(tmp_path: Pa
     both = [Collector("block", 10.0, collect), listener.collector()]
     assert collect_until_stable(both, store, Kernel(lambda: 7, learnt=lambda: learnt[0]), lambda _: None, FAST) == 2
     assert (store.content.facts, listener.starts) == ({"serial": "S1", "neighbour": "s1"}, 1)
-    only = FactsStore(tmp_path / "other.json", ["block"])
-    learnt[0], serial[0] = 100, ""
-    assert collect_until_stable(both[:1], only, Kernel(lambda: 7, learnt=lambda: learnt[0]), lambda _: None, FAST) == 1
 
 
 def test_a_run_that_took_all_its_time_does_not_listen_any_more(tmp_path: Path) -> None:
@@ -484,6 +481,23 @@ def test_an_event_counts_once_udev_has_learnt_of_it(
     content = read(tmp_path / "facts.json")
     assert content.generation == generations
     assert (content.uevent_seqnum, content.udev_nsec) == ((5, learnt[0]) if generations == 1 else (7, learnt[1]))
+
+
+@pytest.mark.parametrize(("known", "generations"), [(False, 2), (True, 1)])
+def test_what_udev_learns_late_belongs_to_the_first_collection(tmp_path: Path, known: bool, generations: int) -> None:
+    """Before its end udev starts nothing; the kernel counted the disk long before udev has its serial number."""
+    began: list[bool] = []
+
+    def collect() -> Collected:
+        began.append(True)
+        return Collected({})
+
+    store = FactsStore(tmp_path / "facts.json", ["a"])
+    if known:
+        save_facts(tmp_path / "facts.json", FactsFile(complete=True, uevent_seqnum=5, udev_nsec=9))
+        store.load(1 << 60)
+    kernel = Kernel(lambda: 5, lambda: False, lambda: 10 if began else 9)
+    assert collect_until_stable([Collector("a", 10.0, collect)], store, kernel, lambda _: None, FAST) == generations
 
 
 def test_rounds_are_bounded_and_then_the_file_says_that_it_is_old(

@@ -197,10 +197,11 @@ def test_udev_rule_starts_nothing_by_itself() -> None:
     lines = directives(UNITS / "udev/90-mk-facts.rules")
     program = next(number for number, line in enumerate(lines) if "RUN" in line)
     guards = [line for line in lines[:program] if 'GOTO="mk_facts_end"' in line]
-    assert [line for line in lines[:program] if line not in guards] == ['TAG+="mk-facts"']
+    assert [line for line in lines[:program] if line not in guards] == ['SUBSYSTEM=="pci|cpu|memory", TAG+="mk-facts"']
     assert f'TEST!="{Paths().run_facts / COLLECTED}", GOTO="mk_facts_end"' in guards
     assert any("is-active mk.slice" in line for line in guards)
-    assert 'SUBSYSTEM!="block|net|pci|ipmi|cpu", GOTO="mk_facts_end"' in guards
+    assert 'SUBSYSTEM!="block|net|pci|ipmi|cpu|memory", GOTO="mk_facts_end"' in guards
+    assert 'SUBSYSTEM=="memory", GOTO="mk_facts_end"' in guards, "its blocks are seen with the next collection"
     manual = (UNITS.parent / "man/mk-facts.8").read_text(encoding="utf-8")
     assert "a disk, a network interface, a PCI function, a processor or a management controller" in manual
     assert lines[program:] == [

@@ -1,7 +1,8 @@
 """What each megabyte of the root is for: a table of kinds of files, with what they take in the image.
 
 A compressed file system does not say what a file takes in it. So each kind is compressed alone, quickly, and the sizes
-are scaled to the layer's own: shares, not promises.
+are scaled to the layers' own: shares, not promises, and of the suite a little too small, as its layer is packed to be
+unpacked quickly.
 """
 
 from __future__ import annotations
