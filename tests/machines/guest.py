@@ -11,7 +11,15 @@ import subprocess
 import time
 
 PORTS = "/dev/virtio-ports/"
-JOURNAL = ["journalctl", "--follow", "--no-tail", "--all", "--output=json", "--unit=mk*", "--unit=init.scope"]
+UNITS = (
+    *("mkctl", "mkweb", "mkmirror", "mk-facts", "mk-fetch", "mk-extensions", "mk-clock", "mk-console", "mk-network"),
+    *("mk-probe-cards", "mk-authorized-keys", "mk-container"),
+)
+"""Whose journal is wanted. Not mk*: that stands for the units that are in the journal when it is opened."""
+JOURNAL = [
+    *("journalctl", "--follow", "--no-tail", "--all", "--output=json", "--unit=init.scope"),
+    *(f"--unit={name}.service" for name in UNITS),
+]
 
 
 def open_port(name: str) -> int:

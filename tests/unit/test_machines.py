@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.machines.accel import BOOT_SECTOR
+from tests.machines.guest import UNITS
 from tests.machines.journal import CHANNELS, build_credentials
 from tests.machines.network import find_leftovers
 from tests.machines.qemu import Disk, Machine, Nic, build_argv
@@ -192,3 +193,11 @@ def frame(port: int, flags: int, data: bytes = b"", *, protocol: int = 6, option
 )
 def test_frames(data: bytes, expected: str | None) -> None:
     assert parse_frame(data, 8026) == expected
+
+
+def test_channel_names_every_service_whose_journal_it_brings() -> None:
+    """journalctl's pattern mk* stands for what is in the journal when it is opened: a fast boot had no mkctl in it."""
+    root = Path(__file__).resolve().parents[2]
+    extra = root / "packaging/image/mkosi.extra/usr/lib/systemd/system"
+    services = {path.stem for folder in (root / "units/systemd", extra) for path in folder.glob("mk*.service")}
+    assert services - {"mkserver"} <= set(UNITS)
