@@ -116,7 +116,10 @@ def run_list(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(build_installed(installed), indent=1, sort_keys=True))
         return
-    for line in show(installed, _read(paths)):
+    lines = show(installed, _read(paths))
+    if not lines:
+        print("mkmirror: nothing is installed, and nothing waits to be", file=sys.stderr)
+    for line in lines:
         print(line)
 
 

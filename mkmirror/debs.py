@@ -116,6 +116,8 @@ def fetch(wanted: Sequence[str], base: Path, apt_config: str, work: Path, progre
         if not path.is_file():
             raise BadInput("is not a file", str(path))
     if names:
+        if not base.is_file():
+            raise BadInput("is no file: the dpkg status of the system that the extension is for", str(base))
         progress.say(f"apt: fetching {', '.join(names)} with what {base} lacks")
         fetched = _run_apt(names, base, apt_config, work)
         have = {read_package(deb).name for deb in fetched}
@@ -127,8 +129,6 @@ def fetch(wanted: Sequence[str], base: Path, apt_config: str, work: Path, progre
 
 
 def _run_apt(names: Sequence[str], base: Path, apt_config: str, work: Path) -> list[Path]:
-    if not base.is_file():
-        raise BadInput("is no dpkg status file", str(base))
     files.make_dir(work / "archives/partial")
     options = {
         "Dir::State::status": base.absolute(),

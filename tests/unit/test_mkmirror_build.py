@@ -287,3 +287,15 @@ def test_dependencies_that_the_base_lacks_are_fetched_by_apt(tmp_path: Path) -> 
     command[command.index("top", 3)] = "nowhere"
     done = run_mkmirror(*command, "--apt-config", tmp_path / "apt.conf", "--out", tmp_path / "none", "-q", status=70)
     assert "Unable to locate package nowhere" in done.stderr
+
+
+def test_a_base_that_is_not_there_is_said_before_anything_is_fetched(tmp_path: Path) -> None:
+    words = ["build", "x", "--format", "sysext", "--from-deb", "strace", "--base", tmp_path / "gone", "--out", tmp_path]
+    said = run_mkmirror(*words, status=65).stderr
+    assert "apt:" not in said
+    assert f"{tmp_path}/gone: is no file: the dpkg status of the system" in said
+
+
+def test_nothing_installed_is_said(tmp_path: Path) -> None:
+    done = run_mkmirror("--root", tmp_path, "list")
+    assert (done.stdout, done.stderr) == ("", "mkmirror: nothing is installed, and nothing waits to be\n")
