@@ -2,8 +2,8 @@
 
 A layer holds small files in compressed blocks, and of blocks that hold several files the kernel keeps three unpacked
 (CONFIG_SQUASHFS_FRAGMENT_CACHE_SIZE). Packed by name, hundreds of modules have it unpack the same blocks over and over:
-loading mkctl from a layer took seven times as long as from memory, in this order less than three times; and in small
-blocks of zstd, which unpack ten times as fast as xz, hardly longer.
+loading mkctl from a layer of xz took seven times as long as from memory, in this order less than three times. Small
+blocks of zstd unpack ten times as fast.
 Source: Documentation/filesystems/squashfs.rst of the kernel.
 """
 
