@@ -26,6 +26,7 @@ from tests.machines.server import ROOT
 
 FOLDER = ROOT / "build/image-tests/development"
 BOOT_S = 600.0
+SCREEN_S = 60.0
 KEYS = ("credential", "address", "line", "cloud", "stranger")
 
 pytestmark = [
@@ -198,7 +199,8 @@ def test_screen_has_the_fingerprint(client: Client) -> None:
     """What stands on the console is what a client sees."""
     client.channel.run("systemctl", "start", "mk-console.service")
     (fingerprint,) = re.findall(r"SHA256:[A-Za-z0-9+/]+", client.scan())
-    assert fingerprint in client.channel.machine.console()
+    machine = client.channel.machine
+    machine.wait_until(lambda: fingerprint in machine.console(), "the fingerprint to stand on the console", SCREEN_S)
 
 
 def test_host_key_is_this_boots(client: Client) -> None:
