@@ -68,8 +68,16 @@ install-man:
 # Built from a clean copy, so that nothing of the working tree (byte code, editors' files) gets into them and nothing of the
 # build into the working tree. Built again only when an input changed.
 
-MK_DEB_INPUTS = $(shell find $(MK_MODULES) units man packaging/debian packaging/install.mk LICENSE README.md pyproject.toml \
-	-name __pycache__ -prune -o \( -type f -o -type d \) ! -name '*.pyc' -print)
+MK_DEB_FILES = $(shell find $(MK_MODULES) units man packaging/debian packaging/install.mk LICENSE README.md pyproject.toml \
+	-name __pycache__ -prune -o -type f ! -name '*.pyc' -print)
+MK_DEB_INPUTS = $(MK_DEB_FILES) build/package-inputs
+
+# The inputs' names, written when they changed: a file that is gone is a change, too. Folders would not do: a person's own
+# `python3 -m mkctl` puts byte code into them.
+build/package-inputs: FORCE
+	@mkdir -p build
+	@printf '%s\n' $(MK_DEB_FILES) | sort | cmp -s - $@ || printf '%s\n' $(MK_DEB_FILES) | sort > $@
+FORCE:
 
 deb: build/deb/.stamp
 build/deb/.stamp: $(MK_DEB_INPUTS)
