@@ -7,6 +7,7 @@ anew, and the server that it finds must come from that source. (Rows 4 to 8, 11,
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,7 @@ from tests.machines.accel import choose_accel
 from tests.machines.journal import CHANNELS, Channel, build_credentials
 from tests.machines.network import Lab
 from tests.machines.node import Node
+from tests.machines.ntp import TimeServer
 from tests.machines.qemu import Machine, Nic, VirtualMachine
 from tests.machines.server import IMAGE, PORT, ROOT, Server
 from tests.machines.wire import Wire
@@ -25,6 +27,9 @@ DEADLINE_S = 600.0
 BASE = "/hanlon/api/v1"
 PORT_HEX = f"{PORT >> 8:02x}:{PORT & 255:02x}"
 OPTIONS = (f"--dhcp-option=224,{Lab.address}", f"--dhcp-option=225,{PORT_HEX}", f"--dhcp-option=226,{BASE}")
+TIME = f"--dhcp-option=option:ntp-server,{Lab.address}"
+SLOW_CLOCK_S = 3600
+"""How far behind the machine's own clock is: more than any emulation loses."""
 DNS = ("--port=53", "--no-resolv", "--no-hosts", "--domain=lab.test", "--local=/lab.test/")
 SOURCES = {
     "DHCP option 224": OPTIONS,
@@ -44,7 +49,7 @@ IN_FULL = pytest.mark.skipif(not os.environ.get("MK_FULL"), reason="make test-fu
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """The network, which says nothing but next-server until it is told to."""
-    with Lab("mk-server-from", FOLDER / "lab", OPTIONS) as lab:
+    with Lab("mk-server-from", FOLDER / "lab", (*OPTIONS, TIME)) as lab:
         yield lab
 
 
@@ -61,10 +66,12 @@ def node(image: dict[str, str], lab: Lab) -> Iterator[Node]:
         cmdline="console=ttyS0 quiet",
         credentials=build_credentials(),
         channels=CHANNELS,
+        extra=("-rtc", f"base={time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(time.time() - SLOW_CLOCK_S))}"),
     )
     with (
         Server(FOLDER / "server", address=lab.address, password="of the lab", cmdline="", **reach) as server,
         Wire(lab.call, "br0", PORT) as wire,
+        TimeServer(lab.call, lab.address),
         VirtualMachine(machine, FOLDER / "machine", prefix=lab.prefix) as vm,
     ):
         yield Node(vm, Channel(vm), server, wire)
@@ -76,6 +83,18 @@ def test_registers_where_dhcp_says(node: Node) -> None:
     assert str(node.property("ServerSource")).startswith("DHCP option 224, ")
     assert node.property("ServerUri") == f"http://{Lab.address}:{PORT}"
     assert node.known()["registrations"] == 1
+
+
+def test_the_time_is_that_of_the_server_which_dhcp_names(node: Node) -> None:
+    """timesyncd asks it, and the machine's clock, an hour late before, follows."""
+    show = ("timedatectl", "show-timesync", "--property=ServerAddress", "--value")
+    run, wait_until = node.channel.run, node.channel.machine.wait_until
+    wait_until(lambda: run(*show).stdout == f"{Lab.address}\n", "timesyncd to ask", DEADLINE_S)
+
+    def is_right() -> bool:
+        return abs(int(run("date", "+%s").stdout) - time.time()) < SLOW_CLOCK_S / 10
+
+    wait_until(is_right, "the clock to be right", DEADLINE_S)
 
 
 @IN_FULL

@@ -107,11 +107,15 @@ class Lab:
 
     def add_tap(self) -> str:
         """Make a tap on the bridge and return QEMU's option text for it."""
+        return f"tap,ifname={self.plug_tap()},script=no,downscript=no"
+
+    def plug_tap(self) -> str:
+        """Make a tap on the bridge and return its name, for a program of the test's own."""
         self._taps += 1
         name = f"mk{self._taps}"
         self._in("tuntap", "add", name, "mode", "tap")
         self._in("link", "set", name, "master", "br0", "up")
-        return f"tap,ifname={name},script=no,downscript=no"
+        return name
 
     def call(self, function: Callable[[], T]) -> T:
         """Run a function inside the namespace and return its result or raise its error."""

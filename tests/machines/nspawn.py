@@ -169,10 +169,7 @@ class Machine:
         made: list[socket.socket] = []
 
         def make() -> None:
-            libc = ctypes.CDLL(None, use_errno=True)
-            with open(f"/proc/{self.leader}/ns/net", "rb") as namespace:
-                if libc.setns(namespace.fileno(), CLONE_NEWNET):
-                    raise OSError(ctypes.get_errno(), "setns")
+            enter_network(self.leader)
             made.append(socket.socket())
 
         thread = threading.Thread(target=make)  # a namespace belongs to a thread, and this one ends
@@ -217,6 +214,14 @@ class Machine:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+def enter_network(leader: int) -> None:
+    """Put the calling thread, and no other, into the network of a machine, for good. Source: setns(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(f"/proc/{leader}/ns/net", "rb") as namespace:
+        if libc.setns(namespace.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
 
 
 def _end(nsenter: int) -> None:

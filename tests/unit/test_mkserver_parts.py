@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -250,3 +251,11 @@ SPANS = [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2
 def test_ago(seconds: int, text: str) -> None:
     assert report.ago(0, seconds * 1000) == text
     assert view.ago(None, 5) == "never"
+
+
+@pytest.mark.parametrize("dialect", ["hanlon", "razor"])
+def test_b01_the_boot_script_uses_no_variable_that_nobody_sets(dialect: str) -> None:
+    script = boot.build_bootstrap(dialect, "192.0.2.1:8026")
+    used = set(re.findall(r"\$\{([^}:]+)", script))
+    own = {"uuid", *(f"net{nic}/mac" for nic in range(8))}
+    assert used - own == set(re.findall(r"^set (\S+)", script, re.MULTILINE)) == {"dhcp_mac"}

@@ -75,6 +75,7 @@ def test_next_server_of_the_leases_on_file(tmp_path: Path) -> None:
     leases.mkdir(parents=True)
     (leases / "2").write_text("ADDRESS=192.0.2.7\n")
     (leases / "3").write_text("NEXT_SERVER=192.0.2.1\n")
+    (leases / "10").write_text("NEXT_SERVER=192.0.2.2\n")  # the first card's counts (row 8)
     assert seek(tmp_path, {}).hints.next_server == "192.0.2.1"
 
 

@@ -1,0 +1,125 @@
+"""Machines whose kernel line says what their network is: the card they booted from, a bond of two cards, a VLAN.
+
+Each registers by itself, at the server that DHCP names there. (Rows 3, 20, 43; B15.)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from mkcore import events
+from tests.machines.accel import choose_accel
+from tests.machines.journal import CHANNELS, Channel, build_credentials
+from tests.machines.network import Lab
+from tests.machines.node import Node
+from tests.machines.qemu import Machine, Nic, VirtualMachine
+from tests.machines.server import IMAGE, PORT, ROOT, Server
+from tests.machines.trunk import Trunk
+from tests.machines.wire import Wire
+
+FOLDER = ROOT / "build/image-tests/kernel-line-network"
+DEADLINE_S = 600.0
+BASE = "/hanlon/api/v1"
+OPTIONS = (
+    f"--dhcp-option=224,{Lab.address}",
+    f"--dhcp-option=225,{PORT >> 8:02x}:{PORT & 255:02x}",
+    f"--dhcp-option=226,{BASE}",
+)
+FIRST, SECOND = "52:54:00:4d:4b:e1", "52:54:00:4d:4b:e2"
+VLAN = 7
+
+pytestmark = pytest.mark.skipif(not os.environ.get("MK_FULL"), reason="make test-full boots a machine for each")
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """The network with the server's address in its leases."""
+    with Lab("mk-kernel-line", FOLDER / "lab", OPTIONS) as lab:
+        yield lab
+
+
+@contextmanager
+def switch_on(lab: Lab, name: str, line: str, *netdevs: str) -> Iterator[Node]:
+    """Boot a machine with these cards and this on its kernel line, and wait until it has registered."""
+    machine = Machine(
+        uuid="6d6b6c69-6e65-4563-8001-6b65726e656c",
+        nics=tuple(Nic(mac, netdev) for mac, netdev in zip((FIRST, SECOND), netdevs)),
+        accel=choose_accel(),
+        kernel=IMAGE / "vmlinuz",
+        initrd=IMAGE / "initrd",
+        cmdline=f"console=ttyS0 quiet {line}",
+        credentials=build_credentials(),
+        channels=CHANNELS,
+    )
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            Server(
+                FOLDER / f"{name}-server",
+                address=lab.address,
+                password="of the lab",
+                cmdline="",
+                prefix=lab.prefix,
+                where=lab.call,
+            )
+        )
+        wire = stack.enter_context(Wire(lab.call, "br0", PORT))
+        vm = stack.enter_context(VirtualMachine(machine, FOLDER / name, prefix=lab.prefix))
+        node = Node(vm, Channel(vm), server, wire)
+        node.channel.wait_event(events.REGISTERED, DEADLINE_S)
+        assert node.property("ServerUri") == f"http://{lab.address}:{PORT}"
+        yield node
+
+
+def list_links(node: Node) -> dict[str, dict[str, Any]]:
+    """Return the machine's interfaces as ip(8) shows them, by name."""
+    shown = json.loads(node.channel.run("ip", "-json", "-details", "address").stdout)
+    return {each["ifname"]: each for each in shown}
+
+
+def link_addresses(node: Node, name: str) -> set[str]:
+    """Return the addresses of an interface, and loopback's own."""
+    return {"127.0.0.2", "::1", *(info["local"] for info in list_links(node)[name]["addr_info"])}
+
+
+def test_the_card_it_booted_from_is_preferred(image: dict[str, str], lab: Lab) -> None:
+    """BOOTIF= names the second of two cards that both get an address: its routes count most, its address names it."""
+    line = f"BOOTIF=01-{SECOND.replace(':', '-')}"
+    with switch_on(lab, "bootif", line, lab.add_tap(), lab.add_tap()) as node:
+        (boot,) = (name for name, link in list_links(node).items() if link["address"] == SECOND)
+        routes = json.loads(node.channel.run("ip", "-json", "route", "get", lab.address).stdout)
+        assert [route["dev"] for route in routes] == [boot]
+        assert node.property("ServerSource") == f"DHCP option 224, {boot}"
+        wanted = f"mk{SECOND.replace(':', '').upper()}\n"
+        node.vm.wait_until(lambda: node.channel.run("hostnamectl", "hostname").stdout == wanted, wanted, DEADLINE_S)
+        assert node.channel.run("getent", "hosts", wanted.strip()).stdout.split()[0] in link_addresses(node, boot)
+        assert node.known()["facts"]["mk_hw_nic_count"] in (2, "2")
+
+
+def test_a_bond_has_its_cards_own_addresses(image: dict[str, str], lab: Lab) -> None:
+    """Two cards are one, with DHCP on it; what the server learns of each is its permanent address."""
+    line = "net.ifnames=0 bond=bond0:eth0,eth1:mode=active-backup,miimon=100"
+    with switch_on(lab, "bond", line, lab.add_tap(), lab.add_tap()) as node:
+        links = list_links(node)
+        assert {name for name, link in links.items() if link.get("master") == "bond0"} == {"eth0", "eth1"}
+        assert node.property("ServerSource") == "DHCP option 224, bond0"
+        shown = json.loads(node.channel.run("mkctl", "status", "--json").stdout)
+        assert sorted(shown["node_macs"]) == [FIRST, SECOND]
+        assert node.channel.run("cat", "/sys/class/net/bond0/bonding/mode").stdout == "active-backup 1\n"
+
+
+def test_a_vlan(image: dict[str, str], lab: Lab) -> None:
+    """The card's cable carries tagged frames alone; DHCP and the server are in the VLAN."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    line = f"net.ifnames=0 vlan=eth0.{VLAN}:eth0"
+    with (
+        Trunk(lab.call, lab.plug_tap(), VLAN, FOLDER) as trunk,
+        switch_on(lab, "vlan", line, trunk.netdev) as node,
+    ):
+        assert node.property("ServerSource") == f"DHCP option 224, eth0.{VLAN}"
+        assert list_links(node)[f"eth0.{VLAN}"]["link"] == "eth0"

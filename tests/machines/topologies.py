@@ -1,0 +1,241 @@
+"""Networks as they are, as a table: what a node in a container is plugged into, and the server that it must find there.
+
+In each the node registers by itself. The image's own network file is used, on cables instead of cards; everything else
+is as installed. A static address is a file here, as a credential network.* would make it. VLAN and bond are machines of
+their own (tests/image/test_kernel_line_network.py), as not every host's kernel can have them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Callable
+
+from mkcore import events
+from tests.machines import nspawn
+from tests.machines.segments import BASE, PORT_HEX, Segments, said
+from tests.machines.server import PORT, ROOT
+
+UUID = "4C4C4544-0042-4410-8051-C3C04F395933"
+SERVER4, SERVER6 = "192.168.90.1", "fd00:90::1"
+HERE4, HERE6 = f"{SERVER4}/24", f"{SERVER6}/64"
+RANGE4 = "--dhcp-range=192.168.90.100,192.168.90.199,255.255.255.0,1h"
+SHORT_RANGE4 = RANGE4.replace("1h", "2m")
+"""The shortest lease that dnsmasq gives: it is renewed after a minute."""
+RANGE6 = ("--dhcp-range=fd00:90::100,fd00:90::1ff,64,1h", "--enable-ra")
+OTHER4, OTHER_RANGE4 = "192.168.91.1/24", "--dhcp-range=192.168.91.100,192.168.91.199,255.255.255.0,1h"
+NOBODY4 = "192.168.90.77"
+SILENT = f"--dhcp-boot=pxe,,{NOBODY4}"
+"""A next-server that is none."""
+FOUND_S = 300.0
+LOOK_S = 0.05
+NETWORK = (ROOT / "units/networkd/80-mk.network").read_text(encoding="utf-8").replace("Kind=!*", "Kind=veth")
+FILES = {"/etc/systemd/network/80-mk.network": NETWORK, "/etc/hostname": ""}
+"""What the container has of the image's network, and no host name."""
+SITES, OWN = "/run/systemd/network", "/etc/mk/mk.toml.d/topology.toml"
+
+
+class Place:
+    """The node and its network, as if just switched on; `boot` starts it.
+
+    ``possible`` holds from when the network has told the node what it has to know; ``possible_since`` is a reading of
+    CLOCK_MONOTONIC: when the node could first have registered, 0.0 before.
+    """
+
+    def __init__(self, machine: nspawn.Machine, far: Segments) -> None:
+        self.machine, self.far, self.mark = machine, far, machine.mark()
+        self.possible: Callable[[], bool] = lambda: True
+        self.possible_since = 0.0
+
+    def plug(self, card: str, *addresses: str, mac: str = "", up: bool = True) -> str:
+        """Plug a card in."""
+        return self.far.plug(card, self.machine.leader, *addresses, mac=mac, up=up)
+
+    def boot(self) -> None:
+        """Start the network and the suite."""
+        self.machine.run("systemctl", "start", "systemd-networkd.service")
+        self.machine.run("systemctl", "start", "mk.target")
+
+    def registered(self) -> tuple[str, str]:
+        """Wait for the registration; return the server's address and the source of it."""
+        self.machine.wait_event(events.REGISTERED.id, after=self.mark, timeout_s=FOUND_S)
+        return self.machine.controller("ServerUri"), self.machine.controller("ServerSource")
+
+    def waits(self, words: str, status: int) -> None:
+        """Wait until `mkctl status` names what is awaited, and exits with this status."""
+
+        def told() -> bool:
+            done = self.machine.run("mkctl", "status", check=False)
+            return words in done.stdout and done.returncode == status
+
+        self.machine.wait_until(told, words, FOUND_S)
+
+    def clear(self) -> None:
+        """Switch the node off, and pull its cables."""
+        self.machine.run("systemctl", "stop", "mk.target", "systemd-networkd.socket", "systemd-networkd.service")
+        left = f"/run/mkctl/* /run/systemd/netif/leases/* /run/systemd/netif/state {SITES} {OWN}"
+        self.machine.run("sh", "-c", f"rm -rf {left}")
+        self.far.clear()
+
+
+def _plain(place: Place) -> None:
+    place.far.serve(place.plug("eno1", HERE4), RANGE4, *said(SERVER4))
+    place.boot()
+
+
+def _three_cards(place: Place) -> None:
+    """One has no carrier, one nobody who answers; neither is waited for."""
+    place.plug("eno1", up=False)
+    place.plug("eno2")
+    place.far.serve(place.plug("eno3", HERE4), RANGE4, *said(SERVER4))
+    place.boot()
+
+
+def _second_card(place: Place) -> None:
+    """Both have a default route; the first card's network knows of no server."""
+    place.far.serve(place.plug("eno1", OTHER4), OTHER_RANGE4)
+    place.far.serve(place.plug("eno2", HERE4), RANGE4, *said(SERVER4))
+    place.boot()
+
+
+def _disagreeing(place: Place) -> None:
+    """DHCP servers disagree: each of their servers is tried, and the one that answers is kept."""
+    place.far.serve(place.plug("eno1", OTHER4), OTHER_RANGE4, *said("192.168.91.77"))
+    place.far.serve(place.plug("eno2", HERE4), RANGE4, *said(SERVER4))
+    place.boot()
+
+
+def _first_card_slowest(place: Place) -> None:
+    """The second card has its address, long before the first, where the server is."""
+    place.far.serve(place.plug("eno1", HERE4), RANGE4, "--dhcp-reply-delay=15", *said(SERVER4), SILENT)
+    place.far.serve(place.plug("eno2", OTHER4), OTHER_RANGE4, SILENT)
+    place.boot()
+
+
+def _ipv6_alone(place: Place) -> None:
+    """Router advertisements and DHCPv6, whose vendor options name the server; there is no IPv4 at all."""
+    place.far.serve(place.plug("eno1", HERE6), *RANGE6, vendor_options(SERVER6))
+    place.boot()
+
+
+def _broken_ipv4(place: Place) -> None:
+    """DHCP gives an address and names a server that nobody is; IPv6 works."""
+    place.far.serve(place.plug("eno1", HERE4, HERE6), RANGE4, *said(NOBODY4), *RANGE6, vendor_options(SERVER6))
+    place.boot()
+
+
+def _static(place: Place) -> None:
+    """Nobody answers on the cable but the server."""
+    text = "[Match]\nName=eno1\n[Network]\nAddress=192.168.90.50/24\n"
+    place.machine.write(f"{SITES}/50-static.network", text)
+    place.machine.write(OWN, f'server.uri = "http://{SERVER4}:{PORT}{BASE}"\n')
+    place.plug("eno1", HERE4)
+    place.boot()
+
+
+def _late(place: Place) -> None:
+    """What is awaited is said, and by the exit status of the originals; then everything goes by itself."""
+    cable = place.plug("eno1", HERE4, up=False)
+    place.boot()
+    place.waits("no carrier on eno1", 255)
+    place.far.ip("link", "set", cable, "up")
+    place.waits("no address on eno1", 255)
+    place.far.serve(cable, RANGE4, *said(SERVER4))
+
+
+def _moving(place: Place) -> None:
+    """DHCP names an address that is silent; the server's comes with the renewed lease, and nobody helps."""
+    cable = place.plug("eno1", HERE4)
+    place.possible = lambda: False
+    place.far.serve(cable, SHORT_RANGE4, *said(NOBODY4), SILENT)
+    place.boot()
+    place.waits(NOBODY4, 0)
+    place.far.serve(cable, SHORT_RANGE4, *said(SERVER4), SILENT)
+    log = place.far.folder / f"{cable}.log"
+    begin = log.stat().st_size
+    place.possible = lambda: b"DHCPACK" in log.read_bytes()[begin:]
+
+
+@dataclass(frozen=True)
+class Topology:
+    """One network. ``source``: what mkctl says of where it learnt the server's address; ``server``: that address."""
+
+    plug: Callable[[Place], None]
+    source: str
+    server: str = SERVER4
+    in_make_test: bool = False
+
+    @property
+    def uri(self) -> str:
+        """How the node's ServerUri begins."""
+        return f"http://[{self.server}]:{PORT}" if ":" in self.server else f"http://{self.server}:{PORT}"
+
+    @property
+    def listen(self) -> str:
+        """Where the server listens: wherever its address will be; the network has the card that has it."""
+        return "::" if ":" in self.server else "0.0.0.0"
+
+
+TOPOLOGIES: Mapping[str, Topology] = {
+    "one-card": Topology(_plain, "DHCP option 224, eno1"),
+    "three-cards": Topology(_three_cards, "DHCP option 224, eno3", in_make_test=True),
+    "server-on-the-second": Topology(_second_card, "DHCP option 224, eno2"),
+    "disagreeing-servers": Topology(_disagreeing, "DHCP option 224, eno2"),
+    "first-card-slowest": Topology(_first_card_slowest, "DHCP option 224, eno1"),
+    "ipv6-alone": Topology(_ipv6_alone, "DHCPv6 vendor options", SERVER6, in_make_test=True),
+    "broken-ipv4": Topology(_broken_ipv4, "DHCPv6 vendor options", SERVER6),
+    "static-address": Topology(_static, OWN),
+    "late-carrier-late-dhcp": Topology(_late, "DHCP option 224, eno1", in_make_test=True),
+    "server-moves": Topology(_moving, "DHCP option 224, eno1"),
+}
+
+
+@contextlib.contextmanager
+def settle(topology: Topology, machine: nspawn.Machine, far: Segments) -> Iterator[Place]:
+    """Give the node this network and its server, booted; take both away in the end."""
+    place = Place(machine, far)
+    far.start_server(topology.listen)
+    ended = threading.Event()
+    watch = threading.Thread(target=_watch, args=(place, topology.server, ended), daemon=True)
+    try:
+        watch.start()
+        topology.plug(place)
+        yield place
+    finally:
+        ended.set()
+        watch.join()
+        place.clear()
+        far.end(f"mkserver-{topology.listen}")
+
+
+def _watch(place: Place, server: str, ended: threading.Event) -> None:
+    """Note when the node could first have registered: it reaches the listening server, and was told where that is."""
+    nspawn.enter_network(place.machine.leader)
+    while not ended.wait(LOOK_S):
+        if place.possible() and _answers(server, PORT):
+            place.possible_since = time.monotonic()
+            return
+
+
+def _answers(address: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
+        return True
+    return False
+
+
+def vendor_options(address: str) -> str:
+    """Return dnsmasq's DHCPv6 option 17 with the sub-options 224 to 226; 32473 is the enterprise of examples."""
+    parts = "".join(f"{int(part or '0', 16):04x}" for part in _full(address).split(":"))
+    subs = f"00e00010{parts}00e10002{PORT_HEX.replace(':', '')}00e2{len(BASE):04x}{BASE.encode().hex()}"
+    data = f"{32473:08x}{subs}"
+    return f"--dhcp-option=option6:17,{':'.join(data[i : i + 2] for i in range(0, len(data), 2))}"
+
+
+def _full(address: str) -> str:
+    left, _, right = address.partition("::")
+    middle = ["0"] * (8 - len(left.split(":")) - len(right.split(":")))
+    return ":".join([*left.split(":"), *middle, *right.split(":")])
