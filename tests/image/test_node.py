@@ -138,6 +138,17 @@ def test_clock_is_not_older_than_the_image(node: Node) -> None:
     assert shown == "FallbackNTPServers=\n"
 
 
+def test_its_own_name_is_resolved(node: Node) -> None:
+    """The name that an address gave it, without a DNS that knows it (row 20)."""
+
+    def name() -> str:
+        return node.channel.run("hostnamectl", "hostname").stdout.strip()
+
+    names = {f"mk{mac.replace(':', '').upper()}" for mac in node.vm.machine.macs}
+    node.vm.wait_until(lambda: name() in names, "the machine to have its name", APPLY_S)
+    assert node.channel.run("getent", "hosts", name()).stdout.split()[1:] == [name()]
+
+
 def test_journal_is_bounded(node: Node) -> None:
     """The journal lies in memory and says itself that it takes 16 MiB of it at most."""
     usage = "MESSAGE_ID=ec387f577b844b8fa948f33cad9a75e6"  # SD_MESSAGE_JOURNAL_USAGE
