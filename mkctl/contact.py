@@ -6,6 +6,7 @@ in a thread of their own, since names and sockets block (mkctl/worker.py).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from mkcore.jsonfields import Json
 from mkcore.paths import Paths
 from mkcore.trust import Trust
 from mkctl import dialects, network
-from mkctl.candidate import WRITTEN, Candidate, Kind, Problem
+from mkctl.candidate import WRITTEN, Candidate, Found, Kind, Problem
 from mkctl.clock import ask_time
 from mkctl.cmdline import Token
 from mkctl.dialects import Dialect, Registration, Reply, Request
@@ -55,6 +56,7 @@ class Contact:
         self._problems: tuple[Problem, ...] = ()
         self._turn = Turn()
         self._trust = Trust()
+        self._asking: Optional[asyncio.Future[Answer]] = None
 
     @property
     def candidate(self) -> Optional[Candidate]:
@@ -92,12 +94,11 @@ class Contact:
 
     def look(self, loaded: Loaded, saved: Saved, hints: Hints) -> str:
         """Find the server again, with what the network says; returns why there is none, "" when there is one."""
-        pushed, credential, configured = server_sources(loaded)
         self._trust = server_trust(loaded, self.paths, self._tokens)
-        order = loaded.effective().config.discovery_order
-        found = discover(self._tokens, pushed, credential, configured, hints, order)
+        found = self._discover(loaded, hints)
         turn = found.in_turn
-        self.seeks = order != "explicit" or not (turn and turn[0].kind in WRITTEN)
+        written = bool(turn) and turn[0].kind in WRITTEN
+        self.seeks = loaded.effective().config.discovery_order != "explicit" or not written
         if found.problems != self._problems:
             self._tell(found.problems)
         before, candidate = self.candidate, self._turn.choose(turn)
@@ -108,6 +109,15 @@ class Contact:
             log.info("server %s, from %s", candidate.uri, candidate.source)
             self.dialect = candidate.dialect or dialects.DIALECTS.get(saved.dialects.get(candidate.uri, ""))
         return ""
+
+    def _discover(self, loaded: Loaded, hints: Hints) -> Found:
+        order = loaded.effective().config.discovery_order
+        return discover(self._tokens, *server_sources(loaded), hints, order)
+
+    def give_way(self, loaded: Loaded, hints: Hints) -> None:
+        """Wait no longer for a server that never answered, where the network now names one that goes before it."""
+        if self._asking and not self._turn.settled and self._turn.is_overtaken(self._discover(loaded, hints).in_turn):
+            self._asking.cancel()
 
     def _tell(self, problems: tuple[Problem, ...]) -> None:
         """Say what is not used, once: this is looked at before each checkin."""
@@ -170,19 +180,26 @@ class Contact:
     async def _exchange(self, request: Request) -> Answer:
         log.debug("%s %s", request.method, request.uri)
         deadline_s = SHORT_DEADLINE_S if self._turn.others and not self._turn.settled else DEADLINE_S
-        return await in_thread(
-            lambda: exchange(
-                request.method,
-                request.uri,
-                headers=request.headers,
-                body=request.body,
-                deadline_s=deadline_s,
-                limit_bytes=LIMIT_BYTES,
-                component="mkctl",
-                trust=self._trust,
-            ),
-            "exchange",
+        call = partial(
+            exchange,
+            request.method,
+            request.uri,
+            headers=request.headers,
+            body=request.body,
+            deadline_s=deadline_s,
+            limit_bytes=LIMIT_BYTES,
+            component="mkctl",
+            trust=self._trust,
         )
+        asking = self._asking = asyncio.ensure_future(in_thread(call, "exchange"))
+        try:
+            await asyncio.wait((asking,))  # not itself: that it is cancelled is an answer, that we are is our end
+        finally:
+            asking.cancel()
+            self._asking = None
+        if asking.cancelled():
+            raise Unreachable(f"{request.uri}: no answer yet, and the network names another server now")
+        return asking.result()
 
     def has_route(self) -> bool:
         """Tell whether the kernel could send a packet to the server."""

@@ -89,13 +89,13 @@ class Node:
             self.presence.require,
             ready=lambda: self.presence.wait_attempted(BUS_WAIT_S),
             needed=lambda: self.contact.seeks,
-            all_sources=lambda: self.state.failures > 0 or self.contact.is_beyond_dhcp,
+            beyond=lambda: self.contact.is_beyond_dhcp,
+            lost=lambda: self.state.failures > 0,
             found=self._network_named,
         )
         self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
-        self._dialect: str = ""
-        self._store_problem: str = ""
-        self._clock_asked = False
+        self._dialect = self._store_problem = ""
+        self._clock_asked = self._named = False
 
     def start(self) -> None:
         """Take configuration and memory into use; nothing here can fail for what they hold."""
@@ -143,6 +143,7 @@ class Node:
         """Look at everything that can change outside: identity, server, facts, memory, apply. Returns why there is no
         server."""
         self.contact.identify(self.effective.config.identity_interfaces)
+        self._named = False
         reason = self.contact.look(self.loaded, self.saved, self.seeker.hints)
         self.use_dialect()
         self.facts.refresh()
@@ -208,6 +209,8 @@ class Node:
 
     def _network_named(self) -> None:
         """The network says something else of the server: whoever waits for one looks again at once."""
+        self._named = True
+        self.contact.give_way(self.loaded, self.seeker.hints)
         if not self.state.in_contact:
             self.next_s = min(self.next_s, boottime_s())
         self.wakeup.set()
@@ -267,7 +270,7 @@ class Node:
             hold_registration=self.hold.active,
             pushed=self.loaded.pushed,
             refused_digests=read_apply(self.paths.apply).refused_digests,
-            moves_on=self.contact.moves_on,
+            moves_on=self.contact.moves_on or self._named,
         )
 
     def settings(self) -> plan.Settings:

@@ -2,13 +2,15 @@
 
 A look asks networkd for the leases; where these name no server, or the ones that are named fail, it asks the DNS too
 and takes next-server as the last resort. It happens whenever the network changes, on the schedule of the historic
-microkernels (protocol 1.7), and at least each minute, since a renewed lease may carry another address. It never ends.
+microkernels (protocol 1.7), and at least each minute, since a renewed lease may carry another address; while no server
+answers, the leases are read every few seconds. It never ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Iterable
 from dataclasses import replace
 from typing import Callable
@@ -38,6 +40,8 @@ from mkctl.waiting import Schedule, Wakeup
 from mkctl.worker import in_thread
 
 NAME_S = 8.0
+LEASES_S = 10.0
+"""While no server answers: networkd sends no signal when a renewed lease differs in options alone."""
 DOMAINS = 8
 """Search domains that are asked for a service, at most."""
 
@@ -49,8 +53,8 @@ Addresses = Callable[[str], list[str]]
 class Seeker:
     """`hints` is what was found last.
 
-    ready: waited for before the first look. needed: whether looking helps. all_sources: whether the leases' word is not
-    enough. found: called after each change of `hints`.
+    ready: waited for before the first look. needed: whether looking helps. beyond: whether the server in use is one
+    that the leases do not name. lost: whether no server answers. found: called after each change of `hints`.
     """
 
     def __init__(
@@ -61,7 +65,8 @@ class Seeker:
         *,
         ready: Callable[[], Awaitable[object]],
         needed: Callable[[], bool],
-        all_sources: Callable[[], bool],
+        beyond: Callable[[], bool],
+        lost: Callable[[], bool],
         found: Callable[[], None],
         resolve: Addresses = resolve_name,
         describe: Callable[[Bus], Awaitable[str]] = describe_network,
@@ -75,7 +80,8 @@ class Seeker:
         self._bus = bus
         self._ready = ready
         self._needed = needed
-        self._all_sources = all_sources
+        self._beyond = beyond
+        self._lost = lost
         self._found = found
         self._resolve = resolve
         self._describe = describe
@@ -89,20 +95,29 @@ class Seeker:
         """Look for ever. Never returns."""
         await self._ready()  # before the bus is there, a worse source would win over what networkd knows
         schedule = Schedule()
+        next_s = 0.0
         while True:
-            if self._needed():
-                await self.look()
-            if await self.changed.wait(schedule.next_s()):
+            whole = time.monotonic() >= next_s
+            if whole:
+                next_s = time.monotonic() + schedule.next_s()
+            if self._needed() and (whole or self._lost()):
+                await self.look(whole=whole)
+            if await self.changed.wait(min(next_s - time.monotonic(), LEASES_S)):
                 schedule.signalled()
+                next_s = 0.0
 
-    async def look(self) -> None:
-        """Look once; a source that could not be asked keeps its last word, since silence is no answer."""
+    async def look(self, *, whole: bool = True) -> None:
+        """Look once; a source that could not be asked keeps its last word, since silence is no answer.
+
+        whole: also outside of this machine, where the leases name no server.
+        """
         self._leases = await self._ask_networkd()
         cloud = await self._cloud.ask()
         hints = replace(self._leases, cloud=cloud, problems=(*self._leases.problems, *self._cloud.problems))
         named = cloud is not None or any(lease.server for lease in hints.leases)
-        if not named or self._all_sources():
-            await asyncio.gather(self._ask_services(hints.domains[:DOMAINS]), *map(self._ask_name, NAMES))
+        if not named or self._beyond() or self._lost():
+            if whole:
+                await asyncio.gather(self._ask_services(hints.domains[:DOMAINS]), *map(self._ask_name, NAMES))
             refused = [f"DNS, {name}: {reason}: not used" for name, reason in self._refused.items() if reason]
             hints = replace(
                 hints,

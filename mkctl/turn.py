@@ -37,6 +37,11 @@ class Turn:
         self.current = chosen
         return chosen
 
+    def is_overtaken(self, candidates: Sequence[Candidate]) -> bool:
+        """Whether the first of other candidates, which has not failed, is not the one in use."""
+        first = next(iter(candidates), None)
+        return first is not None and first != self.current and first not in self._failed
+
     def failed(self) -> None:
         """Note that the one in use did not answer as a server of ours does."""
         self._failures += 1

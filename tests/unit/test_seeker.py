@@ -8,11 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
+import mkctl.seeker
 from mkcore.errors import BusFailed
 from mkcore.paths import paths_under
 from mkcore.systemd1 import Bus
 from mkctl.candidate import Configured, Kind
 from mkctl.discovery import discover
+from mkctl.hints import NAMES
 from mkctl.seeker import Seeker
 from mkctl.turn import Turn
 from tests.unit.test_hints import link
@@ -25,9 +29,10 @@ def no_bus() -> Any:
 def make(
     tmp_path: Path,
     resolve: Callable[[str], list[str]],
-    all_sources: Callable[[], bool] = lambda: False,
+    beyond: Callable[[], bool] = lambda: False,
     found: Callable[[], None] = lambda: None,
     described: str = "",
+    lost: Callable[[], bool] = lambda: False,
 ) -> Seeker:
     """A seeker without a bus, or one whose networkd says this."""
 
@@ -41,7 +46,8 @@ def make(
         describe=describe,
         ready=lambda: asyncio.sleep(0),
         needed=lambda: True,
-        all_sources=all_sources,
+        beyond=beyond,
+        lost=lost,
         found=found,
         resolve=resolve,
     )
@@ -130,3 +136,32 @@ def test_what_answers_stays_although_dhcp_names_another(tmp_path: Path) -> None:
     assert choose() == "http://razor:8026"
     turn.answered()
     assert [choose() for _ in range(3)] == ["http://razor:8026"] * 3
+
+
+def test_leases_are_read_often_while_no_server_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """networkd tells nobody that a renewed lease differs in options; the DNS is asked on its own schedule."""
+    monkeypatch.setattr(mkctl.seeker, "LEASES_S", 0.01)
+    asked: list[str] = []
+    said = [json.dumps({"Interfaces": [link(2, "eno1", {224: number})]}) for number in ("c0000242", "c0000201")]
+
+    async def describe(_bus: object) -> str:
+        return said[0]
+
+    def ask(name: str) -> list[str]:
+        asked.append(name)
+        return []
+
+    async def story() -> str:
+        changed = asyncio.Event()
+        seeker = make(tmp_path, ask, found=changed.set, described="x", lost=lambda: True)
+        seeker._describe = describe
+        task = asyncio.ensure_future(seeker.run())
+        await asyncio.wait_for(changed.wait(), 20)
+        changed.clear()
+        del said[0]
+        await asyncio.wait_for(changed.wait(), 20)
+        task.cancel()
+        return seeker.hints.leases[0].server
+
+    assert asyncio.run(story()) == "192.0.2.1"
+    assert len(asked) == len(NAMES)
