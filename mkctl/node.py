@@ -88,13 +88,13 @@ class Node:
             tokens,
             self.presence.require,
             ready=lambda: self.presence.wait_attempted(BUS_WAIT_S),
-            needed=lambda: self.contact.seeks,
-            beyond=lambda: self.contact.is_beyond_dhcp,
+            needed=lambda: self.contact.seeks, beyond=lambda: self.contact.is_beyond_dhcp,
             lost=lambda: self.state.failures > 0,
             found=self._network_named,
         )
         self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
-        self._dialect = self._store_problem = ""
+        self._dialect: str = ""
+        self._store_problem: str = ""
         self._clock_asked = self._named = False
 
     def start(self) -> None:

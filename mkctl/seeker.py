@@ -115,6 +115,10 @@ class Seeker:
         cloud = await self._cloud.ask()
         hints = replace(self._leases, cloud=cloud, problems=(*self._leases.problems, *self._cloud.problems))
         named = cloud is not None or any(lease.server for lease in hints.leases)
+        if named and (hints.leases, cloud) != (self.hints.leases, self.hints.cloud):
+            # at once: a DNS that does not answer takes seconds to say so
+            last = self.hints
+            self._tell(replace(hints, services=last.services, names=last.names, next_server=last.next_server))
         if not named or self._beyond() or self._lost():
             if whole:
                 await asyncio.gather(self._ask_services(hints.domains[:DOMAINS]), *map(self._ask_name, NAMES))
@@ -126,6 +130,9 @@ class Seeker:
                 next_server=self._next_server(),
                 problems=(*hints.problems, *self._services[1], *refused),
             )
+        self._tell(hints)
+
+    def _tell(self, hints: Hints) -> None:
         if hints != self.hints:
             self.hints = hints
             self._found()

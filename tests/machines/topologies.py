@@ -74,6 +74,12 @@ class Place:
 
         self.machine.wait_until(told, words, FOUND_S)
 
+    def leased(self, cable: str) -> Callable[[], bool]:
+        """Return what tells whether the DHCP server of a cable has acknowledged a lease from now on."""
+        log = self.far.folder / f"{cable}.log"
+        begin = log.stat().st_size
+        return lambda: b"DHCPACK" in log.read_bytes()[begin:]
+
     def clear(self) -> None:
         """Switch the node off, and pull its cables."""
         self.machine.run("systemctl", "stop", "mk.target", "systemd-networkd.socket", "systemd-networkd.service")
@@ -111,7 +117,9 @@ def _disagreeing(place: Place) -> None:
 
 def _first_card_slowest(place: Place) -> None:
     """The second card has its address, long before the first, where the server is."""
-    place.far.serve(place.plug("eno1", HERE4), RANGE4, "--dhcp-reply-delay=15", *said(SERVER4), SILENT)
+    cable = place.plug("eno1", HERE4)
+    place.far.serve(cable, RANGE4, "--dhcp-reply-delay=15", *said(SERVER4), SILENT)
+    place.possible = place.leased(cable)
     place.far.serve(place.plug("eno2", OTHER4), OTHER_RANGE4, SILENT)
     place.boot()
 
@@ -155,9 +163,7 @@ def _moving(place: Place) -> None:
     place.boot()
     place.waits(NOBODY4, 0)
     place.far.serve(cable, SHORT_RANGE4, *said(SERVER4), SILENT)
-    log = place.far.folder / f"{cable}.log"
-    begin = log.stat().st_size
-    place.possible = lambda: b"DHCPACK" in log.read_bytes()[begin:]
+    place.possible = place.leased(cable)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Optional, cast
 
 import pytest
 
@@ -32,18 +33,19 @@ def make(
     beyond: Callable[[], bool] = lambda: False,
     found: Callable[[], None] = lambda: None,
     described: str = "",
+    describe: Optional[Callable[[object], Awaitable[str]]] = None,
     lost: Callable[[], bool] = lambda: False,
 ) -> Seeker:
     """A seeker without a bus, or one whose networkd says this."""
 
-    async def describe(_bus: object) -> str:
+    async def constant(_bus: object) -> str:
         return described
 
     return Seeker(
         paths_under(str(tmp_path)),
         (),
-        cast("Callable[[], Bus]", lambda: None) if described else no_bus,
-        describe=describe,
+        cast("Callable[[], Bus]", lambda: None) if described or describe else no_bus,
+        describe=describe or constant,
         ready=lambda: asyncio.sleep(0),
         needed=lambda: True,
         beyond=beyond,
@@ -153,8 +155,7 @@ def test_leases_are_read_often_while_no_server_answers(tmp_path: Path, monkeypat
 
     async def story() -> str:
         changed = asyncio.Event()
-        seeker = make(tmp_path, ask, found=changed.set, described="x", lost=lambda: True)
-        seeker._describe = describe
+        seeker = make(tmp_path, ask, found=changed.set, describe=describe, lost=lambda: True)
         task = asyncio.ensure_future(seeker.run())
         await asyncio.wait_for(changed.wait(), 20)
         changed.clear()
@@ -165,3 +166,24 @@ def test_leases_are_read_often_while_no_server_answers(tmp_path: Path, monkeypat
 
     assert asyncio.run(story()) == "192.0.2.1"
     assert len(asked) == len(NAMES)
+
+
+def test_a_lease_counts_before_the_dns_has_answered(tmp_path: Path) -> None:
+    """Also where none answered so far: what the leases name is tried while the DNS is silent."""
+    described = json.dumps({"Interfaces": [link(2, "eno1", {224: "c0000201"})]})
+    silence = threading.Event()
+
+    def ask(_name: str) -> list[str]:
+        silence.wait(20)
+        return []
+
+    async def story() -> None:
+        changed = asyncio.Event()
+        seeker = make(tmp_path, ask, found=changed.set, described=described, lost=lambda: True)
+        looking = asyncio.ensure_future(seeker.look())
+        await asyncio.wait_for(changed.wait(), 10)
+        assert seeker.hints.leases[0].server == "192.0.2.1" and not looking.done()
+        silence.set()
+        await looking
+
+    asyncio.run(story())
