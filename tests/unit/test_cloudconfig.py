@@ -116,7 +116,8 @@ def look(tmp_path: Path, line: str) -> Hints:
             no_bus,
             ready=lambda: asyncio.sleep(0),
             needed=lambda: True,
-            all_sources=lambda: False,
+            beyond=lambda: False,
+            lost=lambda: False,
             found=lambda: None,
             resolve=lambda name: ["192.0.2.9"] if name == "razor" else [],
         )
