@@ -146,7 +146,8 @@ def test_its_own_name_is_resolved(node: Node) -> None:
 
     names = {f"mk{mac.replace(':', '').upper()}" for mac in node.vm.machine.macs}
     node.vm.wait_until(lambda: name() in names, "the machine to have its name", APPLY_S)
-    assert node.channel.run("getent", "hosts", name()).stdout.split()[1:] == [name()]
+    found = [line.split() for line in node.channel.run("getent", "hosts", name()).stdout.splitlines()]
+    assert {words[1] for words in found} == {name()}, found
 
 
 def test_journal_is_bounded(node: Node) -> None:
