@@ -6,6 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.unit.mirror_trees import write_tree
 
 PROGRAM = Path(__file__).resolve().parent.parent.parent / "packaging/image/mkosi.extra/usr/lib/mk/console"
@@ -18,12 +20,12 @@ DMI = {"sys_vendor": "Maker\x1b[2J\n", "product_name": f"{'Long' * 30}\n", "prod
 ADDRESSES = "eno1 UP 192.0.2.17/24 metric 1024 2001:db8:1234:5678:9abc:def0:1234:5678/64 fe80::5054:ff:fe4d:4b01/64\n"
 
 
-def show(top: Path, **texts: str) -> list[str]:
-    """Run the script; return the lines of the screen."""
+def show(top: Path, then: str = "") -> list[str]:
+    """Run the script; return the lines of the screen. `then` is what ip and systemctl do after their answers."""
     files = {f"dmi/{name}": text for name, text in DMI.items()}
-    write_tree(top, {**files, "os-release": SYSTEM, "active": "tty0\n", "dev/tty1": "", **texts})
+    write_tree(top, {**files, "os-release": SYSTEM, "active": "tty0\n", "dev/tty1": ""})
     said = {"ip": ADDRESSES, "systemctl": f"{STATE}\n"}
-    write_tree(top, {f"bin/{name}*": f"#!/bin/sh\nprintf '%s' '{text}'\n" for name, text in said.items()})
+    write_tree(top, {f"bin/{name}*": f"#!/bin/sh\nprintf '%s' '{text}'\n{then}" for name, text in said.items()})
     text = PROGRAM.read_text(encoding="utf-8")
     places = {
         "/sys/class/dmi/id": "dmi",
@@ -62,3 +64,23 @@ def test_what_goes_on_in_the_next_line_stands_below_its_own_words(tmp_path: Path
 
 def test_nothing_that_firmware_wrote_steers_a_terminal(tmp_path: Path) -> None:
     assert any("Maker?[2J" in line for line in show(tmp_path))
+
+
+def count_looks(top: Path, news: int) -> int:
+    """Return how often the script asked for the state, where so many statuses are written while it does."""
+    asked, status = top / "asked", top / "run/mkctl/status.json"
+    status.parent.mkdir(parents=True)
+    status.write_text("{}")
+    write = f"echo {{}} > {status}.new; touch -d 2001-01-01 {status}.new; mv {status}.new {status}"
+    show(top, f'case "$0" in *systemctl) echo . >> {asked}; [ $(wc -l < {asked}) -gt {news} ] || {{ {write}; }};; esac\n')
+    return len(asked.read_text().splitlines())
+
+
+@pytest.mark.parametrize(("news", "looks"), [(0, 1), (1, 2), (3, 4)])
+def test_news_that_come_while_it_is_written_are_looked_at(tmp_path: Path, news: int, looks: int) -> None:
+    """Also where the clock was set back in between."""
+    assert count_looks(tmp_path, news) == looks
+
+
+def test_news_without_end_do_not_keep_it(tmp_path: Path) -> None:
+    assert count_looks(tmp_path, 99) == 5
