@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass
 from typing import Optional
 
-from mkctl.dialects import Dialect, Request, Routes, probe_requests
+from mkctl.dialects import RAZOR, Dialect, Request, Routes, probe_requests
 
 
 class Kind(enum.Enum):
@@ -54,6 +54,11 @@ class Candidate:
             self.uri + (self.checkin_path or base + "/node/checkin"),
             self.uri + (self.register_path or base + "/node/register"),
         )
+
+    @property
+    def mark(self) -> tuple[str, Routes]:
+        """What two sources have in common that name the same server."""
+        return self.uri, self.routes(self.dialect or RAZOR)
 
     def probes(self) -> tuple[Request, ...]:
         """The harmless requests that tell the dialect where `dialect` is None; send them until one is recognised."""

@@ -19,18 +19,21 @@ DEADLINE_S = 10.0
 
 
 class CloudSource:
-    """`problems` are lines about what could not be used. said: takes a line for the journal."""
+    """`problems` are lines about what could not be used, `found` what it says, None until it came; `asked`: whether
+    there is nothing to wait for. said: takes a line for the journal.
+    """
 
     def __init__(self, uris: Sequence[str], said: Callable[[str], None]) -> None:
         self.problems: tuple[str, ...] = ()
         self._uris = uris
         self._say = said
-        self._found: Optional[CloudConfig] = None
+        self.found: Optional[CloudConfig] = None
+        self.asked = not uris
 
-    async def ask(self) -> Optional[CloudConfig]:
-        """Return what it says, asking where it did not come yet; None without any."""
+    async def ask(self) -> None:
+        """Ask, where it did not come yet."""
         problems: list[str] = []
-        for uri in self._uris if self._found is None else ():
+        for uri in self._uris if self.found is None else ():
             try:
                 found = await in_thread(partial(fetch, uri), "cloud-config")
             except MkError as error:
@@ -38,10 +41,10 @@ class CloudSource:
                 continue
             version = f", of image {found.version}" if found.version else ""
             self._say(f"cloud-config: the server is {found.uri}{version}")
-            self._found = found
+            self.found = found
             break
         self.problems = tuple(problems)
-        return self._found
+        self.asked = True
 
 
 def fetch(uri: str) -> CloudConfig:

@@ -43,6 +43,10 @@ LAST_STATE = "idle"
 log = logging.getLogger(__name__)
 
 
+class _Overtaken(Unreachable):
+    """The server was not waited for."""
+
+
 class Contact:
     """One node's side of the conversation. `seeks` tells whether the server is one that the network has to name."""
 
@@ -116,7 +120,8 @@ class Contact:
 
     def give_way(self, loaded: Loaded, hints: Hints) -> None:
         """Wait no longer for a server that never answered, where the network now names one that goes before it."""
-        if self._asking and not self._turn.settled and self._turn.is_overtaken(self._discover(loaded, hints).in_turn):
+        self._turn.offer(self._discover(loaded, hints).in_turn)
+        if self._asking and self._turn.overtaken:
             self._asking.cancel()
 
     def _tell(self, problems: tuple[Problem, ...]) -> None:
@@ -155,6 +160,8 @@ class Contact:
             routes = self._require().routes(dialect)
             request = dialect.build_checkin(routes.checkin, self.identity, first_checkin, LAST_STATE)
             reply = dialect.parse_checkin(await self._exchange(request))
+        except _Overtaken:  # it was not given its time, so its turn comes again at once where the other one fails
+            raise
         except (Unreachable, BadAnswer):
             self._turn.failed()
             raise
@@ -179,6 +186,8 @@ class Contact:
 
     async def _exchange(self, request: Request) -> Answer:
         log.debug("%s %s", request.method, request.uri)
+        if self._turn.overtaken:
+            raise _Overtaken(f"{request.uri}: not asked, as the network names another server now")
         deadline_s = SHORT_DEADLINE_S if self._turn.others and not self._turn.settled else DEADLINE_S
         call = partial(
             exchange,
@@ -198,7 +207,7 @@ class Contact:
             asking.cancel()
             self._asking = None
         if asking.cancelled():
-            raise Unreachable(f"{request.uri}: no answer yet, and the network names another server now")
+            raise _Overtaken(f"{request.uri}: no answer yet, and the network names another server now")
         return asking.result()
 
     def has_route(self) -> bool:

@@ -21,7 +21,7 @@ from mkcore.errors import BadInput
 from mkctl.addresses import build_address, build_name, parse_base, parse_uri
 from mkctl.candidate import Candidate, Configured, Found, Kind, Problem
 from mkctl.cmdline import Token, last_value, only_value
-from mkctl.dialects import DIALECTS, HANLON, RAZOR, Dialect, Routes, dialect_of_path
+from mkctl.dialects import DIALECTS, HANLON, RAZOR, Dialect, dialect_of_path
 from mkctl.hints import Hints, Lease, usable_address
 
 DEFAULT_PORT = 8026
@@ -80,11 +80,10 @@ def discover(
 
 def _distinct(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
     """Leave out what a better source names already: trying the same server twice in a turn helps nobody."""
-    seen: set[tuple[str, Routes]] = set()
+    seen: set[object] = set()
     for each in candidates:
-        mark = (each.uri, each.routes(each.dialect or RAZOR))
-        if mark not in seen:
-            seen.add(mark)
+        if each.mark not in seen:
+            seen.add(each.mark)
             yield each
 
 

@@ -51,6 +51,10 @@ def boottime_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def _first_status() -> Status:
+    return Status(pid=os.getpid(), started_ticks=read_start_ticks(os.getpid()))
+
+
 class Node:
     """The parts of a running mkctl. `next_s` is when the next checkin is due; `outcomes` are what tasks beside the
     loop found."""
@@ -80,22 +84,22 @@ class Node:
         self._serving: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.presence = BusPresence(controller)
-        first = Status(pid=os.getpid(), started_ticks=read_start_ticks(os.getpid()))
-        self.announcer = Announcer(paths, first, notifier.status, self.presence.publish)
+        self.announcer = Announcer(paths, _first_status(), notifier.status, self.presence.publish)
         self.progress = Progress(notifier.watchdog, notifier.watchdog_interval_s, time.monotonic)
         self.seeker = Seeker(
             paths,
             tokens,
             self.presence.require,
             ready=lambda: self.presence.wait_attempted(BUS_WAIT_S),
-            needed=lambda: self.contact.seeks, beyond=lambda: self.contact.is_beyond_dhcp,
+            needed=lambda: self.contact.seeks,
+            beyond=lambda: self.contact.is_beyond_dhcp,
             lost=lambda: self.state.failures > 0,
             found=self._network_named,
         )
         self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
         self._dialect: str = ""
         self._store_problem: str = ""
-        self._clock_asked = self._named = False
+        self._clock_asked = False
 
     def start(self) -> None:
         """Take configuration and memory into use; nothing here can fail for what they hold."""
@@ -143,7 +147,6 @@ class Node:
         """Look at everything that can change outside: identity, server, facts, memory, apply. Returns why there is no
         server."""
         self.contact.identify(self.effective.config.identity_interfaces)
-        self._named = False
         reason = self.contact.look(self.loaded, self.saved, self.seeker.hints)
         self.use_dialect()
         self.facts.refresh()
@@ -209,7 +212,6 @@ class Node:
 
     def _network_named(self) -> None:
         """The network says something else of the server: whoever waits for one looks again at once."""
-        self._named = True
         self.contact.give_way(self.loaded, self.seeker.hints)
         if not self.state.in_contact:
             self.next_s = min(self.next_s, boottime_s())
@@ -270,7 +272,7 @@ class Node:
             hold_registration=self.hold.active,
             pushed=self.loaded.pushed,
             refused_digests=read_apply(self.paths.apply).refused_digests,
-            moves_on=self.contact.moves_on or self._named,
+            moves_on=self.contact.moves_on,
         )
 
     def settings(self) -> plan.Settings:

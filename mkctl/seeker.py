@@ -98,10 +98,10 @@ class Seeker:
         next_s = 0.0
         while True:
             whole = time.monotonic() >= next_s
-            if whole:
-                next_s = time.monotonic() + schedule.next_s()
             if self._needed() and (whole or self._lost()):
                 await self.look(whole=whole)
+            if whole:
+                next_s = time.monotonic() + schedule.next_s()
             if await self.changed.wait(min(next_s - time.monotonic(), LEASES_S)):
                 schedule.signalled()
                 next_s = 0.0
@@ -109,28 +109,45 @@ class Seeker:
     async def look(self, *, whole: bool = True) -> None:
         """Look once; a source that could not be asked keeps its last word, since silence is no answer.
 
-        whole: also outside of this machine, where the leases name no server.
+        whole: ask in the network, too, where the leases alone will not do; else only what this machine knows is new.
         """
         self._leases = await self._ask_networkd()
-        cloud = await self._cloud.ask()
-        hints = replace(self._leases, cloud=cloud, problems=(*self._leases.problems, *self._cloud.problems))
-        named = cloud is not None or any(lease.server for lease in hints.leases)
-        if named and (hints.leases, cloud) != (self.hints.leases, self.hints.cloud):
-            # at once: a DNS that does not answer takes seconds to say so
-            last = self.hints
-            self._tell(replace(hints, services=last.services, names=last.names, next_server=last.next_server))
-        if not named or self._beyond() or self._lost():
-            if whole:
-                await asyncio.gather(self._ask_services(hints.domains[:DOMAINS]), *map(self._ask_name, NAMES))
-            refused = [f"DNS, {name}: {reason}: not used" for name, reason in self._refused.items() if reason]
-            hints = replace(
-                hints,
-                services=self._services[0],
-                names=tuple(name for name in NAMES if name in self._names),
-                next_server=self._next_server(),
-                problems=(*hints.problems, *self._services[1], *refused),
-            )
-        self._tell(hints)
+        if self._cloud.asked:
+            self._tell_named()
+        if whole:
+            await self._cloud.ask()
+            self._tell_named()
+            if self._is_wide():
+                domains = self._leases.domains[:DOMAINS]
+                await asyncio.gather(self._ask_services(domains), *map(self._ask_name, NAMES))
+        self._tell(self._compose())
+
+    def _tell_named(self) -> None:
+        """Tell what leases and cloud-config name, where that is new: a DNS that is silent takes seconds to be so."""
+        if self._is_named() and (self._leases.leases, self._cloud.found) != (self.hints.leases, self.hints.cloud):
+            self._tell(self._compose())
+
+    def _is_named(self) -> bool:
+        return self._cloud.found is not None or any(lease.server for lease in self._leases.leases)
+
+    def _is_wide(self) -> bool:
+        """Whether the DNS and next-server count, too."""
+        return not self._is_named() or self._beyond() or self._lost()
+
+    def _compose(self) -> Hints:
+        """Make one of the last word of each source."""
+        problems = (*self._leases.problems, *self._cloud.problems)
+        hints = replace(self._leases, cloud=self._cloud.found, problems=problems)
+        if not self._is_wide():
+            return hints
+        refused = [f"DNS, {name}: {reason}: not used" for name, reason in self._refused.items() if reason]
+        return replace(
+            hints,
+            services=self._services[0],
+            names=tuple(name for name in NAMES if name in self._names),
+            next_server=self._next_server(),
+            problems=(*hints.problems, *self._services[1], *refused),
+        )
 
     def _tell(self, hints: Hints) -> None:
         if hints != self.hints:

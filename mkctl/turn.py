@@ -26,7 +26,7 @@ class Turn:
 
     def choose(self, candidates: Sequence[Candidate]) -> Optional[Candidate]:
         """Return the candidate to talk to next, None without any; the best come first in `candidates`."""
-        self._candidates = tuple(candidates)
+        self.offer(candidates)
         left = [each for each in candidates if each not in self._failed]
         if not left:
             self._failed.clear()
@@ -37,10 +37,19 @@ class Turn:
         self.current = chosen
         return chosen
 
-    def is_overtaken(self, candidates: Sequence[Candidate]) -> bool:
-        """Whether the first of other candidates, which has not failed, is not the one in use."""
-        first = next(iter(candidates), None)
-        return first is not None and first != self.current and first not in self._failed
+    def offer(self, candidates: Sequence[Candidate]) -> None:
+        """Take note of the candidates, of which the next choice is made; the best come first."""
+        self._candidates = tuple(candidates)
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether the one in use never answered, while the best of the candidates is another server and has not
+        failed.
+        """
+        if self.current is None or self.settled or not self._candidates:
+            return False
+        best = self._candidates[0]
+        return best.mark != self.current.mark and best not in self._failed
 
     def failed(self) -> None:
         """Note that the one in use did not answer as a server of ours does."""
@@ -67,5 +76,5 @@ class Turn:
 
     @property
     def moves_on(self) -> bool:
-        """Whether the one in use has failed and another one is next."""
-        return self.current in self._failed and self.others > 0
+        """Whether another one is next: the one in use has failed, or is overtaken."""
+        return (self.current in self._failed and self.others > 0) or self.overtaken

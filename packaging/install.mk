@@ -76,7 +76,7 @@ MK_DEB_INPUTS = $(MK_DEB_FILES) build/package-inputs
 # `python3 -m mkctl` puts byte code into them.
 build/package-inputs: FORCE
 	@mkdir -p build
-	@printf '%s\n' $(MK_DEB_FILES) | sort | cmp -s - $@ || printf '%s\n' $(MK_DEB_FILES) | sort > $@
+	@printf '%s\n' $(MK_DEB_FILES) | LC_ALL=C sort | cmp -s - $@ || printf '%s\n' $(MK_DEB_FILES) | LC_ALL=C sort > $@
 FORCE:
 
 deb: build/deb/.stamp

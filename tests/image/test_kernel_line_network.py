@@ -1,6 +1,6 @@
 """Machines whose kernel line says what their network is: the card they booted from, a bond of two cards, a VLAN.
 
-Each registers by itself, at the server that DHCP names there. (Rows 3, 43; B15.)
+Each registers by itself, at the server that DHCP names there. (Rows 3, 19, 45.)
 """
 
 from __future__ import annotations

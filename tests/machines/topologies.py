@@ -74,11 +74,13 @@ class Place:
 
         self.machine.wait_until(told, words, FOUND_S)
 
-    def leased(self, cable: str) -> Callable[[], bool]:
-        """Return what tells whether the DHCP server of a cable has acknowledged a lease from now on."""
+    def serve(self, cable: str, *options: str) -> None:
+        """Start the DHCP server of a cable that names the server: from its next acknowledgement on, all is possible."""
         log = self.far.folder / f"{cable}.log"
-        begin = log.stat().st_size
-        return lambda: b"DHCPACK" in log.read_bytes()[begin:]
+        begin = log.stat().st_size if log.exists() else 0
+        word = b"DHCPREPLY" if any("option6" in option for option in options) else b"DHCPACK"
+        self.far.serve(cable, *options)
+        self.possible = lambda: word in log.read_bytes()[begin:]
 
     def clear(self) -> None:
         """Switch the node off, and pull its cables."""
@@ -89,7 +91,7 @@ class Place:
 
 
 def _plain(place: Place) -> None:
-    place.far.serve(place.plug("eno1", HERE4), RANGE4, *said(SERVER4))
+    place.serve(place.plug("eno1", HERE4), RANGE4, *said(SERVER4))
     place.boot()
 
 
@@ -97,42 +99,41 @@ def _three_cards(place: Place) -> None:
     """One has no carrier, one nobody who answers; neither is waited for."""
     place.plug("eno1", up=False)
     place.plug("eno2")
-    place.far.serve(place.plug("eno3", HERE4), RANGE4, *said(SERVER4))
+    place.serve(place.plug("eno3", HERE4), RANGE4, *said(SERVER4))
     place.boot()
 
 
 def _second_card(place: Place) -> None:
     """Both have a default route; the first card's network knows of no server."""
     place.far.serve(place.plug("eno1", OTHER4), OTHER_RANGE4)
-    place.far.serve(place.plug("eno2", HERE4), RANGE4, *said(SERVER4))
+    place.serve(place.plug("eno2", HERE4), RANGE4, *said(SERVER4))
     place.boot()
 
 
 def _disagreeing(place: Place) -> None:
     """DHCP servers disagree: each of their servers is tried, and the one that answers is kept."""
     place.far.serve(place.plug("eno1", OTHER4), OTHER_RANGE4, *said("192.168.91.77"))
-    place.far.serve(place.plug("eno2", HERE4), RANGE4, *said(SERVER4))
+    place.serve(place.plug("eno2", HERE4), RANGE4, *said(SERVER4))
     place.boot()
 
 
 def _first_card_slowest(place: Place) -> None:
     """The second card has its address, long before the first, where the server is."""
     cable = place.plug("eno1", HERE4)
-    place.far.serve(cable, RANGE4, "--dhcp-reply-delay=15", *said(SERVER4), SILENT)
-    place.possible = place.leased(cable)
+    place.serve(cable, RANGE4, "--dhcp-reply-delay=15", *said(SERVER4), SILENT)
     place.far.serve(place.plug("eno2", OTHER4), OTHER_RANGE4, SILENT)
     place.boot()
 
 
 def _ipv6_alone(place: Place) -> None:
     """Router advertisements and DHCPv6, whose vendor options name the server; there is no IPv4 at all."""
-    place.far.serve(place.plug("eno1", HERE6), *RANGE6, vendor_options(SERVER6))
+    place.serve(place.plug("eno1", HERE6), *RANGE6, vendor_options(SERVER6))
     place.boot()
 
 
 def _broken_ipv4(place: Place) -> None:
     """DHCP gives an address and names a server that nobody is; IPv6 works."""
-    place.far.serve(place.plug("eno1", HERE4, HERE6), RANGE4, *said(NOBODY4), *RANGE6, vendor_options(SERVER6))
+    place.serve(place.plug("eno1", HERE4, HERE6), RANGE4, *said(NOBODY4), *RANGE6, vendor_options(SERVER6))
     place.boot()
 
 
@@ -152,7 +153,7 @@ def _late(place: Place) -> None:
     place.waits("no carrier on eno1", 255)
     place.far.ip("link", "set", cable, "up")
     place.waits("no address on eno1", 255)
-    place.far.serve(cable, RANGE4, *said(SERVER4))
+    place.serve(cable, RANGE4, *said(SERVER4))
 
 
 def _moving(place: Place) -> None:
@@ -162,8 +163,7 @@ def _moving(place: Place) -> None:
     place.far.serve(cable, SHORT_RANGE4, *said(NOBODY4), SILENT)
     place.boot()
     place.waits(NOBODY4, 0)
-    place.far.serve(cable, SHORT_RANGE4, *said(SERVER4), SILENT)
-    place.possible = place.leased(cable)
+    place.serve(cable, SHORT_RANGE4, *said(SERVER4), SILENT)
 
 
 @dataclass(frozen=True)
@@ -214,8 +214,10 @@ def settle(topology: Topology, machine: nspawn.Machine, far: Segments) -> Iterat
     finally:
         ended.set()
         watch.join()
-        place.clear()
-        far.end(f"mkserver-{topology.listen}")
+        try:
+            place.clear()
+        finally:
+            far.end(f"mkserver-{topology.listen}")
 
 
 def _watch(place: Place, server: str, ended: threading.Event) -> None:
@@ -228,7 +230,7 @@ def _watch(place: Place, server: str, ended: threading.Event) -> None:
 
 
 def _answers(address: str, port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
+    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=0.2):
         return True
     return False
 

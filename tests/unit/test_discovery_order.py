@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -160,3 +161,29 @@ def test_turn_follows_what_is_named() -> None:
     assert turn.choose([A, B]) == A
     turn.failed()
     assert turn.choose([A]) == A
+
+
+def test_turn_is_overtaken_by_a_better_one_that_is_named_meanwhile() -> None:
+    turn = Turn()
+    turn.choose([B])
+    turn.offer([B, A])
+    assert not turn.overtaken and not turn.moves_on
+    turn.offer([A, B])
+    assert turn.overtaken and turn.moves_on
+    assert turn.choose([A, B]) == A
+    turn.failed()
+    assert turn.choose([A, B]) == B  # it was not given its time before, and is asked before A again
+
+
+def test_turn_is_not_overtaken_by_what_is_no_better() -> None:
+    turn = Turn()
+    turn.choose([A, B])
+    turn.failed()
+    turn.choose([A, B])
+    turn.offer([A, B])
+    assert not turn.overtaken  # A has failed
+    turn.offer([replace(B, source="another card"), C])
+    assert not turn.overtaken  # it is the same server
+    turn.answered()
+    turn.offer([C, B])
+    assert not turn.overtaken  # it is a server of ours

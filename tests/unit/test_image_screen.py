@@ -72,7 +72,8 @@ def count_looks(top: Path, news: int) -> int:
     status.parent.mkdir(parents=True)
     status.write_text("{}")
     write = f"echo {{}} > {status}.new; touch -d 2001-01-01 {status}.new; mv {status}.new {status}"
-    show(top, f'case "$0" in *systemctl) echo . >> {asked}; [ $(wc -l < {asked}) -gt {news} ] || {{ {write}; }};; esac\n')
+    write = f"[ $(wc -l < {asked}) -gt {news} ] || {{ {write}; }}"
+    show(top, f'case "$0" in *systemctl) echo . >> {asked}; {write};; esac\n')
     return len(asked.read_text().splitlines())
 
 

@@ -59,6 +59,18 @@ def test_it_is_waited_for_no_longer_when_a_better_one_is_named(tmp_path: Path, s
     asyncio.run(story())
 
 
+def test_one_that_is_overtaken_before_it_is_asked_is_not_asked(tmp_path: Path, silent: Lease) -> None:
+    """As while extensions are looked at between the choice and the checkin."""
+
+    async def story() -> None:
+        contact, loaded, hints = asking(tmp_path, silent)
+        contact.give_way(loaded, replace(hints, leases=(OTHER, silent)))
+        with pytest.raises(Unreachable, match="not asked, as the network names another server now"):
+            await contact.check_in(True)
+
+    asyncio.run(story())
+
+
 def test_one_more_behind_it_changes_nothing(tmp_path: Path, silent: Lease) -> None:
     async def story() -> None:
         contact, loaded, hints = asking(tmp_path, silent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,10 +17,12 @@ from mkcore.errors import BusFailed
 from mkcore.paths import paths_under
 from mkcore.systemd1 import Bus
 from mkctl.candidate import Configured, Kind
+from mkctl.cmdline import parse_cmdline
 from mkctl.discovery import discover
 from mkctl.hints import NAMES
 from mkctl.seeker import Seeker
 from mkctl.turn import Turn
+from mkctl.waiting import Wakeup
 from tests.unit.test_hints import link
 
 
@@ -35,6 +38,7 @@ def make(
     described: str = "",
     describe: Optional[Callable[[object], Awaitable[str]]] = None,
     lost: Callable[[], bool] = lambda: False,
+    line: str = "",
 ) -> Seeker:
     """A seeker without a bus, or one whose networkd says this."""
 
@@ -43,7 +47,7 @@ def make(
 
     return Seeker(
         paths_under(str(tmp_path)),
-        (),
+        parse_cmdline(line),
         cast("Callable[[], Bus]", lambda: None) if described or describe else no_bus,
         describe=describe or constant,
         ready=lambda: asyncio.sleep(0),
@@ -143,6 +147,7 @@ def test_what_answers_stays_although_dhcp_names_another(tmp_path: Path) -> None:
 def test_leases_are_read_often_while_no_server_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """networkd tells nobody that a renewed lease differs in options; the DNS is asked on its own schedule."""
     monkeypatch.setattr(mkctl.seeker, "LEASES_S", 0.01)
+    monkeypatch.setattr(mkctl.seeker.Schedule, "next_s", lambda _self: 60.0)
     asked: list[str] = []
     said = [json.dumps({"Interfaces": [link(2, "eno1", {224: number})]}) for number in ("c0000242", "c0000201")]
 
@@ -154,13 +159,12 @@ def test_leases_are_read_often_while_no_server_answers(tmp_path: Path, monkeypat
         return []
 
     async def story() -> str:
-        changed = asyncio.Event()
+        changed = Wakeup()
         seeker = make(tmp_path, ask, found=changed.set, describe=describe, lost=lambda: True)
         task = asyncio.ensure_future(seeker.run())
-        await asyncio.wait_for(changed.wait(), 20)
-        changed.clear()
+        assert await changed.wait(20)
         del said[0]
-        await asyncio.wait_for(changed.wait(), 20)
+        assert await changed.wait(20)
         task.cancel()
         return seeker.hints.leases[0].server
 
@@ -178,12 +182,31 @@ def test_a_lease_counts_before_the_dns_has_answered(tmp_path: Path) -> None:
         return []
 
     async def story() -> None:
-        changed = asyncio.Event()
+        changed = Wakeup()
         seeker = make(tmp_path, ask, found=changed.set, described=described, lost=lambda: True)
         looking = asyncio.ensure_future(seeker.look())
-        await asyncio.wait_for(changed.wait(), 10)
+        assert await changed.wait(10)
         assert seeker.hints.leases[0].server == "192.0.2.1" and not looking.done()
         silence.set()
         await looking
 
     asyncio.run(story())
+
+
+def test_between_the_looks_at_all_nobody_outside_is_asked(tmp_path: Path) -> None:
+    """Neither the DNS nor who has the cloud-config of the kernel line."""
+    asked: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+        uri = f"http://127.0.0.1:{listening.getsockname()[1]}/cloud-config"
+        seeker = make(
+            tmp_path,
+            lambda name: asked.append(name) or [],  # type: ignore[func-returns-value]
+            described=json.dumps({"Interfaces": []}),
+            lost=lambda: True,
+            line=f"rancher.cloud_init.datasources=['url:{uri}']",
+        )
+        asyncio.run(seeker.look(whole=False))
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+    assert asked == []
