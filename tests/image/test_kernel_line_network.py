@@ -19,18 +19,13 @@ from tests.machines.journal import CHANNELS, Channel, build_credentials
 from tests.machines.network import Lab
 from tests.machines.node import Node
 from tests.machines.qemu import Machine, Nic, VirtualMachine
+from tests.machines.segments import said
 from tests.machines.server import IMAGE, PORT, ROOT, Server
 from tests.machines.trunk import Trunk
 from tests.machines.wire import Wire
 
 FOLDER = ROOT / "build/image-tests/kernel-line-network"
 DEADLINE_S = 600.0
-BASE = "/hanlon/api/v1"
-OPTIONS = (
-    f"--dhcp-option=224,{Lab.address}",
-    f"--dhcp-option=225,{PORT >> 8:02x}:{PORT & 255:02x}",
-    f"--dhcp-option=226,{BASE}",
-)
 FIRST, SECOND = "52:54:00:4d:4b:e1", "52:54:00:4d:4b:e2"
 VLAN = 7
 
@@ -40,7 +35,7 @@ pytestmark = pytest.mark.skipif(not os.environ.get("MK_FULL"), reason="make test
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """The network with the server's address in its leases."""
-    with Lab("mk-kernel-line", FOLDER / "lab", OPTIONS) as lab:
+    with Lab("mk-kernel-line", FOLDER / "lab", said(Lab.address)) as lab:
         yield lab
 
 

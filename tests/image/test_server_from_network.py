@@ -19,14 +19,13 @@ from tests.machines.network import Lab
 from tests.machines.node import Node
 from tests.machines.ntp import TimeServer
 from tests.machines.qemu import Machine, Nic, VirtualMachine
+from tests.machines.segments import said
 from tests.machines.server import IMAGE, PORT, ROOT, Server
 from tests.machines.wire import Wire
 
 FOLDER = ROOT / "build/image-tests/server-from-network"
 DEADLINE_S = 600.0
-BASE = "/hanlon/api/v1"
-PORT_HEX = f"{PORT >> 8:02x}:{PORT & 255:02x}"
-OPTIONS = (f"--dhcp-option=224,{Lab.address}", f"--dhcp-option=225,{PORT_HEX}", f"--dhcp-option=226,{BASE}")
+OPTIONS = said(Lab.address)
 TIME = f"--dhcp-option=option:ntp-server,{Lab.address}"
 SLOW_CLOCK_S = 3600
 """How far behind the machine's own clock is: more than any emulation loses."""

@@ -24,10 +24,17 @@ OTHER = Lease("eno1", server="192.0.2.1", base_uri="/hanlon/api/v1")
 
 
 @pytest.fixture
-def silent() -> Iterator[Lease]:
+def listening() -> Iterator[socket.socket]:
     """A server that takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield Lease("eno2", server="127.0.0.1", port=listening.getsockname()[1], base_uri="/hanlon/api/v1")
+        listening.setblocking(False)
+        yield listening
+
+
+@pytest.fixture
+def silent(listening: socket.socket) -> Lease:
+    """What DHCP says of it."""
+    return Lease("eno2", server="127.0.0.1", port=listening.getsockname()[1], base_uri="/hanlon/api/v1")
 
 
 def asking(tmp_path: Path, lease: Lease) -> tuple[Contact, Loaded, Hints]:
@@ -38,22 +45,25 @@ def asking(tmp_path: Path, lease: Lease) -> tuple[Contact, Loaded, Hints]:
     return contact, loaded, hints
 
 
-async def check_in_while(contact: Contact, loaded: Loaded, hints: Hints) -> asyncio.Task[object]:
-    """Begin a checkin, tell the node of these hints, and return the checkin's task a moment later."""
+async def check_in(contact: Contact, listening: socket.socket) -> tuple[asyncio.Task[object], socket.socket]:
+    """Begin a checkin; return its task and its connection when the server has been asked."""
     task: asyncio.Task[object] = asyncio.ensure_future(contact.check_in(True))
-    await asyncio.sleep(0.2)
-    contact.give_way(loaded, hints)
-    await asyncio.wait((task,), timeout=2)
-    return task
+    connection, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(listening), 20)
+    return task, connection
 
 
-def test_it_is_waited_for_no_longer_when_a_better_one_is_named(tmp_path: Path, silent: Lease) -> None:
+def test_it_is_waited_for_no_longer_when_a_better_one_is_named(
+    tmp_path: Path, listening: socket.socket, silent: Lease
+) -> None:
     async def story() -> None:
         contact, loaded, hints = asking(tmp_path, silent)
-        task = await check_in_while(contact, loaded, replace(hints, leases=(OTHER, silent)))
-        with pytest.raises(Unreachable, match="the network names another server now"):
-            await task
-        assert contact.look(loaded, Saved(), replace(hints, leases=(OTHER, silent))) == ""
+        task, connection = await check_in(contact, listening)
+        with connection:
+            better = replace(hints, leases=(OTHER, silent))
+            contact.give_way(loaded, better)
+            with pytest.raises(Unreachable, match="no answer yet, and the network names another server now"):
+                await task
+        assert contact.look(loaded, Saved(), better) == ""
         assert contact.server.startswith("http://192.0.2.1")
 
     asyncio.run(story())
@@ -71,13 +81,18 @@ def test_one_that_is_overtaken_before_it_is_asked_is_not_asked(tmp_path: Path, s
     asyncio.run(story())
 
 
-def test_one_more_behind_it_changes_nothing(tmp_path: Path, silent: Lease) -> None:
+def test_one_more_behind_it_changes_nothing(tmp_path: Path, listening: socket.socket, silent: Lease) -> None:
+    """It may still answer; that it was given up would be known at once."""
+
     async def story() -> None:
         contact, loaded, hints = asking(tmp_path, silent)
-        task = await check_in_while(contact, loaded, replace(hints, leases=(silent, OTHER)))
-        assert not task.done()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        task, connection = await check_in(contact, listening)
+        with connection:
+            contact.give_way(loaded, replace(hints, leases=(silent, OTHER)))
+            await asyncio.wait((task,), timeout=0.5)
+            assert not task.done()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
 
     asyncio.run(story())
