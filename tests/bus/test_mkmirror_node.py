@@ -24,6 +24,9 @@ RAW = {
     "size_bytes": len(DATA), "signed_by": "AB" * 20,
 }  # fmt: skip
 
+MOUNTED = Path("/mnt")
+"""Where the tree is for another user, in a mount namespace of the process's own."""
+
 
 class Machine:
     """A tree, the systemd of the test, and what mk-extensions will have done."""
@@ -58,10 +61,15 @@ class Machine:
         return body
 
     def run(self, *words: str, uid: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run mkmirror."""
-        environment = {**os.environ, "PYTHONPATH": str(REPO), "DBUS_SYSTEM_BUS_ADDRESS": self.bus.address}
-        prefix = ["setpriv", f"--reuid={uid}", "--clear-groups"] if uid else []
-        command = [*prefix, sys.executable, "-m", "mkmirror", "--root", str(self.root), *words]
+        """Run mkmirror; as `uid`, where this is root, who may have cloned into a folder that is closed to others."""
+        as_other = uid and os.getuid() == 0
+        tree, python = (MOUNTED if as_other else REPO), Path(sys.executable)
+        if as_other and python.is_relative_to(REPO):
+            python = tree / python.relative_to(REPO)
+        environment = {**os.environ, "PYTHONPATH": str(tree), "DBUS_SYSTEM_BUS_ADDRESS": self.bus.address}
+        become = ["unshare", "--mount", "sh", "-ec", 'mount --bind "$0" "$1"; shift; exec "$@"', str(REPO), str(tree)]
+        become += ["setpriv", f"--reuid={uid}", "--clear-groups"]
+        command = [*(become if as_other else ()), str(python), "-m", "mkmirror", "--root", str(self.root), *words]
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=60, check=False, cwd=self.root
         )
