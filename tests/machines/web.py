@@ -14,6 +14,8 @@ from pathlib import Path
 BUILD = Path(__file__).resolve().parent.parent.parent / "build"
 _PLACES = ("/usr/sbin/nginx", str(BUILD / "tools/nginx/usr/sbin/nginx"))
 _CONFIG = """\
+# Not nobody, as nginx has it: a clone may lie in a folder that is closed to others.
+user root;
 worker_processes 1;
 daemon off;
 pid {folder}/pid;
