@@ -2,7 +2,8 @@
 
 Ours is `mkmirror install` as a person types it: sums and signature, download, both checks, merge, record. Beside it the
 steps of Tiny Core's tce-load for the same image from the same nginx: download, md5sum, mount, links, ldconfig; as a
-shell does them that has nothing to decide. Both take turns, and both are taken away again before the other's.
+shell does them that has nothing to decide, with the programs of a busybox, which Tiny Core has, too. Both take turns,
+and both are taken away again before the other's.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from bench.mirror import free_port
 from bench.rows import Row, against
 from mkcore import events
 from tests.machines.accel import choose_accel
+from tests.machines.first_stage import BUSYBOX
 from tests.machines.journal import CHANNELS, Channel, build_credentials
+from tests.machines.mirrors import append_mirror
 from tests.machines.qemu import Machine, Nic, VirtualMachine
 from tests.machines.web import Nginx
 from tests.unit.mirror_trees import make_squashfs, run_mkmirror
@@ -56,22 +59,17 @@ for _ in range(asked["rounds"]):
         run(remove)
 json.dump(took, sys.stdout)
 """
-TCE_LOAD = r"""
+TOOLS = "opt/tce"
+TCE_LOAD = """
 set -e
-get() {
-    exec 3<>"/dev/tcp/$1/$2"
-    printf 'GET /%s/%s HTTP/1.0\r\n\r\n' "$3" "$4" >&3
-    while IFS= read -r line <&3 && [ "$line" != $'\r' ]; do :; done
-    cat <&3 >"$4"
-    exec 3>&-
-}
+b=$0 url=$1 name=$2
 mkdir -p /tmp/tce /tmp/tcloop/bench
 cd /tmp/tce
-get "$1" "$2" "$3" "$4.md5.txt"
-get "$1" "$2" "$3" "$4"
-md5sum -c "$4.md5.txt"
-mount -t squashfs -o loop,ro "$4" /tmp/tcloop/bench
-cp -as /tmp/tcloop/bench/* /
+$b wget -cq "$url/$name.md5.txt"
+$b wget -cq "$url/$name"
+$b md5sum -c "$name.md5.txt"
+$b mount -t squashfs -o loop,ro "$name" /tmp/tcloop/bench
+$b cp -as /tmp/tcloop/bench/* /
 ldconfig
 """
 UNDO = """
@@ -91,7 +89,7 @@ def measure(root: Path) -> list[Row]:
     key = make_mirror(work / "mirror")
     with (
         Nginx(work / "mirror", work / "nginx", "127.0.0.1", port),
-        VirtualMachine(build_machine(root, key, port), work / "machine") as vm,
+        VirtualMachine(build_machine(root, work, key, port), work / "machine") as vm,
     ):
         took = run_inside(Channel(vm), port)
     for name, values in took.items():
@@ -119,16 +117,19 @@ def make_mirror(folder: Path) -> bytes:
             gpg.close()
 
 
-def build_machine(root: Path, key: bytes, port: int) -> Machine:
-    """Describe the machine: the shipped image, whose site names the mirror and its key."""
-    image = root / "build/image"
+def build_machine(root: Path, work: Path, key: bytes, port: int) -> Machine:
+    """Describe the machine: the shipped image, the peer's tools behind it, whose site names the mirror and its key."""
+    image, tools, initrd = root / "build/image", work / "tools", work / "initrd"
+    tools.mkdir()
+    shutil.copy(BUSYBOX, tools)
+    append_mirror(image / "initrd", tools, TOOLS, initrd, {})
     site = SITE.format(host=HOST, port=port).encode()
     return Machine(
         uuid="00000000-0000-4000-8000-00000000e870",
         nics=(Nic("52:54:00:be:4c:03", "user"),),
         accel=choose_accel(),
         kernel=image / "vmlinuz",
-        initrd=image / "initrd",
+        initrd=initrd,
         cmdline="console=ttyS0 quiet",
         credentials=build_credentials({"mk.toml": site, "mk.trust": key}),
         channels=CHANNELS,
@@ -147,10 +148,11 @@ def run_inside(channel: Channel, port: int) -> dict[str, list[float]]:
         if time.monotonic() > deadline:
             raise TimeoutError("the machine does not come to rest")
         time.sleep(1)
-    peer = ["bash", "-c", TCE_LOAD, "tce-load", HOST, str(port), FOLDER, NAME]
+    busybox = f"/{TOOLS}/{BUSYBOX.name}"
+    peer = [busybox, "sh", "-c", TCE_LOAD, busybox, f"http://{HOST}:{port}/{FOLDER}", NAME]
     entries = {
         "mkmirror": [["mkmirror", "install", NAME], ["mkmirror", "remove", NAME]],
-        "tce-load": [peer, ["bash", "-c", UNDO]],
+        "tce-load": [peer, ["sh", "-c", UNDO]],
     }
     asked = json.dumps({"rounds": ROUNDS, "entries": entries})
     text = channel.run("/usr/bin/python3", "-I", "-c", PROGRAM, asked, timeout_s=3 * DEADLINE_S).stdout

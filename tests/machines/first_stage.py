@@ -158,6 +158,6 @@ class Crowd:
         return self
 
     def __exit__(self, *_: object) -> None:
-        said, _ = self._process.communicate(b"", timeout=120)
+        said = self._process.communicate(b"", timeout=120)[0]
         outcome = json.loads(said)
         self.done, self.failed = outcome["done"], outcome["failed"]

@@ -142,9 +142,9 @@ def _make_sealed(root: Path, work: Path) -> bytes:
         make_sysext(root / SYSEXT, name, {f"usr/bin/lab-{name}*": program(name), "usr/share/filler": "x" * 300_000})
         image = root / SYSEXT / f"{name}.raw"
         verity.sign_image(image, image, key, certificate)
-    with (root / SYSEXT / "broken.raw").open("r+b") as image:
-        image.seek(verity.START * verity.SECTOR + 100)
-        image.write(b"damaged")
+    with (root / SYSEXT / "broken.raw").open("r+b") as broken:
+        broken.seek(verity.START * verity.SECTOR + 100)
+        broken.write(b"damaged")
     return certificate.read_bytes()
 
 
