@@ -19,6 +19,14 @@ def node(installed: list[Path]) -> Iterator[nodes.Node]:
         yield node
 
 
+WRITER = """\
+#!/bin/sh
+echo "lab_user=$(id -u)"
+for folder in /run /run/mkctl /run/systemd/system /dev/shm /etc /usr /var/lib /root /sys/fs/cgroup; do
+    { true >$folder/lab-writer; } 2>/dev/null && wrote="$wrote $folder"
+done
+echo "lab_wrote=${wrote:-none}"
+"""
 SERVERS = [
     ("mkweb.service", nodes.MKWEB, "/health"),
     ("mkmirror.service", nodes.EXTENSIONS, "/tinycorelinux/tce-install-list"),
@@ -130,6 +138,18 @@ def test_facts_during_a_collection_are_not_lost(node: nodes.Node) -> None:
         lambda: machine.property("mk-facts-hotplug.timer", "ActiveState") == "inactive", "the timer fired"
     )
     machine.wait_until(lambda: machine.property("mk-facts.service", "ActiveState") == "inactive", "the facts are there")
+    assert machine.property("mk-facts.service", "Result") == "success"
+
+
+def test_program_in_facts_d_changes_nothing_of_others(node: nodes.Node) -> None:
+    """What a site collects facts with is root by its name alone: no file of the system can be written."""
+    machine = node.machine
+    machine.run("mkdir", "-p", "-m", "755", "/etc/mk/facts.d")
+    machine.write("/etc/mk/facts.d/writer", WRITER, mode=0o755)
+    machine.run("systemctl", "start", "mk-facts.service")
+    found = machine.read_json("/run/mk-facts/facts.json")["facts"]
+    machine.run("rm", "/etc/mk/facts.d/writer")
+    assert (found["lab_user"], found["lab_wrote"]) == ("0", "none"), found["lab_wrote"]
     assert machine.property("mk-facts.service", "Result") == "success"
 
 
