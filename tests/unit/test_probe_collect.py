@@ -577,7 +577,7 @@ def test_total_time_is_bounded(tmp_path: Path) -> None:
 def test_lshw_is_kept_from_removing_device_nodes() -> None:
     """It unlinks a /dev/sg node that the unit's device list hides from it, and takes it for a leftover."""
     unit = (Path(__file__).resolve().parents[2] / "units/systemd/mk-facts.service").read_text(encoding="utf-8")
-    assert "\nReadOnlyPaths=/dev\n" in unit
+    assert "\nReadOnlyPaths=/dev -/dev/shm /run\n" in unit
     assert "\nAfter=modprobe@sg.service" in unit
 
 
