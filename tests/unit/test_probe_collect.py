@@ -235,14 +235,15 @@ def test_hardware_that_comes_while_neighbours_are_awaited_is_seen(tmp_path: Path
 
     def collect() -> Collected:
         rounds.append(seqnum[0])
-        if len(rounds) == 2:
+        if len(rounds) == 1:
+            threading.Timer(0.2, plug).start()
+        else:
             listener.let_go.set()
         return Collected({"disks": len(rounds)})
 
     def plug() -> None:
         seqnum[0] = 8
 
-    threading.Timer(0.2, plug).start()
     store = FactsStore(tmp_path / "facts.json", ["block", "listener"])
     both = [Collector("block", 10.0, collect), listener.collector()]
     assert collect_until_stable(both, store, Kernel(lambda: seqnum[0]), lambda _: None, FAST) == 2
