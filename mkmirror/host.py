@@ -25,7 +25,32 @@ MERGE_TIMEOUT_S = 180.0
 NOT_MOUNTED = "mount reported no error, and yet it is not mounted"
 _ANSWER_S = 30.0  # for PID 1 itself, on top of what the program may take
 _SLICE = "--slice=mk.slice"
-_REFRESH = '"$1" refresh $2 >&2 && exec "$1" status --json=short'
+REFRESH: Mapping[Kind, str] = {
+    Kind.SYSEXT: "systemd-sysext refresh >&2 && exec systemd-sysext status --json=short",
+    # Without a place for what is written to /etc meanwhile it would be read-only; an ephemeral one forgets that at the
+    # next refresh, somebody's new mk.toml included. The place is /etc itself, unless it is an overlay already (as on a
+    # system in memory), which the kernel puts under no second one, or has a file system of its own, where the overlay's
+    # other folder cannot lie. There what was written stays in memory beside it, and is seen for as long as something is
+    # merged, wherefore one that is empty always is. A place that there is already is the site's, or from the last time.
+    Kind.CONFEXT: """
+set -e
+place=/var/lib/extensions.mutable/etc
+if ! [ -e $place ] && ! [ -L $place ]; then
+    mkdir -p /var/lib/extensions.mutable
+    target=/etc
+    if [ "$(stat --file-system --format=%T /etc)" = overlayfs ] ||
+        [ "$(stat --format=%d /etc)" != "$(stat --format=%d /)" ]; then
+        target=/run/extensions.mutable/etc
+        release=/run/confexts/mk-etc/etc/extension-release.d
+        mkdir -p -m 755 $target $release
+        echo ID=_any >$release/extension-release.mk-etc
+    fi
+    ln -s $target $place
+fi
+systemd-confext refresh --mutable=yes >&2
+exec systemd-confext status --json=short
+""",
+}
 
 
 class Mount(NamedTuple):
@@ -157,9 +182,8 @@ def refresh(kind: Kind) -> frozenset[str]:
 
     Raises ToolFailed, BadInput.
     """
-    program = "systemd-sysext" if kind is Kind.SYSEXT else "systemd-confext"
-    mutable = "--mutable=ephemeral" if kind is Kind.CONFEXT else ""  # /etc would be read-only without
-    finished = run_as_pid1(["sh", "-c", _REFRESH, "sh", program, mutable], timeout_s=MERGE_TIMEOUT_S)
+    finished = run_as_pid1(["sh", "-c", REFRESH[kind]], timeout_s=MERGE_TIMEOUT_S)
+    program = f"systemd-{kind.value}"
     return parse_merged(proc.require(finished._replace(argv=(program,))), f"{program} status")
 
 
