@@ -12,12 +12,14 @@ import ssl
 import time
 
 from mkcore.errors import BadAnswer, MkError, TlsFailed, Unreachable
+from mkcore.jsonfields import show
 
 EXPIRED, NOT_YET_VALID = 10, 9
 _UNKNOWN_CA = (2, 18, 19, 20, 21)
 _WRONG_NAME = (62, 64)
 # Alerts with which a server says what it thinks of our certificate; OpenSSL's names for them differ by version of TLS.
 _OURS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR", "HANDSHAKE_FAILURE")
+_TUNNEL = "Tunnel connection failed: "
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 
@@ -29,6 +31,8 @@ def translate(error: BaseException, place: str) -> MkError:
             return _translate_tls(cause, place)
         if isinstance(cause, TimeoutError) or "timed out" in str(cause):
             return Unreachable(f"{place}: timed out")
+        if isinstance(cause, OSError) and str(cause).startswith(_TUNNEL):
+            return Unreachable(f"{place}: the proxy does not let it through: {show(str(cause)[len(_TUNNEL) :])}")
         if isinstance(cause, OSError) and cause.strerror:
             return Unreachable(f"{place}: {_what_the_peer_did(cause.strerror, place)}")
     names = {type(cause).__name__ for cause in causes}

@@ -69,6 +69,7 @@ class Config(NamedTuple):
     server_fingerprint: str
     server_client_certificate: str
     server_client_key: str
+    server_proxy: str
     discovery_order: str
     identity_interfaces: str
     identity_set_host_name: bool
@@ -177,7 +178,7 @@ def validate_push(body: Mapping[str, Json], site: Site) -> Push:
         if not name.startswith("mk_") or len(name) > 128 or not name.isidentifier():
             raise BadInput(f"{show(name)} is not the name of a mk_* key")
         if name in NEVER_PUSHED:
-            raise BadInput("by what a server is known is never taken from a server", name)
+            raise BadInput("by what a server is known or reached is never taken from a server", name)
         pushable = PUSH.get(name)
         if pushable is not None and pushable.protected and name not in allowed:
             ignored.append(name)

@@ -20,21 +20,18 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, Optional, cast
+from typing import TYPE_CHECKING, Any, Optional
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from mkcore.causes import translate
+from mkcore.connections import pool_classes
 from mkcore.errors import BadAnswer, BadInput, MkError, Unreachable
-from mkcore.tls import build_context, check_pin
 from mkcore.trust import Trust
 from mkcore.version import VERSION
 
@@ -45,6 +42,8 @@ Judge = Callable[[str], str]
 """Says why nothing may be sent to an address to which a name led, e.g. `169.254.0.1`; "" when it may."""
 
 _PER_ADDRESS_S = 6.0  # a name may have an address that swallows packets; the next one must get its turn
+_BY_PROXY_S = 12.0  # which has to reach the server meanwhile
+_PROXY_WANTS_USER = 407
 _SHUT_BOTH_WAYS = 2
 _RETRY_AFTER_LIMIT_S = 86_400.0
 
@@ -103,11 +102,13 @@ def exchange(
     component: str = "mk",
     judge: Optional[Judge] = None,
     trust: Optional[Trust] = None,
+    proxy: str = "",
 ) -> Answer:
     """Send one request and return the answer, whatever its status below 300 or from 400 on.
 
     Sent are Host, Accept: */*, User-Agent, then `headers` (which may replace those), then Content-Length with a body.
-    `trust`: by what an https:// server is known; the system's CAs without.
+    `trust`: by what an https:// server is known; the system's CAs without. `proxy`: http://HOST:PORT by which it is
+    reached, "" for directly; where there is one, it is what `judge` is asked about.
     Raises Unreachable (name, connection, reset, deadline; TlsFailed for certificates) and BadAnswer (redirect, larger
     than `limit_bytes`, truncated, compressed, not HTTP), BadInput by `judge`; all name the address. BadConfig where
     `trust` cannot be used. Blocks for `deadline_s` at most.
@@ -115,6 +116,7 @@ def exchange(
     work = Exchange(build_request(method, uri, headers or {}, body, component), deadline_s, limit_bytes)
     work.judge = judge
     work.trust = trust or work.trust
+    work.go_by(proxy)
     return work.perform()
 
 
@@ -146,6 +148,7 @@ class Exchange:
     chunk_bytes = 64 << 10
     judge: Optional[Judge] = None
     trust = Trust()
+    proxy = ""
 
     def __init__(
         self, request: requests.PreparedRequest, deadline_s: float, limit_bytes: int, silence_s: float = math.inf
@@ -163,6 +166,11 @@ class Exchange:
         self._lock = threading.Lock()
         self._connection: Optional[socket] = None
         self._abandoned = False
+
+    def go_by(self, proxy: str) -> None:
+        """Reach the server by a proxy, which errors then name, too; "" for none."""
+        self.proxy = proxy
+        self.place += f" by the proxy {proxy}" if proxy else ""
 
     def perform(self) -> Answer:
         """Run in a thread of its own until done or out of time; return the answer or raise the failure."""
@@ -219,11 +227,11 @@ class Exchange:
 
     def _exchange(self) -> Answer:
         remaining = min(self.silence_s, max(0.1, self.deadline - time.monotonic()))
+        limits = (min(_BY_PROXY_S if self.proxy else _PER_ADDRESS_S, remaining), remaining)
+        proxies: Any = dict.fromkeys(("http", "https"), self.proxy) if self.proxy else None
         with (
             _Adapter(self) as adapter,
-            _closing(
-                adapter.send(self.request, stream=True, timeout=(min(_PER_ADDRESS_S, remaining), remaining))
-            ) as response,
+            _closing(adapter.send(self.request, stream=True, timeout=limits, proxies=proxies)) as response,
         ):
             headers = {name.lower(): value for name, value in response.headers.items()}
             if 300 <= response.status_code < 400:
@@ -231,6 +239,8 @@ class Exchange:
                 raise BadAnswer(f"{self.place}: redirects to {target}, which is not followed")
             if response.status_code < 200:
                 raise BadAnswer(f"{self.place}: answers with status {response.status_code}")
+            if self.proxy and response.status_code == _PROXY_WANTS_USER:
+                raise Unreachable(f"{self.place}: the proxy wants to know a user, and there is none")
             if headers.get("content-encoding", "identity").lower() not in ("identity", ""):
                 raise BadAnswer(f"{self.place}: answers compressed, which was not asked for")
             self.answering.set()
@@ -291,59 +301,15 @@ class _Adapter(HTTPAdapter):
         self.close()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make connections of the kinds below; everything else stays as requests has it."""
+        """Make connections of our own kinds; everything else stays as requests has it."""
         super().init_poolmanager(*args, **kwargs)
-        pools: Any = {
-            "http": partial(_build_pool, self._work, HTTPConnectionPool, _Plain),
-            "https": partial(_build_secure_pool, self._work),
-        }
-        self.poolmanager.pool_classes_by_scheme = pools
+        self.poolmanager.pool_classes_by_scheme = pool_classes(self._work, DEFAULT_CA_BUNDLE_PATH)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """Likewise by a proxy."""
+        manager: Any = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = pool_classes(self._work, DEFAULT_CA_BUNDLE_PATH)
+        return manager
 
     def cert_verify(self, *_: object, **__: object) -> None:
         """Add nothing to what the pool knows of certificates."""
-
-
-def _build_pool(work: Exchange, kind: Any, connection: Any, *args: Any, **kwargs: Any) -> Any:
-    """Build a pool of the library's kind whose connections report to `work`."""
-    pool = kind(*args, **kwargs)
-    pool.ConnectionCls = partial(connection, work)
-    return pool
-
-
-def _build_secure_pool(work: Exchange, *args: Any, **kwargs: Any) -> Any:
-    """Build a pool whose connections know servers by the exchange's own means, and by no other that requests has."""
-    context = build_context(work.trust, DEFAULT_CA_BUNDLE_PATH)
-    kept = {name: kwargs[name] for name in kwargs if not name.startswith(("ca_", "cert_", "key_", "ssl_", "assert_"))}
-    verify = "CERT_NONE" if work.trust.fingerprint else "CERT_REQUIRED"
-    return _build_pool(work, HTTPSConnectionPool, _Secure, *args, **kept, ssl_context=context, cert_reqs=verify)
-
-
-class _Reporting:
-    """Part of both kinds of connection: reports to its exchange, and adds no Accept-Encoding of its own."""
-
-    def __init__(self, work: Exchange, *args: Any, **kwargs: Any) -> None:
-        self.work = work
-        super().__init__(*args, **kwargs)
-
-    def _new_conn(self) -> socket:
-        return self.work.adopt(cast("socket", super()._new_conn()))  # type: ignore[misc]  # pyright: ignore
-
-    def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = True) -> None:
-        """Begin the request."""
-        super().putrequest(method, url, skip_host, True)  # type: ignore[misc]  # pyright: ignore
-
-
-class _Plain(_Reporting, HTTPConnection):
-    """A plain connection that reports."""
-
-
-class _Secure(_Reporting, HTTPSConnection):
-    """A TLS connection that reports, and over which nothing is sent to a server that is not the pinned one."""
-
-    def connect(self) -> None:
-        """Connect, and compare the certificate where one is pinned."""
-        super().connect()
-        if self.work.trust.fingerprint:
-            socket: Any = self.sock
-            check_pin(self.work.trust, socket.getpeercert(True) or b"", self.work.place)
-            self.is_verified = True

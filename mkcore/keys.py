@@ -66,6 +66,7 @@ class Kind(enum.Enum):
     PROTECTED = "list of protected pushed keys"
     SETS = "list of sets of facts"
     FINGERPRINT = "SHA-256 of 64 hexadecimal digits"
+    PROXY = "proxy's address, http://HOST:PORT with neither user nor path"
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ KEYS: tuple[Key, ...] = (
     Key("server.fingerprint", Kind.FINGERPRINT, ""),
     Key("server.client_certificate", Kind.PATH, ""),
     Key("server.client_key", Kind.PATH, ""),
+    Key("server.proxy", Kind.PROXY, ""),
     Key("discovery.order", Kind.CHOICE, "explicit", choices=("explicit", "originals")),
     Key("identity.interfaces", Kind.PATTERN, ""),
     Key("identity.set_host_name", Kind.BOOLEAN, False),
@@ -169,11 +171,14 @@ PUSH: Mapping[str, Pushable] = {
     "mk_register_path": Pushable(BY_NAME["server.register_path"], protected=True),
 }
 PROTECTED: tuple[str, ...] = tuple(name for name, pushable in PUSH.items() if pushable.protected)
-# By what the server is known, under every name that somebody might try: whoever can push must not choose it.
+# By what the server is known and reached, under every name that somebody might try: who can push must not choose it.
 NEVER_PUSHED = frozenset(
     f"mk_{prefix}{name}"
     for prefix in ("", "server_")
-    for name in ("ca", "fingerprint", "certificate", "key", "client_certificate", "client_key", "insecure", "verify")
+    for name in (
+        *("ca", "fingerprint", "certificate", "key", "client_certificate", "client_key"),
+        *("insecure", "verify", "proxy"),
+    )
 )
 
 # What a stock server of the dialect pushes, so that its push changes nothing (defects B19, B20).
@@ -219,6 +224,8 @@ def parse_value(key: Key, raw: object, *, pushed: bool = False) -> Value:
 
 
 def _wrong(key: Key, raw: object) -> BadInput:
+    if key.kind is Kind.PROXY and "@" in str(raw):  # not shown: what stands before the @ is somebody's password
+        return BadInput(f"what is written there is not {key.range}")
     return BadInput(f"{show(raw)} is not {'in ' if key.kind is Kind.INTEGER else ''}{key.range}")
 
 
@@ -274,7 +281,9 @@ def _text(key: Key, raw: str) -> str:
     if key.kind is Kind.FINGERPRINT and _FINGERPRINT.fullmatch(text.replace(":", "")):
         return text.replace(":", "").lower()
     match = _URI.fullmatch(text)
-    if match is None or key.kind not in (Kind.URI, Kind.LOCATION):
+    if match is None or key.kind not in (Kind.URI, Kind.LOCATION, Kind.PROXY):
+        raise _wrong(key, raw)
+    if key.kind is Kind.PROXY and (match.group(1).lower() != "http" or match.group(4) not in (None, "/")):
         raise _wrong(key, raw)
     return _normal_uri(key, match)
 
@@ -286,4 +295,4 @@ def _normal_uri(key: Key, match: re.Match[str]) -> str:
     if not 0 <= port <= 65_535:
         raise _wrong(key, match.group())
     shown = f":{port}" if port not in (0, _STANDARD_PORTS[scheme]) else ""
-    return f"{scheme}://{host}{shown}{path.rstrip('/') if key.kind is Kind.URI else path}"
+    return f"{scheme}://{host}{shown}{path if key.kind is Kind.LOCATION else path.rstrip('/')}"

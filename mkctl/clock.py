@@ -23,13 +23,13 @@ TIMEOUT_S = 30.0
 DEADLINE_S = 10.0
 
 
-def ask_time(uri: str, trust: Trust, paths: Paths) -> int:
+def ask_time(uri: str, trust: Trust, paths: Paths, proxy: str = "") -> int:
     """Leave what `uri` says for mk-clock, and return it in seconds since 1970.
 
     Raises Unreachable, BadAnswer, or OSError when the file cannot be written.
     """
     timeless = replace(trust, any_time=True, certificate="", key="")
-    answer = exchange("HEAD", uri, trust=timeless, deadline_s=DEADLINE_S, component="mkctl")
+    answer = exchange("HEAD", uri, trust=timeless, deadline_s=DEADLINE_S, component="mkctl", proxy=proxy)
     text = answer.headers.get("date", "")
     try:
         moment = parsedate_to_datetime(text)

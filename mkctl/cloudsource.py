@@ -13,6 +13,7 @@ from typing import Callable, Optional
 from mkcore.errors import BadAnswer, BadInput, MkError
 from mkcore.http import exchange
 from mkctl.cloudconfig import LIMIT_BYTES, CloudConfig, parse_cloud_config
+from mkctl.network import proxy_to
 from mkctl.worker import in_thread
 
 DEADLINE_S = 10.0
@@ -20,13 +21,14 @@ DEADLINE_S = 10.0
 
 class CloudSource:
     """`problems` are lines about what could not be used, `found` what it says, None until it came; `asked`: whether
-    there is nothing to wait for. said: takes a line for the journal.
+    there is nothing to wait for. said: takes a line for the journal; proxy: by which it is asked, "" for none.
     """
 
-    def __init__(self, uris: Sequence[str], said: Callable[[str], None]) -> None:
+    def __init__(self, uris: Sequence[str], said: Callable[[str], None], proxy: str = "") -> None:
         self.problems: tuple[str, ...] = ()
         self._uris = uris
         self._say = said
+        self._proxy = proxy
         self.found: Optional[CloudConfig] = None
         self.asked = not uris
 
@@ -35,7 +37,7 @@ class CloudSource:
         problems: list[str] = []
         for uri in self._uris if self.found is None else ():
             try:
-                found = await in_thread(partial(fetch, uri), "cloud-config")
+                found = await in_thread(partial(fetch, uri, proxy_to(uri, self._proxy)), "cloud-config")
             except MkError as error:
                 problems.append(f"cloud-config: {error}: not used")
                 continue
@@ -47,9 +49,9 @@ class CloudSource:
         self.asked = True
 
 
-def fetch(uri: str) -> CloudConfig:
+def fetch(uri: str, proxy: str = "") -> CloudConfig:
     """Fetch and read one. Raises MkError naming the address."""
-    answer = exchange("GET", uri, deadline_s=DEADLINE_S, limit_bytes=LIMIT_BYTES, component="mkctl")
+    answer = exchange("GET", uri, deadline_s=DEADLINE_S, limit_bytes=LIMIT_BYTES, component="mkctl", proxy=proxy)
     if answer.status != 200:
         raise BadAnswer(f"{uri}: status {answer.status}")
     try:

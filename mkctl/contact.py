@@ -60,6 +60,7 @@ class Contact:
         self._problems: tuple[Problem, ...] = ()
         self._turn = Turn()
         self._trust = Trust()
+        self._site_proxy = ""
         self._asking: Optional[asyncio.Future[Answer]] = None
 
     @property
@@ -82,6 +83,11 @@ class Contact:
         """Scheme, host and port of the server; "" while none is known."""
         return self.candidate.uri if self.candidate else ""
 
+    @property
+    def proxy(self) -> str:
+        """By what the server is reached; "" for directly, as what listens on this machine always is."""
+        return network.proxy_to(self.server, self._site_proxy)
+
     def identify(self, interfaces_pattern: str) -> None:
         """Read the identity again: NICs appear while the machine boots, and can be plugged."""
         try:
@@ -99,6 +105,7 @@ class Contact:
     def look(self, loaded: Loaded, saved: Saved, hints: Hints) -> str:
         """Find the server again, with what the network says; returns why there is none, "" when there is one."""
         self._trust = server_trust(loaded, self.paths, self._tokens)
+        self._site_proxy = loaded.effective().config.server_proxy
         found = self._discover(loaded, hints)
         turn = found.in_turn
         written = bool(turn) and turn[0].kind in WRITTEN
@@ -182,7 +189,7 @@ class Contact:
 
     async def ask_time(self) -> None:
         """Leave the server's time for mk-clock. Raises Unreachable, BadAnswer or OSError."""
-        await in_thread(partial(ask_time, self.server + "/", self._trust, self.paths), "time")
+        await in_thread(partial(ask_time, self.server + "/", self._trust, self.paths, self.proxy), "time")
 
     async def _exchange(self, request: Request) -> Answer:
         log.debug("%s %s", request.method, request.uri)
@@ -199,6 +206,7 @@ class Contact:
             limit_bytes=LIMIT_BYTES,
             component="mkctl",
             trust=self._trust,
+            proxy=self.proxy,
         )
         asking = self._asking = asyncio.ensure_future(in_thread(call, "exchange"))
         try:
@@ -211,5 +219,5 @@ class Contact:
         return asking.result()
 
     def has_route(self) -> bool:
-        """Tell whether the kernel could send a packet to the server."""
-        return network.reaches(network.read_routes(str(self.paths.proc)), network.host_of(self.server))
+        """Tell whether the kernel could send a packet to the server, or to the proxy before it."""
+        return network.reaches(network.read_routes(str(self.paths.proc)), network.host_of(self.proxy or self.server))

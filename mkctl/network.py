@@ -130,6 +130,11 @@ def host_of(uri: str) -> str:
         return ""
 
 
+def proxy_to(uri: str, proxy: str) -> str:
+    """Return by which proxy of the site an address is reached; "" for directly, as what listens on this machine."""
+    return "" if is_loopback(host_of(uri)) else proxy
+
+
 def delay_s(attempt: int) -> float:
     """How long to wait after look number `attempt` (from 0) found no route: 1, 2, 4 ... 64 s, then 64 s for ever
     (protocol 1.7)."""

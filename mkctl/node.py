@@ -71,9 +71,7 @@ class Node:
         self.state = plan.State()
         self.contact = Contact(paths, tokens, self.reporter)
         self.facts = FactsView(paths, tokens, boottime_s)
-        self.wakeup = Wakeup()
-        self.network_changed = Wakeup()
-        self._registered = Wakeup()
+        self.wakeup, self.network_changed, self._registered = Wakeup(), Wakeup(), Wakeup()
         self.checkin_callers = Callers(self.wakeup)
         self.register_callers = Callers(self.wakeup)
         self.outcomes: deque[plan.Outcome] = deque()
@@ -95,6 +93,7 @@ class Node:
             beyond=lambda: self.contact.is_beyond_dhcp,
             lost=lambda: self.state.failures > 0,
             found=self._network_named,
+            proxy=self.effective.config.server_proxy,
         )
         self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
         self._dialect: str = ""

@@ -68,6 +68,7 @@ class Seeker:
         beyond: Callable[[], bool],
         lost: Callable[[], bool],
         found: Callable[[], None],
+        proxy: str = "",
         resolve: Addresses = resolve_name,
         describe: Callable[[Bus], Awaitable[str]] = describe_network,
     ) -> None:
@@ -76,7 +77,7 @@ class Seeker:
         self._paths = paths
         tokens = tuple(tokens)
         self._boot_mac = parse_bootif(last_value(tokens, "BOOTIF"))
-        self._cloud = CloudSource(find_sources(tokens), self._say)
+        self._cloud = CloudSource(find_sources(tokens), self._say, proxy)
         self._bus = bus
         self._ready = ready
         self._needed = needed

@@ -171,7 +171,7 @@ def test_a_server_without_tls_is_said(ca: Authority) -> None:
 def test_by_what_the_server_is_known_is_never_pushed(name: str) -> None:
     with pytest.raises(BadInput) as caught:
         validate_push({"mk_checkin_interval": 60, name: "/tmp/ca.pem"}, Site())
-    assert str(caught.value) == f"{name}: by what a server is known is never taken from a server"
+    assert str(caught.value) == f"{name}: by what a server is known or reached is never taken from a server"
 
 
 def test_credentials_beat_the_configuration_and_the_kernel_line_pins(tmp_path: Path) -> None:

@@ -33,10 +33,10 @@ SOCKET_FILES = {
     "mkctl/probe/lldp_listen.py",
 }
 # The HTTP client resolves names itself, since only so one deadline bounds the resolver too.
-RESOLVER_FILES = {"mkcore/http.py", "mkcore/resolver.py"}
+RESOLVER_FILES = {"mkcore/http.py", "mkcore/connections.py", "mkcore/resolver.py"}
 DOORS = {
     "requests": {"mkcore/http.py"},
-    "urllib3": {"mkcore/http.py"},
+    "urllib3": {"mkcore/http.py", "mkcore/connections.py"},
     "dbus_next": {"mkcore/systemd1.py", "mkctl/bus.py"},
     "subprocess": set(),  # too slow to import; mkcore/spawn.py starts programs, mkcore/proc.py bounds them
     "waitress": {"mkcore/wsgi.py", "mkcore/channel.py"},
