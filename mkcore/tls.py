@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ssl
+from typing import Any, Optional
 
 from mkcore.errors import BadConfig, TlsFailed
 from mkcore.trust import Trust
@@ -20,11 +21,28 @@ from mkcore.trust import Trust
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of x509_vfy.h, which Python has no name for
 
 
-def build_context(trust: Trust, system_cas: str) -> ssl.SSLContext:
-    """Build what connections are made with; `system_cas` is the system's file of CAs. Raises BadConfig for files that
-    cannot be used.
+class Context(ssl.SSLContext):
+    """A context for one server, whose name or address its certificate has to have.
+
+    urllib3 before 2.0 names no server to it where that is an address, and compares by itself, by a context that does
+    not; one that does refuses to begin then.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    peer: Optional[str] = None
+
+    def wrap_socket(self, sock: Any, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        """Begin TLS with that server; urllib3 gives all but the connection by name."""
+        kwargs["server_hostname"] = kwargs.get("server_hostname") or self.peer
+        return super().wrap_socket(sock, *args, **kwargs)
+
+
+def build_context(trust: Trust, system_cas: str, peer: Optional[str] = None) -> Context:
+    """Build what connections are made with; `system_cas` is the system's file of CAs, `peer` the server's host.
+
+    Raises BadConfig for files that cannot be used.
+    """
+    context = Context(ssl.PROTOCOL_TLS_CLIENT)
+    context.peer = peer
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if trust.fingerprint:
         context.check_hostname = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,25 @@ def test_a_checkin_goes_over_tls_and_is_tried_again_after_a_refusal(ca: Authorit
     with TlsServer(*ca.issue("renewed"), body=answer) as server:
         contact, _ = _contact(tmp_path, server.uri, ca)
         assert asyncio.run(contact.check_in(True)).command == "acknowledge"
+
+
+OLD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import urllib3
+if urllib3.__version__.startswith("1."):
+    from mkcore.http import exchange
+    from mkcore.trust import Trust
+    print(exchange("GET", sys.argv[2], trust=Trust(ca=sys.argv[3])).status)
+"""
+
+
+def test_an_address_is_compared_by_debian_12_s_libraries_too(ca: Authority) -> None:
+    """urllib3 before 2.0 tells nobody the server's name where that is an address."""
+    root = Path(__file__).resolve().parents[2]
+    with TlsServer(*ca.issue("good-for-old")) as server:
+        argv = ["/usr/bin/python3", "-I", "-c", OLD, str(root), server.uri, str(ca.root)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    if "ModuleNotFoundError" in done.stderr or done.stdout == "" == done.stderr:
+        pytest.skip("the system's Python has no urllib3 of before 2.0")
+    assert (done.stdout, done.stderr) == ("200\n", "")
