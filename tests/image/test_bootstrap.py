@@ -1,0 +1,116 @@
+"""The script that tries eight network cards (protocol 1.1), in iPXE itself: both dialects, each node's own kernel line.
+
+The machine has eight cards of which DHCP answers on two, neither the first nor the last. QEMU starts Debian's iPXE with
+mkserver's script as its own, as a site's CD does; all that follows comes from the network. (Rows 2 and 105.)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.machines.accel import choose_accel
+from tests.machines.journal import CHANNELS, Channel, build_credentials
+from tests.machines.network import Lab
+from tests.machines.qemu import Machine, Nic, VirtualMachine
+from tests.machines.server import PORT, ROOT, Server
+from tests.machines.wire import Wire
+
+pytestmark = pytest.mark.skipif(not os.environ.get("MK_FULL"), reason="make test-full waits for eight cards, twice")
+
+FOLDER = ROOT / "build/image-tests/bootstrap"
+IPXE = Path("/usr/lib/ipxe/ipxe.lkrn")
+UUID = "6f1d0c52-7be4-4c0d-9d57-2f3a4b5c6d7e"
+MACS = [f"52:54:00:4d:4c:{number:02x}" for number in range(8)]
+WITH_DHCP = (2, 6)
+BOOT_S = 1500.0
+FOR_ALL, FOR_ONE = "lab.all={dialect}", "lab.own={uuid} console=ttyS1,115200"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab("mk-bootstrap", FOLDER / "lab") as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def server(image: dict[str, str], lab: Lab) -> Iterator[Server]:
+    """A server that adds arguments to every node's kernel line; what it is asked says `wire`."""
+    reach = {"prefix": lab.prefix, "where": lab.call}
+    with Server(FOLDER / "server", address=lab.address, password="of the lab", **reach) as server:
+        server.configure(boot_kernel_args=f"mk.ip={{host}} console=ttyS0 {FOR_ALL}")
+        yield server
+
+
+@contextmanager
+def boot(lab: Lab, server: Server, dialect: str) -> Iterator[tuple[VirtualMachine, Wire]]:
+    """Switch the machine on with the script of a dialect."""
+    status, script = server.exchange("GET", f"/ipxe/{dialect}", host=f"{lab.address}:{PORT}")
+    assert status == 200
+    file = FOLDER / f"{dialect}.ipxe"
+    file.write_bytes(script)
+    nets = [lab.add_tap() if number in WITH_DHCP else f"hubport,hubid={number}" for number in range(len(MACS))]
+    nics = [Nic(mac, net, "virtio-net-pci,romfile=") for mac, net in zip(MACS, nets)]
+    second = ("-chardev", "file,id=second,path=second.log", "-serial", "chardev:second")
+    machine = Machine(
+        uuid=UUID,
+        nics=tuple(nics),
+        accel=choose_accel(),
+        kernel=IPXE,
+        initrd=file,
+        credentials=build_credentials(),
+        channels=CHANNELS,
+        extra=second,
+    )
+    with (
+        Wire(lab.call, "br0", PORT) as wire,
+        VirtualMachine(machine, FOLDER / dialect, prefix=lab.prefix) as vm,
+    ):
+        yield vm, wire
+
+
+def asked(wire: Wire, path: str) -> str:
+    """Return the one request below a path, as it passed the bridge."""
+    (found,) = {sent.line for sent in wire.requests() if sent.line.startswith(f"GET {path}?")}
+    return found
+
+
+def wait_registered(vm: VirtualMachine, server: Server, times: int) -> None:
+    """Wait until the machine has registered so often."""
+
+    def registered() -> bool:
+        return ((server.node(UUID) or {}).get("registrations") or 0) >= times
+
+    vm.wait_until(registered, "the machine has registered", BOOT_S)
+
+
+def test_hanlons(lab: Lab, server: Server) -> None:
+    """All cards are named, the last that has an address is the one that it goes on by, and the machine registers."""
+    with boot(lab, server, "hanlon") as (vm, wire):
+        wait_registered(vm, server, 1)
+        card = MACS[WITH_DHCP[-1]].replace(":", "-")
+        query = re.escape(f"uuid={UUID}&mac_id={'_'.join(MACS)}&dhcp_mac=01-{card}")
+        assert re.search(f"{query} HTTP/1.1$", asked(wire, "/hanlon/api/v1/boot"), re.IGNORECASE)
+        words = Channel(vm).run("cat", "/proc/cmdline").stdout.split()
+        assert "lab.all=hanlon" in words and "console=ttyS0" in words
+        assert not [word for word in words if word.startswith("lab.own")]
+        assert (vm.folder / "second.log").read_bytes() == b""
+
+
+def test_razors_with_arguments_for_this_node(lab: Lab, server: Server) -> None:
+    """The serial console that a person asked for on this node's page is used at its next boot."""
+    server.send("PATCH", "/api/config", {"node": UUID, "set": {"boot_kernel_args": FOR_ONE}})
+    with boot(lab, server, "razor") as (vm, wire):
+        wait_registered(vm, server, 2)
+        assert f"hw_id={'_'.join(MACS)}&" in asked(wire, "/razor/api/boot")
+        words = Channel(vm).run("cat", "/proc/cmdline").stdout.split()
+        own = [word for word in words if word.startswith("lab.")]
+        assert own[0] == "lab.all=razor" and own[1].lower() == f"lab.own={UUID}"
+        assert words.index("console=ttyS0") < words.index("console=ttyS1,115200")
+        said = (vm.folder / "second.log").read_text(encoding="utf-8", errors="replace")
+        assert "Linux version" in said and "MK Loaded: v" in said
