@@ -46,6 +46,7 @@ check: setup-check
 test: setup-test deb rpm apk image
 	MK_REQUIRE_TIERS=1 $(PYTEST) -ra -n 3 --dist worksteal tests/unit tests/fuzz tests/bus tests/units tests/coverage
 	MK_REQUIRE_TIERS=1 $(PYTEST) -ra --durations=15 tests/browser tests/system tests/image
+	@packaging/image/forms/table.py --image build/image
 
 test-full: setup-test deb rpm apk image
 	$(VENV)/bin/python -m tests.full

@@ -136,6 +136,7 @@ def main() -> int:
         RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for cell in CELLS:
         print(f"{cell.name:40} {record[cell.name]['seconds']:>5} s  {record[cell.name]['result']}")
+    subprocess.run([str(ROOT / "packaging/image/forms/table.py"), "--image", str(ROOT / "build/image")], check=False)
     return 0 if all(record[cell.name]["result"] == "passed" for cell in CELLS) else 1
 
 

@@ -25,6 +25,8 @@ class Server:
 
     def __init__(self, dialect: str = "hanlon") -> None:
         self.dialect = dialect
+        self.base = ""
+        """Path up to `/node` where it is not the dialect's own."""
         self.command = "acknowledge"
         self.commands: list[str] = []
         self.config: Optional[dict[str, Any]] = {"mk_checkin_interval": 3600, "mk_checkin_skew": 0}
@@ -46,7 +48,7 @@ class Server:
 
     def _script(self, raw: bytes) -> Play:
         request = parse_request(raw)
-        prefix = HANLON if self.dialect == "hanlon" else RAZOR
+        prefix = f"{self.base}/node" if self.base else HANLON if self.dialect == "hanlon" else RAZOR
         if not request.target.startswith(prefix):
             return answer({}, "404 Not Found")
         if request.method == "POST":

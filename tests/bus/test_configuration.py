@@ -227,3 +227,22 @@ def test_no_server_named_anywhere(node: Node, server: Server) -> None:
     with node.daemon():
         node.wait_status(state="idle", server_source="kernel line (hanlon.ip=)")
         assert server.requests()[0].target.endswith("first_checkin=true")  # no probe: the source said which dialect
+
+
+@pytest.mark.parametrize(("prefix", "dialect"), [("hanlon", "hanlon"), ("razor", "razor"), ("mk", "razor")])
+def test_a_name_with_port_and_base_path_on_the_kernel_line(
+    node: Node, server: Server, prefix: str, dialect: str
+) -> None:
+    """Rows 9, 10 and 14: a name is resolved, and every request goes below that path, the question for the dialect too."""
+    server.dialect, server.base = dialect, "/site/v9"
+    server.commands = ["register"]
+    port = server.uri.rpartition(":")[2]
+    words = f"{prefix}.server=localhost {prefix}.port={port} {prefix}.base_uri=/site/v9"
+    node.write("etc/mk/mk.toml", "[checkin]\nskew_s = 0\n")
+    node.write("proc/cmdline", f"quiet {words}\n")
+    with node.daemon():
+        wait_until(lambda: node.status().get("registered_digest"), "a registration")
+        node.wait_status(server_source=f"kernel line ({prefix}.server=)")
+    targets = [each.target for each in server.requests()]
+    assert all(target.startswith("/site/v9/node/") for target in targets), targets
+    assert "/site/v9/node/register" in targets

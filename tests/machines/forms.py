@@ -59,7 +59,7 @@ WAYS = {
     "usb-uefi": Way("USB/UEFI", ("mk.iso",), "usb"),
     "usb-addressed": Way("", (), "usb", addressed=True),
     "uki-http": Way("HTTP/UEFI", ("mk.efi",), http="mk.efi"),
-    "uki-secure": Way("Secure Boot", (), http="signed/mk.efi", keys="test"),
+    "uki-secure": Way("Secure Boot, signed by a site", ("mk.efi",), http="signed/mk.efi", keys="test"),
     "uki-refused": Way("", (), http="mk.efi", keys="test", refused=True),
 }
 IN_MAKE_TEST = "iso-bios"

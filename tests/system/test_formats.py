@@ -29,7 +29,8 @@ OF_ONE_FORMAT = re.compile(
     r"|/usr/lib/mk/run"  # finds the modules where they are private
     rf"|{PRIVATE}/sdnotify/.*"  # Alpine has no package of it
 )
-ACTIONS = ("stop", "try-restart")
+ACTIONS = ("stop", "try-restart", "disable")
+GIVEN_BACK = ("chown root:root", "chmod 0400")
 
 
 def one(pattern: str) -> Path:
@@ -112,6 +113,9 @@ def test_the_same_scripts(name: str, action: str, tmp_path: Path) -> None:
     rpm = output("rpm", "-qp", "--nosignature", "--scripts", str(one(f"rpm/{name}-[0-9]*.rpm")))
     apk = "\n".join(apk_members(name, -2)[1].values())
     assert units(deb, action) == units(rpm, action) == units(apk, action)
+    assert len({"daemon-reload" in text for text in (deb, rpm, apk)}) == 1, "of new units systemd has to be told"
+    for words in GIVEN_BACK:
+        assert {words in text for text in (deb, rpm, apk)} == {name == "mkctl"}
     for text in (deb, rpm, apk):
         assert not units(text, "start") | units(text, "enable") | units(text, "restart") | units(text, "preset")
 

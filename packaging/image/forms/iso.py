@@ -216,7 +216,9 @@ def main() -> int:
     image = asked.image
 
     def work() -> str:
-        """Make the ISO, or a copy with a site's words; return the line for people."""
+        """Make the ISO, or a copy of the one that there is with a site's words; return the line for people."""
+        if asked.site and NAME in manifest.read(image)["files"]:  # its own kernel line stays
+            return address(image, asked.site, asked.out)
         said = make(image, common.build_kernel_line(asked.cmdline))
         return address(image, asked.site, asked.out) if asked.site else said
 

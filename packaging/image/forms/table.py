@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Print the forms of an image: size, SHA-256, and what each was booted with, up to its registration at mkserver.
+"""Print what each megabyte of an image is for, and its forms: size, SHA-256, and what each was booted with, up to its
+registration at mkserver.
 
 The last column is what tests saw of these very bytes (booted.json, by digest): a form that was rebuilt has none until
 they ran again.
@@ -16,6 +17,7 @@ from typing import Any
 import common
 from lib import manifest
 from lib.places import BuildError
+from lib.weigh import format_weights
 
 BOOTED = "booted.json"
 
@@ -49,7 +51,8 @@ def main() -> int:
     def work() -> str:
         """Return the table with its headline."""
         known, booted = manifest.read(asked.image), read_booted(asked.image)
-        return "\n".join([f"{known['version']}, kernel {known['kernel']}", *build_table(known["files"], booted)])
+        head = f"{known['version']}, kernel {known['kernel']}"
+        return "\n".join([head, format_weights(known["weights"]), *build_table(known["files"], booted)])
 
     return common.finish("table.py", work)
 

@@ -73,8 +73,8 @@ def _read_files(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def format_weights(weights: dict[str, dict[str, int]]) -> str:
-    """Format a table for people, one line a kind."""
+    """Format a table for people, one line a kind, the heaviest first."""
     lines = [f"{'what it is for':<44} {'MB':>6} {'unpacked':>9}"]
-    for kind, weight in weights.items():
+    for kind, weight in sorted(weights.items(), key=lambda each: -each[1]["image_bytes"]):
         lines.append(f"{kind:<44} {weight['image_bytes'] / 1e6:6.2f} {weight['raw_bytes'] / 1e6:9.2f}")
     return "\n".join(lines)
