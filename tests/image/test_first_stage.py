@@ -83,6 +83,13 @@ def lose_packets(lab: Lab) -> None:
         subprocess.run([*lab.prefix, "iptables", "-A", chain, flag, "br0", *rule], check=True)
 
 
+def count_lost(lab: Lab) -> int:
+    """Return how many packets that rule has dropped."""
+    argv = [*lab.prefix, "iptables", "--list", "--numeric", "--verbose", "--exact"]
+    shown = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    return sum(int(line.split()[0]) for line in shown.splitlines() if " DROP " in line)
+
+
 def build_machine(lab: Lab) -> Machine:
     """Two cards, of which the second leads nowhere: its network has DHCP and no server."""
     nics = (Nic("52:54:00:4d:4b:e1", lab.add_tap()), Nic("52:54:00:4d:4b:e2", "user,restrict=on", "e1000e"))
@@ -116,6 +123,8 @@ def test_registers_over_a_bad_network(image: dict[str, str]) -> None:
                 assert "mk: root.squashfs: " in vm.console()
                 assert channel.run("systemctl", "--failed", "--no-legend", "--plain").stdout == ""
                 left = channel.run("cat", "/proc/mounts").stdout
+            lost = count_lost(lab) if CHOSEN == "loss" else 0
     assert "/drivers" not in left
     assert not crowd.failed, crowd.failed
+    assert crowd.peak == (CROWD if CHOSEN == "crowd" else 0) and (lost > 50 or CHOSEN != "loss"), (crowd.peak, lost)
     record_booted(CONDITIONS[CHOSEN], "first-stage")

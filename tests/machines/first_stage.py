@@ -37,17 +37,21 @@ exec chroot "$1" /bin/busybox sh -c '. /functions; refusals=0 delay=1; fetch_all
 _DOWNLOAD = """\
 import json, sys, threading, time, urllib.request
 url, number = sys.argv[1], int(sys.argv[2])
-done, failed, stop = [], [], threading.Event()
+done, failed, stop, under_way, peak = [], [], threading.Event(), set(), 0
 def download():
+    global peak
     while not stop.is_set():
         try:
             with urllib.request.urlopen(url, timeout=60) as answer:
                 while answer.read(1 << 18) and not stop.is_set():
+                    under_way.add(threading.get_ident())
+                    peak = max(peak, len(under_way))
                     time.sleep(0.2)
             done.append(1)
         except OSError as error:
             failed.append(str(error))
             time.sleep(1)
+        under_way.discard(threading.get_ident())
 threads = [threading.Thread(target=download) for _ in range(number)]
 for thread in threads:
     thread.start()
@@ -55,7 +59,7 @@ sys.stdin.read()
 stop.set()
 for thread in threads:
     thread.join()
-print(json.dumps({"done": len(done), "failed": failed}))
+print(json.dumps({"done": len(done), "failed": failed, "peak": peak}))
 """
 
 
@@ -145,13 +149,16 @@ def fetch(folder: Path, data: bytes, programs: Sequence[str], fault: Fault, *, b
 
 
 class Crowd:
-    """So many downloads of one address at once, each begun again when it ends; leaving its `with` block ends them."""
+    """So many downloads of one address at once, each begun again when it ends; leaving its `with` block ends them.
+
+    Then `done` says how many came whole, `peak` how many were under way together, `failed` what went wrong.
+    """
 
     def __init__(self, url: str, number: int, prefix: Sequence[str]) -> None:
         """Start them by ``prefix``, a command that runs a program in the network concerned."""
         command = [*prefix, sys.executable, "-I", "-c", _DOWNLOAD, url, str(number)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.done = 0
+        self.done = self.peak = 0
         self.failed: Optional[list[str]] = None
 
     def __enter__(self) -> Crowd:
@@ -160,4 +167,4 @@ class Crowd:
     def __exit__(self, *_: object) -> None:
         said = self._process.communicate(b"", timeout=120)[0]
         outcome = json.loads(said)
-        self.done, self.failed = outcome["done"], outcome["failed"]
+        self.done, self.peak, self.failed = outcome["done"], outcome["peak"], outcome["failed"]
