@@ -233,7 +233,7 @@ def test_no_server_named_anywhere(node: Node, server: Server) -> None:
 def test_a_name_with_port_and_base_path_on_the_kernel_line(
     node: Node, server: Server, prefix: str, dialect: str
 ) -> None:
-    """Rows 9, 10 and 14: a name is resolved, and every request goes below that path, the question for the dialect too."""
+    """A name is resolved, and every request goes below that path, the question for the dialect too. (Rows 10, 14.)"""
     server.dialect, server.base = dialect, "/site/v9"
     server.commands = ["register"]
     port = server.uri.rpartition(":")[2]

@@ -113,7 +113,8 @@ def make_repo(out: Path, built: Path, keys: Path, url: str, kinds: tuple[str, ..
 
     Whoever makes it keeps his files to himself, and still a web server can read all of it.
     """
-    command = ["sh", "-c", 'umask 077; exec "$@"', "sh", str(ROOT / "packaging/repo"), *kinds, "--out", str(out), "--build", str(built), "--keys", str(keys)]
+    command = ["sh", "-c", 'umask 077; exec "$@"', "sh", str(ROOT / "packaging/repo"), *kinds, "--out", str(out)]
+    command += ["--build", str(built), "--keys", str(keys)]
     run([*command, "--url", url], ROOT)
     closed = [path for path in (out, *out.rglob("*")) if not path.stat().st_mode & (0o001 if path.is_dir() else 0o004)]
     assert closed == []
