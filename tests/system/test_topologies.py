@@ -17,7 +17,7 @@ from tests.machines.segments import Segments
 from tests.machines.topologies import TOPOLOGIES
 from tests.machines.tree import BUILD, RELEASE
 
-pytestmark = pytest.mark.skipif(RELEASE != "trixie", reason="networkd tells options of DHCP since 256, as the image's does")
+pytestmark = pytest.mark.skipif(RELEASE != "trixie", reason="networkd tells DHCP's options since 256")
 FULL = pytest.mark.skipif(not os.environ.get("MK_FULL"), reason="make test-full has all topologies")
 
 
