@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -75,9 +76,9 @@ def boot(lab: Lab, server: Server, dialect: str) -> Iterator[tuple[VirtualMachin
 
 
 def asked(wire: Wire, path: str) -> str:
-    """Return the one request below a path, as it passed the bridge."""
+    """Return the one request below a path, as it passed the bridge but for the marks that iPXE writes as %3A."""
     (found,) = {sent.line for sent in wire.requests() if sent.line.startswith(f"GET {path}?")}
-    return found
+    return unquote(found)
 
 
 def wait_registered(vm: VirtualMachine, server: Server, times: int) -> None:
