@@ -35,17 +35,20 @@ REFRESH: Mapping[Kind, str] = {
     Kind.CONFEXT: """
 set -e
 place=/var/lib/extensions.mutable/etc
+beside=/run/extensions.mutable/etc
+release=/run/confexts/mk-etc/etc/extension-release.d
 if ! [ -e $place ] && ! [ -L $place ]; then
     mkdir -p /var/lib/extensions.mutable
-    target=/etc
     if [ "$(stat --file-system --format=%T /etc)" = overlayfs ] ||
         [ "$(stat --format=%d /etc)" != "$(stat --format=%d /)" ]; then
-        target=/run/extensions.mutable/etc
-        release=/run/confexts/mk-etc/etc/extension-release.d
-        mkdir -p -m 755 $target $release
-        echo ID=_any >$release/extension-release.mk-etc
+        ln -s $beside $place
+    else
+        ln -s /etc $place
     fi
-    ln -s $target $place
+fi
+if [ "$(readlink $place)" = $beside ]; then
+    mkdir -p -m 755 $beside $release
+    echo ID=_any >$release/extension-release.mk-etc
 fi
 systemd-confext refresh --mutable=yes >&2
 exec systemd-confext status --json=short

@@ -100,6 +100,12 @@ def test_on_a_root_that_is_an_overlay(quiet: nspawn.Machine) -> None:
     assert quiet.output("stat", "--file-system", "--format=%T", "/etc") == "overlayfs"
     quiet.run("cp", "/etc/hosts", "/etc/lab-hosts")
     check(Place(quiet))
+    quiet.run("systemd-confext", "unmerge")
+    quiet.run("rm", "-r", "/run/extensions.mutable", "/run/confexts")  # as after a boot of a system that keeps its /var
+    place = Place(quiet)
+    place.add("lab-one")
+    assert "lab-one" in place.refresh()
+    quiet.run("systemd-confext", "unmerge")
 
 
 def test_on_any_other_root(quiet: nspawn.Machine) -> None:
