@@ -173,7 +173,8 @@ class Registry:
             return BootChoice(settings, client_config, node.id if local else "", failed)
 
     def sweep(self) -> int:
-        """Write state changes that time alone brought into the histories; forget machines that never registered.
+        """Write state changes that time alone brought into the histories; forget machines that never registered, unless
+        a person set something for them.
 
         Returns how many nodes changed state. Called every few seconds by `mkserver run`.
         """
@@ -182,9 +183,8 @@ class Registry:
             now_ms = self.now_ms()
             timeouts = read_timeouts(read_values(connection, ""))
             gone = now_ms - timeouts.expire_s * 1000
-            never = sa.and_(nodes.c.registered_ms.is_(None), nodes.c.seen_ms < gone)
-            theirs = config_values.c.scope.in_(sa.select(nodes.c.id).where(never))
-            connection.execute(sa.delete(config_values).where(theirs))
+            untouched = sa.and_(nodes.c.id.notin_(sa.select(config_values.c.scope)), nodes.c.binding == "")
+            never = sa.and_(nodes.c.registered_ms.is_(None), nodes.c.seen_ms < gone, untouched)
             connection.execute(sa.delete(nodes).where(never))
             quiet = now_ms - timeouts.register_s * 1000
             shown = nodes.c.shown_state.notin_([State.EXPIRED.value, State.BOUND.value])

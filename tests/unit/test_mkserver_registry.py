@@ -115,6 +115,18 @@ def test_machines_that_never_registered_are_forgotten(live: Live) -> None:
     assert live.get("/api/nodes").json["counts"]["new"] == 0
 
 
+def test_machines_for_which_a_person_set_something_are_not(live: Live) -> None:
+    """They boot with it, however long that takes."""
+    for uuid in ("AAAA", "BBBB"):
+        live.get(f"/hanlon/api/v1/boot?uuid={uuid}&dhcp_mac=x")
+    live.send("PATCH", "/api/config", {"node": "AAAA", "set": {"boot_kernel_args": "own=1"}})
+    live.clock.now_s += 301
+    live.services.registry.sweep()
+    assert live.get("/api/nodes").json["counts"]["new"] == 1
+    with live.services.registry.database.read() as connection:
+        assert connection.execute(sa.select(config_values.c.key)).scalar() == "boot_kernel_args"
+
+
 def test_registration_replaces_facts_and_keeps_the_difference(live: Live) -> None:
     live.register(NODE, {"hostname": "a1", "mk_hw_cpu_count": "4", "new": {"a": [1, None, True]}})
     shown = _show(live)
@@ -176,13 +188,12 @@ def test_forget(live: Live) -> None:
 
 
 def test_settings_go_with_the_machine_that_they_were_for(live: Live) -> None:
-    """However it goes: told to be forgotten, or swept out because it never registered."""
+    """Whether it has registered or not: when a person has it forgotten."""
     live.checkin("N2", first=True)
     for node in (NODE, "N2"):
         assert live.send("PATCH", "/api/config", {"node": node, "set": {"mk_checkin_interval": 10}}).status == 200
-    live.clock.now_s += 310
-    live.services.registry.sweep()
-    assert live.ask("DELETE", f"/api/nodes/{NODE}").status == 200
+    for node in (NODE, "N2"):
+        assert live.ask("DELETE", f"/api/nodes/{node}").status == 200
     with live.services.registry.database.read() as connection:
         assert connection.execute(sa.select(config_values)).first() is None
 
