@@ -26,6 +26,7 @@ HANGS_WHEN_MARKED = """\
 [Service]
 RestartSec=100ms
 TimeoutStartSec=3s
+TimeoutStopSec=3s
 ExecStartPre=/bin/sh -c '! grep -qs hangs-at-start /run/mkweb/config.json || sleep infinity'
 """
 

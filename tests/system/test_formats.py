@@ -29,7 +29,7 @@ OF_ONE_FORMAT = re.compile(
     r"|/usr/lib/mk/run"  # finds the modules where they are private
     rf"|{PRIVATE}/sdnotify/.*"  # Alpine has no package of it
 )
-ACTIONS = ("stop", "try-restart", "disable")
+ACTIONS = ("stop", "try-restart")
 GIVEN_BACK = ("chown root:root", "chmod 0400")
 
 
