@@ -1,8 +1,5 @@
 """The image's version, from git (protocol 8.2): ``git describe --tags`` less a leading v, its first ``-`` as ``+``.
 
-The number of commits has five digits: the originals' servers boot the image of the highest weight, in which that number
-stands behind the point as it is written, so that 13 would come before 4 (protocol 8.7, defect B61).
-
 Of the last commit that touched what the image is made from, so that a commit elsewhere makes no new image. Before the
 first tag it is our packages' version with the number of commits; without git, as in an unpacked source archive, it is
 that version alone.
@@ -19,9 +16,8 @@ SOURCES = ("mkcore", "mkctl", "mkweb", "mkmirror", "units", "packaging", "pyproj
 
 
 def format_version(described: str) -> str:
-    """Turn ``git describe``'s words into a version: "v0.12.0-4-g104a9bc" becomes "0.12.0+00004-g104a9bc"."""
-    text = re.sub(r"-([0-9]+)(?=-g[0-9a-f]+)", lambda found: f"-{int(found[1]):05}", described, count=1)
-    return text.removeprefix("v").replace("-", "+", 1)
+    """Turn ``git describe``'s words into a version: "v0.12.0-4-g104a9bc" becomes "0.12.0+4-g104a9bc"."""
+    return described.removeprefix("v").replace("-", "+", 1)
 
 
 def format_image_version(version: str) -> str:
@@ -39,7 +35,7 @@ def _git(root: Path, *words: str) -> Optional[str]:
 
 
 def read_version(root: Path, package_version: str) -> str:
-    """Return the version of the checkout at ``root``, for example "0.1.0+00512-g104a9bc-dirty".
+    """Return the version of the checkout at ``root``, for example "0.1.0+512-g104a9bc-dirty".
 
     ``package_version`` is that of our packages, for example "0.1.0".
     """
