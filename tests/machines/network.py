@@ -105,16 +105,16 @@ class Lab:
         """Put the iPXE script that the machines of this network boot into its TFTP server."""
         (self.folder / "tftp/boot.ipxe").write_text(script, encoding="ascii")
 
-    def add_tap(self) -> str:
-        """Make a tap on the bridge and return QEMU's option text for it."""
-        return f"tap,ifname={self.plug_tap()},script=no,downscript=no"
+    def add_tap(self, *, alone: bool = False) -> str:
+        """Make a tap on the bridge and return QEMU's option text for it; alone: a cable on which nobody answers."""
+        return f"tap,ifname={self.plug_tap(alone=alone)},script=no,downscript=no"
 
-    def plug_tap(self) -> str:
-        """Make a tap on the bridge and return its name, for a program of the test's own."""
+    def plug_tap(self, *, alone: bool = False) -> str:
+        """Make a tap on the bridge and return its name, for a program of the test's own; alone: on no bridge."""
         self._taps += 1
         name = f"mk{self._taps}"
         self._in("tuntap", "add", name, "mode", "tap")
-        self._in("link", "set", name, "master", "br0", "up")
+        self._in("link", "set", name, *(() if alone else ("master", "br0")), "up")
         return name
 
     def call(self, function: Callable[[], T]) -> T:
