@@ -39,6 +39,8 @@ beside=/run/extensions.mutable/etc
 release=/run/confexts/mk-etc/etc/extension-release.d
 if ! [ -e $place ] && ! [ -L $place ]; then
     mkdir -p /var/lib/extensions.mutable
+    # What somebody else merged makes an overlay of any /etc.
+    if [ -e /etc/.systemd-confext ]; then systemd-confext unmerge >&2; fi
     if [ "$(stat --file-system --format=%T /etc)" = overlayfs ] ||
         [ "$(stat --format=%d /etc)" != "$(stat --format=%d /)" ]; then
         ln -s $beside $place

@@ -114,6 +114,11 @@ def test_on_any_other_root(quiet: nspawn.Machine) -> None:
     quiet.run("cp", "/etc/hosts", f"{DISK}/etc/lab-hosts")
     quiet.write(f"{DISK}/etc/issue", "Debian\n")
     place = Place(quiet, DISK)
+    place.add("lab-before")
+    place.run("systemd-confext", "refresh")  # by somebody else: this /etc is an overlay, too, for now
+    place.refresh()
+    assert place.run("readlink", "/var/lib/extensions.mutable/etc").stdout == "/etc\n"
+    quiet.run("rm", "-r", f"{DISK}/run/confexts/lab-before")
     check(place)
     assert json.loads(place.run("systemd-confext", "status", "--json=short").stdout)[0]["extensions"] == "none"
     assert place.run("findmnt", "--noheadings", "/etc", check=False).stdout == ""
