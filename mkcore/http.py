@@ -32,6 +32,7 @@ from urllib3.exceptions import HTTPError
 from mkcore.causes import translate
 from mkcore.connections import pool_classes
 from mkcore.errors import BadAnswer, BadInput, MkError, Unreachable
+from mkcore.proxy import by_way
 from mkcore.trust import Trust
 from mkcore.version import VERSION
 
@@ -44,6 +45,9 @@ Judge = Callable[[str], str]
 _PER_ADDRESS_S = 6.0  # a name may have an address that swallows packets; the next one must get its turn
 _BY_PROXY_S = 12.0  # which has to reach the server meanwhile
 _PROXY_WANTS_USER = 407
+_BUSY, _PROXY_IN_VAIN = 503, (502, 504)
+_OF_THE_PROXY = ("proxy-status", "x-squid-error")
+"""Headers with which proxies tell errors of their own from a server's, also below status 503 (RFC 9209, Squid)."""
 _SHUT_BOTH_WAYS = 2
 _RETRY_AFTER_LIMIT_S = 86_400.0
 
@@ -170,7 +174,7 @@ class Exchange:
     def go_by(self, proxy: str) -> None:
         """Reach the server by a proxy, which errors then name, too; "" for none."""
         self.proxy = proxy
-        self.place += f" by the proxy {proxy}" if proxy else ""
+        self.place = by_way(self.place, proxy)
 
     def perform(self) -> Answer:
         """Run in a thread of its own until done or out of time; return the answer or raise the failure."""
@@ -239,13 +243,20 @@ class Exchange:
                 raise BadAnswer(f"{self.place}: redirects to {target}, which is not followed")
             if response.status_code < 200:
                 raise BadAnswer(f"{self.place}: answers with status {response.status_code}")
-            if self.proxy and response.status_code == _PROXY_WANTS_USER:
-                raise Unreachable(f"{self.place}: the proxy wants to know a user, and there is none")
+            if self.proxy:
+                self._require_passed_on(response.status_code, headers)
             if headers.get("content-encoding", "identity").lower() not in ("identity", ""):
                 raise BadAnswer(f"{self.place}: answers compressed, which was not asked for")
             self.answering.set()
             head = Head(response.status_code, headers, self.declared_bytes(response, headers))
             return Answer(head.status, headers, self.receive(head, response.iter_content(self.chunk_bytes)))
+
+    def _require_passed_on(self, status: int, headers: Mapping[str, str]) -> None:
+        """Raise Unreachable for an answer that is the proxy's own word for a server which it does not reach."""
+        if status == _PROXY_WANTS_USER:
+            raise Unreachable(f"{self.place}: the proxy wants to know a user, and there is none")
+        if status in _PROXY_IN_VAIN or (status == _BUSY and any(name in headers for name in _OF_THE_PROXY)):
+            raise Unreachable(f"{self.place}: the proxy does not reach it (status {status})")
 
     def receive(self, head: Head, chunks: Iterable[bytes]) -> bytes:
         """Take the body; return what of it becomes the answer's."""

@@ -22,6 +22,7 @@ from mkcore.errors import BadAnswer, BusFailed, MkError, NotReady, ServerRefused
 from mkcore.jsonfields import canonical
 from mkcore.lifecycle import Notifier
 from mkcore.paths import Paths
+from mkcore.proxy import host_of, is_this_machine
 from mkctl import plan
 from mkctl.actions import SLACK_S, perform, rest
 from mkctl.bus import drop_sent_errors
@@ -30,7 +31,6 @@ from mkctl.decide import decide
 from mkctl.decide_config import PROBATION_LIMIT_S
 from mkctl.describe import describe
 from mkctl.localweb import BASE_URI
-from mkctl.network import host_of, is_loopback
 from mkctl.node import BUS_WAIT_S, Node, boottime_s
 from mkctl.plan import Outcome
 from mkctl.status import Phase
@@ -108,7 +108,7 @@ class Agent:
 
     async def _route(self, skew_until_s: float) -> None:
         node = self.node
-        if not node.contact.server or is_loopback(host_of(node.contact.server)):
+        if not node.contact.server or is_this_machine(host_of(node.contact.server)):
             return
 
         def waiting(delay_s: float) -> None:

@@ -12,8 +12,8 @@ from typing import Callable, Optional
 
 from mkcore.errors import BadAnswer, BadInput, MkError
 from mkcore.http import exchange
+from mkcore.proxy import proxy_to
 from mkctl.cloudconfig import LIMIT_BYTES, CloudConfig, parse_cloud_config
-from mkctl.network import proxy_to
 from mkctl.worker import in_thread
 
 DEADLINE_S = 10.0

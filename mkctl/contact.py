@@ -18,6 +18,7 @@ from mkcore.errors import BadAnswer, BadInput, ServerRefused, Unreachable
 from mkcore.http import Answer, exchange
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
+from mkcore.proxy import host_of, proxy_to
 from mkcore.trust import Trust
 from mkctl import dialects, network
 from mkctl.candidate import WRITTEN, Candidate, Found, Kind, Problem
@@ -86,7 +87,7 @@ class Contact:
     @property
     def proxy(self) -> str:
         """By what the server is reached; "" for directly, as what listens on this machine always is."""
-        return network.proxy_to(self.server, self._site_proxy)
+        return proxy_to(self.server, self._site_proxy)
 
     def identify(self, interfaces_pattern: str) -> None:
         """Read the identity again: NICs appear while the machine boots, and can be plugged."""
@@ -220,4 +221,4 @@ class Contact:
 
     def has_route(self) -> bool:
         """Tell whether the kernel could send a packet to the server, or to the proxy before it."""
-        return network.reaches(network.read_routes(str(self.paths.proc)), network.host_of(self.proxy or self.server))
+        return network.reaches(network.read_routes(str(self.paths.proc)), host_of(self.proxy or self.server))

@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
-from urllib.parse import urlsplit
 
 from mkcore.files import read_text
+from mkcore.proxy import is_this_machine
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
@@ -101,7 +101,7 @@ def reaches(routes: Iterable[Route], host: str) -> bool:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return is_loopback(host) or any(r.interface != "lo" and not r.destination.is_link_local for r in routes)
+        return is_this_machine(host) or any(r.interface != "lo" and not r.destination.is_link_local for r in routes)
     if address.is_loopback:
         return True
     return any(
@@ -109,30 +109,6 @@ def reaches(routes: Iterable[Route], host: str) -> bool:
         for r in routes
         if address.is_link_local or not r.destination.is_link_local
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether `host` is this machine itself, which needs no route."""
-    name = host.rstrip(".").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def host_of(uri: str) -> str:
-    """The host of a server's URI, without brackets and port; "" when there is none."""
-    try:
-        return urlsplit(uri).hostname or ""
-    except ValueError:
-        return ""
-
-
-def proxy_to(uri: str, proxy: str) -> str:
-    """Return by which proxy of the site an address is reached; "" for directly, as what listens on this machine."""
-    return "" if is_loopback(host_of(uri)) else proxy
 
 
 def delay_s(attempt: int) -> float:

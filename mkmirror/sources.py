@@ -11,10 +11,11 @@ is a folder).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, ip_address
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from mkcore.config import ORIGIN_DEFAULT, ORIGIN_DIALECT, ORIGIN_PUSH, Config, Effective
+from mkcore.proxy import parse_inet
 from mkcore.site import Site
 from mkmirror.catalogue import LISTS
 from mkmirror.formats import wheel
@@ -158,7 +159,7 @@ def is_link_local(uri: str) -> bool:
     """
     try:
         host = urlsplit(uri).hostname or ""
-        address = ip_address(host) if ":" in host else _inet(host)
+        address = ip_address(host) if ":" in host else parse_inet(host)
     except ValueError:  # none, or a name
         return False
     found = getattr(address, "ipv4_mapped", None) or address
@@ -168,18 +169,9 @@ def is_link_local(uri: str) -> bool:
 def is_number(host: str) -> bool:
     """Tell whether a host is an address in numbers, or `localhost`, which is taken for one; a name otherwise."""
     try:
-        return ":" in host or host == "localhost" or bool(_inet(host))
+        return ":" in host or host == "localhost" or bool(parse_inet(host))
     except ValueError:
         return False
-
-
-def _inet(host: str) -> IPv4Address:
-    """Return the address that numbers mean to a resolver, in all forms of inet(3); raise ValueError for a name."""
-    bases = {"0x": 16, "0X": 16}
-    *first, last = [int(part, bases.get(part[:2], 8 if part[:1] == "0" else 10)) for part in host.split(".")]
-    if len(first) > 3 or any(not 0 <= number <= 255 for number in first):
-        raise ValueError("no address")
-    return IPv4Address(sum(number << (24 - 8 * at) for at, number in enumerate(first)) + last)
 
 
 def _port(uri: str) -> int:

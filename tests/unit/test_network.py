@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mkctl.network import delay_s, host_of, is_loopback, parse_ipv4_routes, parse_ipv6_routes, reaches, read_routes
+from mkctl.network import delay_s, parse_ipv4_routes, parse_ipv6_routes, reaches, read_routes
 from mkctl.waiting import Schedule, Wakeup, parse_started_s, read_started_s, wait_for_route
 
 HEAD = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
@@ -88,13 +88,6 @@ def test_read_routes_of_a_kernel_without_ipv6_and_of_nothing(tmp_path: Path) -> 
     (tmp_path / "net").mkdir()
     (tmp_path / "net/route").write_text(HEAD + SUBNET)
     assert [each.interface for each in read_routes(str(tmp_path))] == ["eth0"]
-
-
-def test_host_of_and_loopback() -> None:
-    assert host_of("http://[2001:db8::1]:8026/x") == "2001:db8::1"
-    assert host_of("http://razor:8026") == "razor"
-    assert host_of("http://[") == ""
-    assert is_loopback("127.3.2.1") and is_loopback("::1") and is_loopback("a.localhost") and not is_loopback("")
 
 
 def test_the_schedule_is_the_protocol_s() -> None:

@@ -6,9 +6,7 @@ For plain requests the proxy is a server that answers, as it is from the node's 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import threading
 import time
 from pathlib import Path
 
@@ -18,16 +16,17 @@ from mkcore.errors import BadInput, TlsFailed, Unreachable
 from mkcore.http import exchange
 from mkcore.keys import BY_NAME, parse_value
 from mkcore.paths import paths_under
+from mkcore.proxy import host_of, is_this_machine, proxy_to
 from mkcore.trust import Trust
 from mkctl.clock import ask_time
 from mkctl.cloudsource import CloudSource
 from mkctl.contact import Contact
 from mkctl.hints import Hints
-from mkctl.network import proxy_to
 from mkctl.reports import Reporter
 from mkctl.settings import load
 from mkctl.state import Saved
 from tests.fakes import Hang, WireServer, json_answer, parse_request
+from tests.unit.http_proxy import Proxy
 from tests.unit.test_https import fingerprint
 from tests.unit.tls_server import Authority, TlsServer
 
@@ -40,47 +39,6 @@ ACKNOWLEDGE = b'{"errcode":0,"http_err_code":200,"response":{"command_name":"ack
 @pytest.fixture(scope="module")
 def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("ca") / "site")
-
-
-class Tunnels:
-    """A proxy that answers CONNECT with `status` and, where that is 200, leads to a port of this machine."""
-
-    def __init__(self, port: int, status: str = "200 Connection established") -> None:
-        self.heads: list[bytes] = []
-        self._port, self._status = port, status
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.uri = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def __enter__(self) -> Tunnels:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=self._serve, args=(self._listener.accept()[0],), daemon=True).start()
-
-    def _serve(self, near: socket.socket) -> None:
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += near.recv(4096)
-        self.heads.append(head)
-        near.sendall(f"HTTP/1.1 {self._status}\r\n\r\n".encode())
-        if not self._status.startswith("200"):
-            near.close()
-            return
-        far = socket.create_connection(("127.0.0.1", self._port))
-        threading.Thread(target=self._copy, args=(far, near), daemon=True).start()
-        self._copy(near, far)
-
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
 
 
 def test_a_plain_request_is_sent_to_the_proxy_whole() -> None:
@@ -96,7 +54,7 @@ def test_a_plain_request_is_sent_to_the_proxy_whole() -> None:
 def test_tls_goes_through_a_tunnel_and_knows_the_server_alone(ca: Authority) -> None:
     """By CA and name, and by the pinned certificate; the proxy reads nothing but where the tunnel leads."""
     chain, key = ca.issue("named", names="DNS:mk.example")
-    with TlsServer(chain, key) as server, Tunnels(server.port) as proxy:
+    with TlsServer(chain, key) as server, Proxy(server.port) as proxy:
         for trust in (Trust(ca=str(ca.root)), Trust(fingerprint=fingerprint(chain).replace(":", "").lower())):
             assert exchange("GET", f"https://{NAMED}/secret", trust=trust, proxy=proxy.uri).status == 200
         assert all(head.startswith(f"CONNECT {NAMED} HTTP/1.".encode()) for head in proxy.heads)
@@ -106,7 +64,7 @@ def test_tls_goes_through_a_tunnel_and_knows_the_server_alone(ca: Authority) -> 
 @pytest.mark.parametrize("names", ["DNS:other.example", "IP:127.0.0.1"])
 def test_another_server_behind_the_proxy_is_refused(ca: Authority, names: str) -> None:
     """Also one whose certificate is for the address of the proxy."""
-    with TlsServer(*ca.issue("other", names=names)) as server, Tunnels(server.port) as proxy:
+    with TlsServer(*ca.issue("other", names=names)) as server, Proxy(server.port) as proxy:
         with pytest.raises(TlsFailed, match=rf"^https://{NAMED}/ by the proxy {proxy.uri}: .* another name"):
             exchange("GET", f"https://{NAMED}/", trust=Trust(ca=str(ca.root)), proxy=proxy.uri)
         with pytest.raises(TlsFailed):
@@ -131,7 +89,7 @@ def test_a_proxy_that_is_not_there(scheme: str) -> None:
     ],
 )
 def test_a_tunnel_that_is_refused(status: str, said: str) -> None:
-    with Tunnels(0, status) as proxy, pytest.raises(Unreachable) as caught:
+    with Proxy(0, status) as proxy, pytest.raises(Unreachable) as caught:
         exchange("GET", f"https://{NAMED}/", proxy=proxy.uri)
     assert said in str(caught.value) and "\n" not in str(caught.value) and caught.value.retryable
 
@@ -142,6 +100,32 @@ def test_a_proxy_that_wants_a_user() -> None:
     with WireServer(required) as proxy, pytest.raises(Unreachable) as caught:
         exchange("GET", f"http://{NAMED}/", proxy=proxy.uri)
     assert str(caught.value).endswith(": the proxy wants to know a user, and there is none")
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "502 Bad Gateway",
+        "504 Gateway Timeout",
+        "503 Service Unavailable\r\nX-Squid-Error: ERR_CONNECT_FAIL 111",
+        "503 Service Unavailable\r\nProxy-Status: p.example; error=connection_refused",
+    ],
+)
+def test_a_proxy_that_does_not_reach_the_server(refusal: str) -> None:
+    """It counts as a server that cannot be reached, so that another one gets its turn."""
+    with Proxy(0, refusal) as proxy, pytest.raises(Unreachable) as caught:
+        exchange("GET", f"http://{NAMED}/x?secret=1", proxy=proxy.uri)
+    status = refusal[:3]
+    assert str(caught.value) == (
+        f"http://{NAMED}/x by the proxy {proxy.uri}: the proxy does not reach it (status {status})"
+    )
+
+
+def test_a_server_that_is_busy_says_so_by_a_proxy_too() -> None:
+    busy = json_answer(b"{}", "503 Service Unavailable", ("Retry-After: 7",))
+    with WireServer(busy) as server, Proxy(server.port) as proxy:
+        answer = exchange("GET", f"http://{NAMED}/", proxy=proxy.uri)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "7")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -155,8 +139,19 @@ def test_a_proxy_that_is_silent_costs_the_deadline_and_no_more(scheme: str) -> N
 
 def test_what_listens_on_this_machine_is_reached_directly() -> None:
     proxy = "http://192.0.2.9:3128"
-    assert {proxy_to(f"http://{host}:8026/", proxy) for host in ("127.0.0.1", "[::1]", "localhost")} == {""}
+    own = ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "127.1", "0x7f.1", "2130706433")
+    assert {proxy_to(f"http://{host}:8026/", proxy) for host in own} == {""}
     assert proxy_to(f"http://{NAMED}/", proxy) == proxy
+
+
+def test_hosts() -> None:
+    assert host_of("http://[2001:db8::1]:8026/x") == "2001:db8::1"
+    assert host_of("http://razor:8026") == "razor"
+    assert host_of("http://[") == ""
+    for own in ("127.3.2.1", "::1", "::ffff:127.0.0.1", "a.localhost", "LOCALHOST."):
+        assert is_this_machine(own), own
+    for other in ("", "128.0.0.1", "192.0.2.1", "fe80::1", "localhost.example", "127.0.0.1.example"):
+        assert not is_this_machine(other), other
 
 
 def test_a_node_checks_in_by_the_proxy_alone(tmp_path: Path) -> None:
@@ -180,7 +175,7 @@ def test_the_time_and_a_cloud_config_are_asked_for_by_it(ca: Authority, tmp_path
     chain, key = ca.issue("timed", names="DNS:mk.example")
     paths = paths_under(str(tmp_path))
     paths.clock.parent.mkdir(parents=True)
-    with TlsServer(chain, key, date="Mon, 23 Nov 2026 12:00:00 GMT") as server, Tunnels(server.port) as proxy:
+    with TlsServer(chain, key, date="Mon, 23 Nov 2026 12:00:00 GMT") as server, Proxy(server.port) as proxy:
         assert ask_time(f"https://{NAMED}/", Trust(ca=str(ca.root)), paths, proxy.uri) == 1795435200
     with WireServer(json_answer(b"- not a cloud-config")) as server:
         source = CloudSource([f"http://{NAMED}/cloud-config"], lambda _: None, server.uri)
