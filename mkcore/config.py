@@ -95,6 +95,7 @@ class Config(NamedTuple):
     extensions_allow: tuple[str, ...]
     extensions_verify: str
     extensions_staging_limit_mb: int
+    extensions_proxy: str
     tce_release: str
     tce_build: str
     mirror_tce_mirror_port: int

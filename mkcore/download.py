@@ -70,17 +70,18 @@ def download(
     moved: Optional[Moved] = None,
     component: str = "mk",
     judge: Optional[Judge] = None,
+    proxy: str = "",
 ) -> Downloaded:
     """Bring the file at `uri` into `partial`, going on behind what is there of the same version.
 
-    size_bytes: what it must have, where that is known. Raises ServerRefused (with its `status`; 404 for what is not
-    there), Unreachable and BadAnswer (redirect, larger than `limit_bytes`, another size, truncated; what came is kept
-    for the next attempt), BadInput where `judge` has a reason, OSError for the partial file (ENOSPC when its file
-    system is full). `discard` drops it.
+    size_bytes: what it must have, where that is known; judge, proxy: as of `exchange`. Raises ServerRefused (with its
+    `status`; 404 for what is not there), Unreachable and BadAnswer (redirect, larger than `limit_bytes`, another size,
+    truncated; what came is kept for the next attempt), BadInput where `judge` has a reason, OSError for the partial
+    file (ENOSPC when its file system is full). `discard` drops it.
     """
     note = _read_note(partial, uri)
     there = partial.stat().st_size if note is not None and partial.is_file() else 0
-    wish = _Wish(uri, partial, limit_bytes, size_bytes, silence_s, deadline_s, moved, component, judge)
+    wish = _Wish(uri, partial, limit_bytes, size_bytes, silence_s, deadline_s, moved, component, judge, proxy)
     if note is not None and 0 < there < min(note.size_bytes, limit_bytes):
         try:
             return _Transfer(wish, there, note.validator).fetch()
@@ -124,6 +125,7 @@ class _Wish:
     moved: Optional[Moved]
     component: str
     judge: Optional[Judge]
+    proxy: str
 
 
 class _Transfer(Exchange):
@@ -136,6 +138,7 @@ class _Transfer(Exchange):
         request = build_request("GET", wish.uri, headers, None, wish.component)
         super().__init__(request, wish.deadline_s, wish.limit_bytes, wish.silence_s)
         self.judge = wish.judge
+        self.go_by(wish.proxy)
         self._wish = wish
         self._there = there
         self._local: Optional[OSError] = None

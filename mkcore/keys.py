@@ -131,6 +131,7 @@ KEYS: tuple[Key, ...] = (
     Key("extensions.allow", Kind.NAMES, ("/.*/",)),
     Key("extensions.verify", Kind.CHOICE, "signature", choices=("signature", "checksum")),
     Key("extensions.staging_limit_mb", Kind.INTEGER, 512, low=1, high=65_536),
+    Key("extensions.proxy", Kind.PROXY, ""),
     Key("tce.release", Kind.WORD, "15.x"),
     Key("tce.build", Kind.WORD, ""),
     Key("mirror.tce_mirror_port", Kind.INTEGER, _TCE, low=1, high=65_535),
@@ -179,7 +180,7 @@ NEVER_PUSHED = frozenset(
         *("ca", "fingerprint", "certificate", "key", "client_certificate", "client_key"),
         *("insecure", "verify", "proxy"),
     )
-)
+) | {"mk_extensions_proxy"}
 
 # What a stock server of the dialect pushes, so that its push changes nothing (defects B19, B20).
 DIALECT_DEFAULTS: Mapping[str, Mapping[str, Value]] = {

@@ -94,7 +94,7 @@ class Bringer:
                     item,
                     uri,
                     lambda done, total: self._teller.moved(item.name, done, total),
-                    strict=folder.mirror.strict,
+                    way=folder.mirror.way,
                 )
             except MkError as error:
                 self._failed[key] = error

@@ -31,6 +31,7 @@ from mkmirror.requests import Requests, stem
 from mkmirror.sources import Address, Own, find_sources, own_sources
 from mkmirror.staged import MAX_MODULES, By, Kind, Modules, Refused, Request, Staged
 from mkmirror.staging import Staging
+from mkmirror.strict import Way
 from mkmirror.wanted import Want, WantedPackage, merge_packages, merge_wants, modules_of
 
 MAX_TOLD = 200
@@ -88,7 +89,8 @@ class Run:
         self._sources = find_sources(said.used, said.own)
         self._own = own_sources(said.own, config)
         mode = trust.Verify(config.extensions_verify)
-        self._trusting = Trusting(mode, keys, run_fetch / "work", said.installed.signed)
+        way = Way(proxy=config.extensions_proxy)
+        self._trusting = Trusting(mode, keys, run_fetch / "work", said.installed.signed, way=way)
         self._layout = Layout(config.tce_release, config.tce_build or machine.architecture, machine.architecture)
         self._mirrors: dict[str, Mirror] = {}
         self._staging = Staging(run_fetch, config.extensions_staging_limit_mb * 1_000_000, how)
@@ -122,7 +124,7 @@ class Run:
 
     def _gather(self) -> Wishes:
         """Ask for all wishes, the machine's own lists first."""
-        gathering = Gathering()
+        gathering = Gathering(self._config.extensions_proxy)
         gathering.lists(self._own, own=True)
         gathering.onboot(self._said.own.extensions, self._config.tce_release, self._layout.build, self._machine.kernel)
         gathering.site(self._config)
@@ -190,7 +192,8 @@ class Run:
         trusting = self._trusting
         if address.by is not By.SITE:  # a site that does without signatures says so of its own mirrors
             trusting = replace(trusting, mode=trust.Verify.SIGNATURE)
-        trusting = replace(trusting, strict=address.by is By.PUSH and not address.own)
+        strict = address.by is By.PUSH and not address.own
+        trusting = replace(trusting, way=replace(trusting.way, strict=strict))
         return self._mirrors.setdefault(address.uri, Mirror(address.uri, address.own, trusting))
 
     def _folders(self) -> dict[str, Folder]:

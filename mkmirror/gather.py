@@ -22,6 +22,7 @@ from mkmirror.remote import join
 from mkmirror.requests import Requests
 from mkmirror.sources import Address, Sources
 from mkmirror.staged import By, Refused
+from mkmirror.strict import Way
 from mkmirror.wanted import Names, Want, WantedPackage, packages_of, parse_names, parse_package_list
 
 LIST_LIMIT_BYTES = 1 << 20
@@ -65,9 +66,10 @@ def asker_of(address: Address) -> By:
 
 
 class Gathering:
-    """Collects wishes."""
+    """Collects wishes. proxy: by which lists elsewhere are read, "" for none."""
 
-    def __init__(self) -> None:
+    def __init__(self, proxy: str = "") -> None:
+        self._proxy = proxy
         self.wishes = Wishes()
 
     def lists(self, sources: Sources, *, own: bool) -> None:
@@ -122,7 +124,8 @@ class Gathering:
             self._miss(address, error)
 
     def _ask(self, address: Address) -> Optional[bytes]:
-        data = remote.read_small(address.uri, LIST_LIMIT_BYTES, strict=address.by is By.PUSH and not address.own)
+        way = Way(address.by is By.PUSH and not address.own, self._proxy)
+        data = remote.read_small(address.uri, LIST_LIMIT_BYTES, way=way)
         if data is None and address.usual:
             log.log(logging.DEBUG if address.own else logging.INFO, "%s: there is no such list", address.uri)
         elif data is None:

@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from mkcore.errors import BadInput, MkError, ServerRefused, ToolFailed, Unreachable, Untrusted
-from mkcore.http import exchange
+from mkcore.errors import BadInput, MkError, ToolFailed, Unreachable, Untrusted
 from mkmirror import remote, staged, trust
 from mkmirror.formats import sysext, tce
 from mkmirror.mirroring import native_folder
 from mkmirror.names import show
 from mkmirror.remote import FolderSums, Sums, join
-from mkmirror.strict import judge_of
+from mkmirror.strict import DIRECT, Way
 
 TEXT_LIMIT_BYTES = 256 << 10
 TEXTS_LIMIT_BYTES = 64 << 20
@@ -44,8 +43,7 @@ class Trusting:
     work: Path
     signed: Mapping[str, int] = field(default_factory=dict[str, int])
     patience_s: float = PATIENCE_S
-    strict: bool = False
-    """A server named the mirror: see mkmirror.strict."""
+    way: Way = DIRECT
 
 
 @dataclass(frozen=True)
@@ -160,9 +158,9 @@ class Mirror:
         return tuple(self._folders.values())
 
     @property
-    def strict(self) -> bool:
-        """Whether a server named it."""
-        return self._trusting.strict
+    def way(self) -> Way:
+        """How it is reached."""
+        return self._trusting.way
 
     @property
     def mode(self) -> trust.Verify:
@@ -185,7 +183,7 @@ class Mirror:
         uri = join(self.base, path)
         try:
             with self._asking():
-                found = remote.read_folder(uri, self.mode, self._trusting.keys, self._trusting.work, strict=self.strict)
+                found = remote.read_folder(uri, self.mode, self._trusting.keys, self._trusting.work, way=self.way)
         except OSError as error:
             raise ToolFailed(f"{uri}: cannot be checked: {error.filename}: {error.strerror}") from None
         signed = found.signed
@@ -200,7 +198,7 @@ class Mirror:
         TEXTS_LIMIT_BYTES in all.
         """
         with self._asking():
-            data = remote.read_small(uri, TEXT_LIMIT_BYTES, strict=self.strict)
+            data = remote.read_small(uri, TEXT_LIMIT_BYTES, way=self.way)
         self._read_bytes += len(data or b"")
         if self._read_bytes > TEXTS_LIMIT_BYTES:
             raise BadInput(f"{self.base}: more than {TEXTS_LIMIT_BYTES} bytes of lists and sums")
@@ -209,11 +207,7 @@ class Mirror:
     def ask(self, uri: str) -> bool:
         """Tell whether the mirror has a file, without bringing it; raises as remote.read_small."""
         with self._asking():
-            judge = judge_of(uri, strict=self.strict)
-            status = exchange("HEAD", remote.reach(uri), component=remote.COMPONENT, judge=judge).status
-        if status not in (200, *remote.GONE):
-            raise ServerRefused(f"{uri}: answers with status {status}", status)
-        return status == 200
+            return remote.ask("HEAD", uri, self.way).status == 200
 
     @contextmanager
     def _asking(self) -> Generator[None, None, None]:

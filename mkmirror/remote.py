@@ -20,9 +20,10 @@ from urllib.parse import quote, urlsplit
 from mkcore import files, retry
 from mkcore.download import DEADLINE_S, Moved, discard, download
 from mkcore.errors import BadAnswer, BadInput, MkError, ServerRefused, Unreachable, Untrusted
-from mkcore.http import exchange
+from mkcore.http import Answer, exchange
+from mkcore.proxy import by_way
 from mkmirror import trust
-from mkmirror.strict import judge_of
+from mkmirror.strict import DIRECT, Way
 
 COMPONENT = "mkmirror"
 SMALL_LIMIT_BYTES = 4 << 20
@@ -60,8 +61,7 @@ class Fetching:
     """Is told why a download begins again."""
     left_s: Callable[[], float] = lambda: DEADLINE_S
     """Says how many seconds are left for all of it."""
-    strict: bool = False
-    """A server named the mirror: see mkmirror.strict."""
+    way: Way = DIRECT
 
     def tell(self, text: str) -> None:
         """Tell that a download begins again."""
@@ -89,18 +89,22 @@ def reach(uri: str) -> str:
     return parts._replace(netloc="127.0.0.1" if port is None else f"127.0.0.1:{port}").geturl()
 
 
-def read_small(uri: str, limit_bytes: int = SMALL_LIMIT_BYTES, *, strict: bool = False) -> Optional[bytes]:
-    """Return the content of a small file, None when the mirror has none of that name. strict: as in Fetching.
+def read_small(uri: str, limit_bytes: int = SMALL_LIMIT_BYTES, *, way: Way = DIRECT) -> Optional[bytes]:
+    """Return the content of a small file, None when the mirror has none of that name.
 
     Raises Unreachable, BadAnswer, ServerRefused, BadInput (a name that leads where it must not).
     """
-    judge = judge_of(uri, strict=strict)
-    answer = exchange("GET", reach(uri), limit_bytes=limit_bytes, component=COMPONENT, judge=judge)
-    if answer.status in GONE:
-        return None
-    if answer.status != 200:
-        raise ServerRefused(f"{uri}: answers with status {answer.status}", answer.status)
-    return answer.body
+    answer = ask("GET", uri, way, limit_bytes)
+    return answer.body if answer.status == 200 else None
+
+
+def ask(method: str, uri: str, way: Way, limit_bytes: int = SMALL_LIMIT_BYTES) -> Answer:
+    """Ask a mirror for one file; return an answer of status 200, or of one of GONE. Raises as read_small."""
+    proxy, judge = way.proxy_to(uri), way.judge_of(uri)
+    answer = exchange(method, reach(uri), limit_bytes=limit_bytes, component=COMPONENT, judge=judge, proxy=proxy)
+    if answer.status not in (200, *GONE):
+        raise ServerRefused(f"{by_way(uri, proxy)}: answers with status {answer.status}", answer.status)
+    return answer
 
 
 def fetch(uri: str, target: Path, sums: Sums, how: Fetching, moved: Optional[Moved] = None) -> bool:
@@ -141,7 +145,8 @@ def _bring(uri: str, partial: Path, how: Fetching, moved: Optional[Moved]) -> No
                 deadline_s=left_s,
                 moved=moved,
                 component=COMPONENT,
-                judge=judge_of(uri, strict=how.strict),
+                judge=how.way.judge_of(uri),
+                proxy=how.way.proxy_to(uri),
             )
             return
         except (Unreachable, BadAnswer, ServerRefused) as error:
@@ -172,18 +177,18 @@ class FolderSums:
 
 
 def read_folder(
-    folder: str, mode: trust.Verify, keys: Sequence[Path], work: Path, *, strict: bool = False
+    folder: str, mode: trust.Verify, keys: Sequence[Path], work: Path, *, way: Way = DIRECT
 ) -> FolderSums:
     """Return the sums of a remote folder once they are vouched for as `mode` wants; none where it has none.
 
     Raises Untrusted when the mode wants a signature and none vouches for them; BadInput for damaged sums.
     """
-    data = read_small(join(folder, trust.SUMS), trust.SUMS_LIMIT_BYTES, strict=strict)
+    data = read_small(join(folder, trust.SUMS), trust.SUMS_LIMIT_BYTES, way=way)
     if data is None:
         if mode is trust.Verify.SIGNATURE:
             raise Untrusted(f"{folder}: has no {trust.SUMS}, and so no signature")
         return FolderSums({})
-    signature = read_small(join(folder, trust.SIGNATURE), trust.SIGNATURE_LIMIT_BYTES, strict=strict)
+    signature = read_small(join(folder, trust.SIGNATURE), trust.SIGNATURE_LIMIT_BYTES, way=way)
     place = work / "remote"
     files.make_dir(place, 0o700)
     try:

@@ -22,6 +22,7 @@ from mkcore.jsonfields import canonical
 from mkmirror import remote, staged
 from mkmirror.remote import Fetching, Sums
 from mkmirror.staged import Item, Refused, Request, Staged, build_staged
+from mkmirror.strict import DIRECT, Way
 
 _RESERVE_BYTES = 4096  # for one refusal and a newline
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -73,7 +74,7 @@ class Staging:
                 raise self._full(name, error) from None
             raise
 
-    def bring(self, item: Item, uri: str, moved: Optional[Moved] = None, *, strict: bool = False) -> Item:
+    def bring(self, item: Item, uri: str, moved: Optional[Moved] = None, *, way: Way = DIRECT) -> Item:
         """Bring the file of an item unless it is there already; return the item with its size.
 
         Raises StagingFull, and as remote.fetch; half a file stays for the next attempt only where that may help.
@@ -90,7 +91,7 @@ class Staging:
                 files.remove(target)
                 if room <= 0:
                     raise self._full(item.name)
-                remote.fetch(uri, target, sums, replace(self._how, limit_bytes=room, strict=strict), moved)
+                remote.fetch(uri, target, sums, replace(self._how, limit_bytes=room, way=way), moved)
         except BadAnswer as error:
             if "larger than" not in str(error):
                 raise

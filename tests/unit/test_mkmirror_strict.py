@@ -15,11 +15,12 @@ from mkmirror.gather import is_temporary
 from mkmirror.offers import Mirror, Trusting
 from mkmirror.remote import Fetching, Sums
 from mkmirror.sources import is_link_local
-from mkmirror.strict import judge_of, refuse
+from mkmirror.strict import Way, judge_of, refuse
 from mkmirror.trust import Verify
 from tests.fakes import WireServer, json_answer
 
 NAME = "mirror.example"
+STRICT = Way(strict=True)
 
 
 @pytest.fixture
@@ -38,10 +39,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireServer]:
 def test_a_name_that_leads_back_here(server: WireServer, tmp_path: Path) -> None:
     """Small files, sums, questions and downloads: refused for good, and the server there hears nothing."""
     uri = f"http://{NAME}:{server.port}"
-    mirror = Mirror(uri, False, Trusting(Verify.SIGNATURE, (), tmp_path, strict=True))
+    mirror = Mirror(uri, False, Trusting(Verify.SIGNATURE, (), tmp_path, way=STRICT))
     for ask in (
-        lambda: remote.read_small(f"{uri}/list", strict=True),
-        lambda: remote.fetch(f"{uri}/a.raw", tmp_path / "a.raw", Sums(), Fetching(strict=True)),
+        lambda: remote.read_small(f"{uri}/list", way=STRICT),
+        lambda: remote.fetch(f"{uri}/a.raw", tmp_path / "a.raw", Sums(), Fetching(way=STRICT)),
         lambda: mirror.folder("sysext/x86_64"),
         lambda: mirror.read(f"{uri}/a.raw.dep"),
         lambda: mirror.ask(f"{uri}/a.raw"),
@@ -51,7 +52,7 @@ def test_a_name_that_leads_back_here(server: WireServer, tmp_path: Path) -> None
         assert not is_temporary(caught.value) and "\n" not in str(caught.value)
     assert server.requests == []
     assert remote.read_small(f"{uri}/list") == b"{}", "the site's own mirror may be anywhere"
-    assert remote.read_small(f"http://127.0.0.1:{server.port}/list", strict=True) == b"{}"
+    assert remote.read_small(f"http://127.0.0.1:{server.port}/list", way=STRICT) == b"{}"
 
 
 @pytest.mark.parametrize(
