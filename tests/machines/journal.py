@@ -99,7 +99,7 @@ class Channel:
     def wait(self, condition: Callable[[Entry], bool], what: str, timeout_s: float, since: int = 0) -> Entry:
         """Return the first entry after a mark that fulfils a condition.
 
-        As soon as it is there. Raises MachineError at the deadline.
+        As soon as it is there. Raises MachineError at the deadline, at once where the machine has ended or given up.
         """
         deadline = time.monotonic() + timeout_s
         with self._changed:
@@ -111,7 +111,8 @@ class Channel:
                 looked = len(self._entries)
                 if time.monotonic() > deadline or self.machine.process.poll() is not None:
                     break
-                self._changed.wait(0.5)
+                if not self._changed.wait(0.5):
+                    self.machine.require_sane(what)
             last = [str(entry.get("MESSAGE")) for entry in self._entries[-15:]]
         raise self.machine.fail(
             "\n".join([f"{what}: not within {timeout_s:.0f} s", "--- the journal's last entries ---", *last])

@@ -29,6 +29,7 @@ from .qmp import Qmp
 
 PROGRAM = "qemu-system-x86_64"
 CONSOLE = "console.log"
+_PANIC = "Kernel panic - not syncing"
 ACCELERATORS = {"tcg": ("-accel", "tcg,thread=multi", "-cpu", "max,-cx16"), "kvm": ("-accel", "kvm", "-cpu", "host")}
 ARM_PROGRAM = "qemu-system-aarch64"
 ARM_ACCELERATOR = ("-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on")
@@ -179,6 +180,12 @@ def _make_disk(disk: Disk) -> None:
             file.truncate(disk.size_bytes)
 
 
+def find_panic(console: str) -> str:
+    """Return the line with which the machine's kernel gave up, as the console has it; "" when it did not."""
+    at = console.find(_PANIC)
+    return console[at:].splitlines()[0].strip() if at >= 0 else ""
+
+
 class VirtualMachine:
     """A started machine. Leaving its `with` block ends it, however far it got."""
 
@@ -275,15 +282,21 @@ class VirtualMachine:
     def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
         """Wait until ``condition`` holds, looking five times a second.
 
-        Raises MachineError at the deadline or when QEMU ends first.
+        Raises MachineError at the deadline, or at once when QEMU has ended or the machine's kernel has given up.
         """
         deadline = time.monotonic() + timeout_s
         while not condition():
             if self.process.poll() is not None and not condition():
                 raise self.fail(f"the machine ended before {what}")
+            self.require_sane(what)
             if time.monotonic() > deadline:
                 raise self.fail(f"{what}: not within {timeout_s:.0f} s")
             time.sleep(0.2)
+
+    def require_sane(self, what: str) -> None:
+        """Raise MachineError at once where the kernel gave up, as nothing that is waited for comes any more."""
+        if panic := find_panic(self.console()):
+            raise self.fail(f"{what}: does not come any more: {panic}")
 
     def wait_event(self, name: str, timeout_s: float, since: float = 0.0) -> None:
         """Wait for a QMP event ("RESET", "SHUTDOWN", …) that came after ``since`` (monotonic seconds).

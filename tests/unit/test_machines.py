@@ -13,7 +13,7 @@ from tests.machines.accel import BOOT_SECTOR
 from tests.machines.guest import UNITS
 from tests.machines.journal import CHANNELS, build_credentials
 from tests.machines.network import find_leftovers
-from tests.machines.qemu import Disk, Machine, Nic, build_argv
+from tests.machines.qemu import Disk, Machine, Nic, build_argv, find_panic
 from tests.machines.run import build_machine
 from tests.machines.stages import (
     STAGES,
@@ -120,6 +120,12 @@ CONSOLE = [
     ("[    0.000000] Linux version 6.12.0\r\n", "kernel"),
     ("[    8.1] systemd[1]: systemd 257.13 running in system mode\r\n", "systemd"),
 ]
+
+
+def test_a_kernel_that_gave_up() -> None:
+    line = "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"
+    assert find_panic(f"[    1.0] Run /init\r\n[    1.2] {line}\r\n[    1.3] CPU: 0 PID: 1\r\n") == line
+    assert find_panic("[    0.0] Command line: panic=60\r\n") == ""
 
 
 def test_stages_follow_the_console() -> None:
