@@ -61,6 +61,15 @@ def test_tls_goes_through_a_tunnel_and_knows_the_server_alone(ca: Authority) -> 
         assert b"secret" not in b"".join(proxy.heads) and len(server.requests) == 2
 
 
+def test_the_node_s_own_certificate_is_for_the_server_alone(ca: Authority) -> None:
+    mine, key = ca.issue("mine")
+    with TlsServer(*ca.issue("asks", names="DNS:mk.example"), client_ca=ca.root) as server, Proxy(server.port) as proxy:
+        trust = Trust(ca=str(ca.root), certificate=str(mine), key=str(key))
+        assert exchange("GET", f"https://{NAMED}/", trust=trust, proxy=proxy.uri).status == 200
+        with pytest.raises(TlsFailed, match="the server refuses the client certificate, or that there is none"):
+            exchange("GET", f"https://{NAMED}/", trust=Trust(ca=str(ca.root)), proxy=proxy.uri)
+
+
 @pytest.mark.parametrize("names", ["DNS:other.example", "IP:127.0.0.1"])
 def test_another_server_behind_the_proxy_is_refused(ca: Authority, names: str) -> None:
     """Also one whose certificate is for the address of the proxy."""
