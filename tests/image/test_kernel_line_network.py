@@ -1,6 +1,7 @@
-"""Machines whose kernel line says what their network is: the card they booted from, a bond of two cards, a VLAN.
+"""Machines whose kernel line says what their network is: the card they booted from, a bond of two cards, a VLAN, and a
+server that has a name, a port and a path of its own.
 
-Each registers by itself, at the server that DHCP names there. (Rows 3, 19, 45.)
+Each registers by itself, at the server that DHCP names there where the line names none. (Rows 3, 10, 14, 19, 45.)
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.machines.journal import CHANNELS, Channel, build_credentials
 from tests.machines.network import Lab
 from tests.machines.node import Node
 from tests.machines.qemu import Machine, Nic, VirtualMachine
+from tests.machines.relay import Relay
 from tests.machines.segments import said
 from tests.machines.server import IMAGE, PORT, ROOT, Server
 from tests.machines.trunk import Trunk
@@ -28,6 +30,8 @@ FOLDER = ROOT / "build/image-tests/kernel-line-network"
 DEADLINE_S = 600.0
 FIRST, SECOND = "52:54:00:4d:4b:e1", "52:54:00:4d:4b:e2"
 VLAN = 7
+NAME, ELSEWHERE, BASE = "provision.lab.test", 8080, "/site/v9"
+DNS = ("--port=53", "--no-resolv", "--no-hosts", "--local=/lab.test/", f"--host-record={NAME},{Lab.address}")
 
 pytestmark = pytest.mark.skipif(not os.environ.get("MK_FULL"), reason="make test-full boots a machine for each")
 
@@ -67,7 +71,6 @@ def switch_on(lab: Lab, name: str, line: str, *netdevs: str) -> Iterator[Node]:
         vm = stack.enter_context(VirtualMachine(machine, FOLDER / name, prefix=lab.prefix))
         node = Node(vm, Channel(vm), server, wire)
         node.channel.wait_event(events.REGISTERED, DEADLINE_S)
-        assert node.property("ServerUri") == f"http://{lab.address}:{PORT}"
         yield node
 
 
@@ -85,6 +88,7 @@ def test_the_card_it_booted_from_is_preferred(image: dict[str, str], lab: Lab) -
         routes = json.loads(node.channel.run("ip", "-json", "route", "get", lab.address).stdout)
         assert [route["dev"] for route in routes] == [boot]
         assert node.property("ServerSource") == f"DHCP option 224, {boot}"
+        assert node.property("ServerUri") == f"http://{lab.address}:{PORT}"
         wanted = f"mk{SECOND.replace(':', '').upper()}\n"
         node.vm.wait_until(lambda: node.channel.run("hostnamectl", "hostname").stdout == wanted, wanted, DEADLINE_S)
         assert node.known()["facts"]["mk_hw_nic_count"] in (2, "2")
@@ -112,3 +116,16 @@ def test_a_vlan(image: dict[str, str], lab: Lab) -> None:
     ):
         assert node.property("ServerSource") == f"DHCP option 224, eth0.{VLAN}"
         assert list_links(node)[f"eth0.{VLAN}"]["link"] == "eth0"
+
+
+def test_a_server_with_a_name_a_port_and_a_path(image: dict[str, str], lab: Lab) -> None:
+    """The line counts more than DHCP, which names the server's usual place; every request goes below that path."""
+    lab.serve(*DNS, *said(Lab.address))
+    line = f"razor.server={NAME} razor.port={ELSEWHERE} razor.base_uri={BASE}"
+    with (
+        Relay(lab.call, (lab.address, PORT), ELSEWHERE, BASE, "/razor/api") as relay,
+        switch_on(lab, "elsewhere", line, lab.add_tap()) as node,
+    ):
+        assert node.property("ServerUri") == f"http://{NAME}:{ELSEWHERE}"
+        assert node.property("ServerSource") == "kernel line (razor.server=)"
+        assert {path.partition("?")[0] for path in relay.asked} == {f"{BASE}/node/checkin", f"{BASE}/node/register"}
