@@ -47,7 +47,8 @@ def prepare(root: Path, machine_id: str, line: str, credential: str) -> None:
     for source in (OWN, SCRIPT):
         shutil.copy(source, root / "run" / source.name)
     (root / "run/cmdline").write_text(f"{line}\n", encoding="ascii")
-    run(["chroot", str(root), "sh", "/run/network", "/run/cmdline", "/run/systemd/network", f"/run/{OWN.name}"])
+    arguments = ["/run/cmdline", "/run/systemd/network", f"/run/{OWN.name}", "/sys/class/net", "0"]
+    run(["chroot", str(root), "sh", "/run/network", *arguments])
     shutil.copy(OWN, folder)
     for made in folder.glob("*.network"):  # cables are no cards
         made.write_text(made.read_text(encoding="utf-8").replace("Kind=!*\nMAC", "Kind=veth\nMAC"), encoding="utf-8")

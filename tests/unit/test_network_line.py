@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import subprocess
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def network(name: str, line: str) -> str:
     return f"{HEAD}[Match]\nName={name}\n\n[Link]\n\n[Network]\n{line}\n\n[DHCP]\n"
 
 
+CARDS = {"eth0": "52:54:00:00:00:01", "eth1": "52:54:00:00:00:02"}
 BOND = {
     "70-bond0.netdev": netdev("bond0", "bond"),
     "70-eth0.network": network("eth0", "Bond=bond0"),
@@ -35,17 +37,32 @@ BOND = {
 }
 
 
+def put_card(folder: Path, name: str, address: str) -> None:
+    """Have a card, as it stands in /sys."""
+    (folder / "net" / name).mkdir(parents=True)
+    (folder / "net" / name / "address").write_text(f"{address}\n")
+
+
 class Line:
     """The script's work on one kernel line; `made` are the files that it wrote, by their path in the folder."""
 
-    def __init__(self, folder: Path, line: str, generated: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        line: str,
+        generated: Mapping[str, str],
+        cards: Mapping[str, str] = CARDS,
+        patience_s: int = 0,
+    ) -> None:
         self.folder = folder / "network"
         self.folder.mkdir()
         (folder / "cmdline").write_text(f"{line}\n")
         for name, text in generated.items():
             (self.folder / name).write_text(text)
+        for name, address in cards.items():
+            put_card(folder, name, address)
         done = subprocess.run(
-            ["sh", str(SCRIPT), str(folder / "cmdline"), str(self.folder), str(OWN)],
+            ["sh", str(SCRIPT), *map(str, (folder / "cmdline", self.folder, OWN, folder / "net", patience_s))],
             capture_output=True,
             text=True,
             timeout=60,
@@ -124,7 +141,7 @@ def test_a_bond_s_options_are_translated(tmp_path: Path) -> None:
     words = "mode=4,miimon=50,lacp_rate=1,xmit_hash_policy=layer3+4,updelay=200,min_links=1"
     line = Line(tmp_path, f"bond=bond0:eth0,eth1:{words}:9000", BOND)
     more = line.read("70-bond0.netdev.d/50-mk.conf")
-    assert dict(more["NetDev"]) == {"MACAddress": "none", "MTUBytes": "9000"}
+    assert dict(more["NetDev"]) == {"MACAddress": CARDS["eth0"], "MTUBytes": "9000"}
     assert dict(more["Bond"]) == {
         "Mode": "802.3ad",
         "MIIMonitorSec": "50ms",
@@ -157,6 +174,28 @@ def test_an_option_of_a_bond_that_is_not_known_is_said_and_left_out(tmp_path: Pa
         "MIIMonitorSec": "100ms",
         "Mode": "active-backup",
     }
+
+
+@pytest.mark.parametrize(("cards", "first"), [("eth0,eth1", "eth0"), ("eth1,eth0:mode=1", "eth1"), ("eth1", "eth1")])
+def test_a_bond_has_the_address_of_the_card_that_is_named_first(tmp_path: Path, cards: str, first: str) -> None:
+    """Whichever joins first, and so at each boot."""
+    more = Line(tmp_path, f"bond=bond0:{cards}", BOND).read("70-bond0.netdev.d/50-mk.conf")
+    assert more["NetDev"]["MACAddress"] == CARDS[first]
+
+
+def test_a_card_that_comes_late_is_waited_for_and_one_that_does_not_come_is_not_for_ever(tmp_path: Path) -> None:
+    """That a bond has none of them costs nothing but its address."""
+    late = tmp_path / "late"
+    late.mkdir()
+    timer = threading.Timer(0.5, lambda: put_card(late, "eth0", CARDS["eth0"]))
+    timer.start()
+    line = Line(late, "bond=bond0:eth0,eth1", BOND, {}, patience_s=60)
+    assert line.read("70-bond0.netdev.d/50-mk.conf")["NetDev"]["MACAddress"] == CARDS["eth0"]
+    never = tmp_path / "never"
+    never.mkdir()
+    line = Line(never, "bond=bond0:eth0,eth1", BOND, {}, patience_s=1)
+    assert line.read("70-bond0.netdev.d/50-mk.conf")["NetDev"]["MACAddress"] == "none"
+    assert line.said == "kernel line: bond=: eth0 is not there: bond0 gets the address of the card that joins first\n"
 
 
 def test_a_line_that_the_generator_refused_leaves_dhcp_on_all_cards(tmp_path: Path) -> None:
