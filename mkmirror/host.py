@@ -28,31 +28,48 @@ _SLICE = "--slice=mk.slice"
 REFRESH: Mapping[Kind, str] = {
     Kind.SYSEXT: "systemd-sysext refresh >&2 && exec systemd-sysext status --json=short",
     # Without a place for what is written to /etc meanwhile it would be read-only; an ephemeral one forgets that at the
-    # next refresh, somebody's new mk.toml included. The place is /etc itself, unless it is an overlay already (as on a
-    # system in memory), which the kernel puts under no second one, or has a file system of its own, where the overlay's
-    # other folder cannot lie. There what was written stays in memory beside it, and is seen for as long as something is
-    # merged, wherefore one that is empty always is. A place that there is already is the site's, or from the last time.
+    # next refresh, somebody's new mk.toml included, and is for systems that have room for no other. The place is /etc
+    # itself, unless it is an overlay already (as on a system in memory), which the kernel puts under no second one, has
+    # a file system of its own, where the overlay's other folder cannot lie, or cannot be written. There what was
+    # written stays in memory beside it, seen for as long as something is merged, wherefore one that is empty always is.
+    # The link is for the time of the merge alone; what else lies there is the site's.
     Kind.CONFEXT: """
 set -e
 place=/var/lib/extensions.mutable/etc
 beside=/run/extensions.mutable/etc
 release=/run/confexts/mk-etc/etc/extension-release.d
-if ! [ -e $place ] && ! [ -L $place ]; then
-    mkdir -p /var/lib/extensions.mutable
-    # What somebody else merged makes an overlay of any /etc.
-    if [ -e /etc/.systemd-confext ]; then systemd-confext unmerge >&2; fi
+merge_to() {
+    if [ $1 = $beside ]; then
+        mkdir -p -m 755 $beside $release
+        echo ID=_any >$release/extension-release.mk-etc
+    fi
+    mkdir -p ${place%/*} && ln -sfn $1 $place || return 2
+    systemd-confext refresh --mutable=yes >&2 && status=0 || status=1
+    rm -f $place
+    rmdir --ignore-fail-on-non-empty ${place%/*}
+    return $status
+}
+if [ "$(readlink $place)" = $beside ]; then rm -f $place; fi
+if [ -e $place ] || [ -L $place ]; then
+    systemd-confext refresh --mutable=yes >&2
+else
+    systemd-confext unmerge >&2  # what is merged makes an overlay of any /etc
+    target=/etc
     if [ "$(stat --file-system --format=%T /etc)" = overlayfs ] ||
         [ "$(stat --format=%d /etc)" != "$(stat --format=%d /)" ]; then
-        ln -s $beside $place
-    else
-        ln -s /etc $place
+        target=$beside
     fi
+    merge_to $target && status=0 || status=$?
+    if [ $status = 1 ] && [ $target = /etc ]; then
+        merge_to $beside && status=0 || { status=$? && rm -rf ${release%/etc/*}; }
+    fi
+    if [ $status = 2 ]; then
+        systemd-cat --priority=warning --identifier=mk-extensions echo \
+            "$place cannot be made: what is written to /etc beside extensions is lost with the next one" || :
+        systemd-confext refresh --mutable=ephemeral >&2 && status=0 || status=1
+    fi
+    [ $status = 0 ]
 fi
-if [ "$(readlink $place)" = $beside ]; then
-    mkdir -p -m 755 $beside $release
-    echo ID=_any >$release/extension-release.mk-etc
-fi
-systemd-confext refresh --mutable=yes >&2
 exec systemd-confext status --json=short
 """,
 }

@@ -117,8 +117,46 @@ def test_on_any_other_root(quiet: nspawn.Machine) -> None:
     place.add("lab-before")
     place.run("systemd-confext", "refresh")  # by somebody else: this /etc is an overlay, too, for now
     place.refresh()
-    assert place.run("readlink", "/var/lib/extensions.mutable/etc").stdout == "/etc\n"
     quiet.run("rm", "-r", f"{DISK}/run/confexts/lab-before")
     check(place)
     assert json.loads(place.run("systemd-confext", "status", "--json=short").stdout)[0]["extensions"] == "none"
     assert place.run("findmnt", "--noheadings", "/etc", check=False).stdout == ""
+    assert place.read("/etc/lab-own.conf") == "b=2"
+    assert not place.is_there("/var/lib/extensions.mutable"), "the link is for the time of the merge"
+
+
+def test_a_place_of_the_sites_own(quiet: nspawn.Machine) -> None:
+    """What is written goes there and stays there."""
+    place = Place(quiet, DISK)
+    place.run("mkdir", "-p", "/var/lib/extensions.mutable/etc")
+    place.add("lab-three")
+    assert "lab-three" in place.refresh()
+    place.run("sh", "-c", "echo c=3 >/etc/lab-site.conf")
+    assert place.read("/var/lib/extensions.mutable/etc/lab-site.conf") == "c=3"
+    quiet.run("rm", "-r", f"{DISK}/run/confexts/lab-three")
+    place.refresh()
+    place.run("rm", "-r", "/var/lib/extensions.mutable")
+
+
+def test_where_no_place_can_be_made(quiet: nspawn.Machine) -> None:
+    """It is merged all the same, and /etc can be written for as long."""
+    place = Place(quiet, DISK)
+    quiet.run("mount", "--bind", "-o", "ro", f"{DISK}/var", f"{DISK}/var")
+    place.add("lab-four")
+    assert "lab-four" in place.refresh()
+    place.run("sh", "-c", "echo d=4 >/etc/lab-lost.conf")
+    assert place.read("/etc/lab-lost.conf") == "d=4"
+    quiet.run("rm", "-r", f"{DISK}/run/confexts/lab-four")
+    place.refresh()
+    quiet.run("umount", f"{DISK}/var")
+
+
+def test_an_image_that_cannot_be_merged_leaves_nothing(quiet: nspawn.Machine) -> None:
+    """It is no reason to put what is written elsewhere from now on."""
+    place = Place(quiet, DISK)
+    quiet.run("sh", "-c", f"head -c 1M /dev/urandom >{DISK}/run/confexts/lab-broken.raw")
+    script = quiet.output("/usr/bin/python3", "-I", "-c", SHOW)
+    assert place.run("sh", "-c", script, check=False).returncode != 0
+    quiet.run("rm", f"{DISK}/run/confexts/lab-broken.raw")
+    assert place.run("ls", "/run/confexts").stdout == ""
+    assert place.refresh() == set()
