@@ -48,7 +48,7 @@ def _build_pool(work: Work, kind: Any, connection: Any, *args: Any, **kwargs: An
 
 def _build_secure_pool(work: Work, authorities: str, host: str, *args: Any, **kwargs: Any) -> Any:
     """Build a pool whose connections know servers by the exchange's own means, and by no other that requests has."""
-    context = build_context(work.trust, authorities, host.strip("[]"))
+    context = build_context(work.trust, authorities, host)
     kept = {name: kwargs[name] for name in kwargs if not name.startswith(("ca_", "cert_", "key_", "ssl_", "assert_"))}
     verify = "CERT_NONE" if work.trust.fingerprint else "CERT_REQUIRED"
     return _build_pool(work, HTTPSConnectionPool, _Secure, host, *args, **kept, ssl_context=context, cert_reqs=verify)

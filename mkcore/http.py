@@ -43,11 +43,10 @@ Judge = Callable[[str], str]
 """Says why nothing may be sent to an address to which a name led, e.g. `169.254.0.1`; "" when it may."""
 
 _PER_ADDRESS_S = 6.0  # a name may have an address that swallows packets; the next one must get its turn
-_BY_PROXY_S = 12.0  # which has to reach the server meanwhile
 _PROXY_WANTS_USER = 407
-_BUSY, _PROXY_IN_VAIN = 503, (502, 504)
+_OF_EITHER, _PROXY_IN_VAIN = (403, 503), (502, 504)
 _OF_THE_PROXY = ("proxy-status", "x-squid-error")
-"""Headers with which proxies tell errors of their own from a server's, also below status 503 (RFC 9209, Squid)."""
+"""Headers with which proxies tell errors of their own from a server's of the same status (RFC 9209, Squid)."""
 _SHUT_BOTH_WAYS = 2
 _RETRY_AFTER_LIMIT_S = 86_400.0
 
@@ -210,6 +209,8 @@ class Exchange:
         if self.judge is not None and (reason := self.judge(str(connection.getpeername()[0]))):
             connection.close()
             raise BadInput(f"{self.place}: {reason}")
+        if self.proxy:  # which has to reach the server before it answers
+            connection.settimeout(min(self.silence_s, max(0.1, self.deadline - time.monotonic())))
         with self._lock:
             if self._abandoned:
                 raise TimeoutError("the deadline is over")
@@ -231,7 +232,7 @@ class Exchange:
 
     def _exchange(self) -> Answer:
         remaining = min(self.silence_s, max(0.1, self.deadline - time.monotonic()))
-        limits = (min(_BY_PROXY_S if self.proxy else _PER_ADDRESS_S, remaining), remaining)
+        limits = (min(_PER_ADDRESS_S, remaining), remaining)
         proxies: Any = dict.fromkeys(("http", "https"), self.proxy) if self.proxy else None
         with (
             _Adapter(self) as adapter,
@@ -255,7 +256,7 @@ class Exchange:
         """Raise Unreachable for an answer that is the proxy's own word for a server which it does not reach."""
         if status == _PROXY_WANTS_USER:
             raise Unreachable(f"{self.place}: the proxy wants to know a user, and there is none")
-        if status in _PROXY_IN_VAIN or (status == _BUSY and any(name in headers for name in _OF_THE_PROXY)):
+        if status in _PROXY_IN_VAIN or (status in _OF_EITHER and any(name in headers for name in _OF_THE_PROXY)):
             raise Unreachable(f"{self.place}: the proxy does not reach it (status {status})")
 
     def receive(self, head: Head, chunks: Iterable[bytes]) -> bytes:

@@ -25,14 +25,16 @@ class Context(ssl.SSLContext):
     """A context for one server, whose name or address its certificate has to have.
 
     urllib3 before 2.0 names no server to it where that is an address, and compares by itself, by a context that does
-    not; one that does refuses to begin then.
+    not; one that does refuses to begin then. Through a tunnel it names one as it stands in an address: with brackets,
+    or with the dot of the root, which no certificate has.
     """
 
     peer: Optional[str] = None
 
     def wrap_socket(self, sock: Any, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
         """Begin TLS with that server; urllib3 gives all but the connection by name."""
-        kwargs["server_hostname"] = kwargs.get("server_hostname") or self.peer
+        name = str(kwargs.get("server_hostname") or self.peer or "").strip("[]").rstrip(".")
+        kwargs["server_hostname"] = name or None
         return super().wrap_socket(sock, *args, **kwargs)
 
 

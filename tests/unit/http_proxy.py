@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from urllib.parse import urlsplit
 
 _GRANTED = "200 Connection established"
@@ -18,9 +19,11 @@ class Proxy:
     """A proxy to a port of this machine; `heads` are the requests that it was sent, without their bodies.
 
     refusal: with which status, and further header lines, it answers itself instead; it may change while it runs.
+    reached_after_s: how long it takes to reach the server.
     """
 
-    def __init__(self, port: int, refusal: str = "") -> None:
+    def __init__(self, port: int, refusal: str = "", reached_after_s: float = 0.0) -> None:
+        self._reached_after_s = reached_after_s
         self.heads: list[bytes] = []
         self.refusal = refusal
         self._port = port
@@ -57,6 +60,7 @@ class Proxy:
             if self.refusal:
                 near.sendall(f"HTTP/1.1 {self.refusal}\r\nContent-Length: 0\r\n\r\n".encode())
             elif data.startswith(b"CONNECT "):
+                time.sleep(self._reached_after_s)
                 near.sendall(f"HTTP/1.1 {_GRANTED}\r\n\r\n".encode())
                 self._pass_on(near, b"")
             else:

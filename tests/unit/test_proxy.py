@@ -27,7 +27,7 @@ from mkctl.settings import load
 from mkctl.state import Saved
 from tests.fakes import Hang, WireServer, json_answer, parse_request
 from tests.unit.http_proxy import Proxy
-from tests.unit.test_https import fingerprint
+from tests.unit.test_https import ask_with_old_libraries, fingerprint
 from tests.unit.tls_server import Authority, TlsServer
 
 KEY = BY_NAME["server.proxy"]
@@ -59,6 +59,25 @@ def test_tls_goes_through_a_tunnel_and_knows_the_server_alone(ca: Authority) -> 
             assert exchange("GET", f"https://{NAMED}/secret", trust=trust, proxy=proxy.uri).status == 200
         assert all(head.startswith(f"CONNECT {NAMED} HTTP/1.".encode()) for head in proxy.heads)
         assert b"secret" not in b"".join(proxy.heads) and len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("host", "names"),
+    [("[2001:db8::1]", "IP:2001:db8::1"), ("mk.example.", "DNS:mk.example"), ("192.0.2.1", "IP:192.0.2.1")],
+    ids=["IPv6", "dot-of-the-root", "IPv4"],
+)
+def test_a_server_is_known_however_its_address_is_written(ca: Authority, host: str, names: str) -> None:
+    """By this Python's libraries, and by Debian 12's."""
+    with TlsServer(*ca.issue("written", names=names)) as server, Proxy(server.port) as proxy:
+        assert exchange("GET", f"https://{host}/", trust=Trust(ca=str(ca.root)), proxy=proxy.uri).status == 200
+        assert ask_with_old_libraries(f"https://{host}/", ca, proxy.uri) == "200\n"
+
+
+def test_a_proxy_may_take_its_time_to_reach_a_server(ca: Authority) -> None:
+    """Longer than an address that swallows packets is given before the next one's turn."""
+    chain, key = ca.issue("far", names="DNS:mk.example")
+    with TlsServer(chain, key) as server, Proxy(server.port, reached_after_s=7.0) as proxy:
+        assert exchange("GET", f"https://{NAMED}/", trust=Trust(ca=str(ca.root)), proxy=proxy.uri).status == 200
 
 
 def test_the_node_s_own_certificate_is_for_the_server_alone(ca: Authority) -> None:
@@ -117,6 +136,7 @@ def test_a_proxy_that_wants_a_user() -> None:
         "502 Bad Gateway",
         "504 Gateway Timeout",
         "503 Service Unavailable\r\nX-Squid-Error: ERR_CONNECT_FAIL 111",
+        "403 Forbidden\r\nX-Squid-Error: ERR_ACCESS_DENIED 0",
         "503 Service Unavailable\r\nProxy-Status: p.example; error=connection_refused",
     ],
 )
