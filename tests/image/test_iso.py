@@ -169,6 +169,20 @@ def test_a_site_writes_its_words_into_it(other: Path) -> None:
     assert bytes(theirs) == ours
 
 
+def test_a_site_keeps_the_kernel_line_that_was_built_in(other: Path) -> None:
+    """An ISO with words of its own on the kernel line is not made anew for a copy, which has both."""
+    assert run_form("iso.py", other, "--cmdline", "mk.one=1").returncode == 0
+    before = hashlib.sha256((other / "mk.iso").read_bytes()).digest()
+    done = run_form("iso.py", other, "--site", "mk.two=2", "--out", str(other / "site.iso"))
+    assert done.returncode == 0, done.stderr
+    assert hashlib.sha256((other / "mk.iso").read_bytes()).digest() == before
+    addressed = (other / "site.iso").read_bytes()
+    assert addressed.count(b" mk.one=1") == 2 and addressed.count(b" mk.two=2\n#") == 2
+    assert run_form("iso.py", other, "--cmdline", "mk.three=3", "--site", "a", "--out", str(other / "b")).returncode == 0
+    addressed = (other / "b").read_bytes()
+    assert addressed.count(b" mk.three=3") == 2 and b"mk.one=1" not in addressed
+
+
 @pytest.mark.parametrize("words", ["x" * 600, "mk.ip=1.2.3.4\nroot", "mk.ip=ä"])
 def test_words_that_do_not_fit_are_refused(other: Path, words: str) -> None:
     """One line says why, and no file is written."""

@@ -216,10 +216,11 @@ def main() -> int:
     image = asked.image
 
     def work() -> str:
-        """Make the ISO, or a copy of the one that there is with a site's words; return the line for people."""
-        if asked.site and NAME in manifest.read(image)["files"]:  # its own kernel line stays
-            return address(image, asked.site, asked.out)
-        said = make(image, common.build_kernel_line(asked.cmdline))
+        """Make the ISO, or a copy with a site's words; return the line for people."""
+        line = common.build_kernel_line(asked.cmdline)
+        if asked.site and not asked.cmdline:  # the kernel line of the one that there is stays
+            line = str(manifest.read(image)["files"].get(NAME, {}).get("kernel_line", line))
+        said = make(image, line)
         return address(image, asked.site, asked.out) if asked.site else said
 
     return common.finish("iso.py", work)
