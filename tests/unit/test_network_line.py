@@ -62,7 +62,10 @@ class Line:
         for name, address in cards.items():
             put_card(folder, name, address)
         done = subprocess.run(
-            ["sh", str(SCRIPT), *map(str, (folder / "cmdline", self.folder, OWN, folder / "net", patience_s))],
+            [
+                *("sh", str(SCRIPT), str(folder / "cmdline"), str(self.folder), str(OWN)),
+                *(str(folder / "net"), str(patience_s), str(folder / "site")),
+            ],
             capture_output=True,
             text=True,
             timeout=60,
@@ -201,3 +204,17 @@ def test_a_card_that_comes_late_is_waited_for_and_one_that_does_not_come_is_not_
 def test_a_line_that_the_generator_refused_leaves_dhcp_on_all_cards(tmp_path: Path) -> None:
     line = Line(tmp_path, "vlan=../../x:eth0 bond=../y:eth0", {})
     assert line.made == set()
+
+
+def test_a_site_s_own_files_count_less_than_those_for_this_machine(tmp_path: Path) -> None:
+    """They need no words on the kernel line; other files in their folder are nobody's."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in ("50-all.network", "50-vlan5.netdev", "70-eth0.network", "README"):
+        (site / name).write_text("[Match]\nName=site*\n")
+    (site / "50-all.network").chmod(0o600)
+    line = Line(tmp_path, "quiet", {"70-eth0.network": network("eth0", "DHCP=ipv4")})
+    assert line.made == {"50-all.network", "50-vlan5.netdev", "70-eth0.network.d/50-mk.conf"}
+    assert line.read("50-all.network")["Match"]["Name"] == "site*"
+    assert (line.folder / "50-all.network").stat().st_mode & 0o777 == 0o644, "networkd is not root"
+    assert line.read("70-eth0.network")["Match"]["Name"] == "eth0"
