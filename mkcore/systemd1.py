@@ -174,9 +174,7 @@ async def _run_job(bus: MessageBus, method: str, unit: str, timeout_s: float) ->
             if error.error_name != _ALREADY_SUBSCRIBED:
                 raise
         # systemd lets nobody wait for a polkit dialogue here: without a grant the call is refused at once
-        reply = await call(
-            bus, _SYSTEMD, _SYSTEMD_PATH, _MANAGER, method, "ss", (unit, "replace"), timeout_s=timeout_s
-        )
+        reply = await call(bus, _SYSTEMD, _SYSTEMD_PATH, _MANAGER, method, "ss", (unit, "replace"), timeout_s=timeout_s)
         remaining = max(0.0, deadline - asyncio.get_running_loop().time())
         word = await asyncio.wait_for(jobs.result(bus, reply.body[0], str(reply.sender)), remaining)
         return JobResult(word)
@@ -237,6 +235,13 @@ async def get_all(bus: MessageBus, destination: str, path: str, interface: str) 
     return {str(name): plain(value) for name, value in reply.body[0].items()}
 
 
+async def read_version(bus: MessageBus) -> int:
+    """Return the number of systemd's version: 257 for `257.8-1~deb13u1`, 0 where it has none. Raises BusFailed."""
+    text = str(await get_property(bus, _SYSTEMD, _SYSTEMD_PATH, _MANAGER, "Version"))
+    found = re.match(r"[^0-9]{0,10}([0-9]{1,5})", text)
+    return int(found.group(1)) if found else 0
+
+
 async def get_property(bus: MessageBus, destination: str, path: str, interface: str, name: str) -> Any:
     """Return one property, without its variant. Raises BusFailed."""
     reply = await call(bus, destination, path, _PROPERTIES, "Get", "ss", (interface, name))
@@ -244,19 +249,20 @@ async def get_property(bus: MessageBus, destination: str, path: str, interface: 
 
 
 async def watch_network(bus: MessageBus, callback: Callable[[dict[str, Any]], None]) -> Callable[[], Awaitable[None]]:
-    """Call `callback` with the changed properties of networkd's Manager (OnlineState, …) whenever they change.
+    """Call `callback` with the changed properties of networkd's Manager (OnlineState, …) and of its links
+    (AddressState, …) whenever they change: of a third card's lease the Manager's alone say nothing.
 
     A networkd that starts later, or again, announces its properties itself. Returns a function that ends the watch.
     Raises BusFailed.
     """
-    rule = f"type='signal',sender='{_NETWORKD}',path='{_NETWORKD_PATH}',interface='{_PROPERTIES}'"
+    rule = f"type='signal',sender='{_NETWORKD}',path_namespace='{_NETWORKD_PATH}',interface='{_PROPERTIES}'"
 
     def take(message: Message) -> bool:
         """Look at each message of the bus, and leave it to others as well."""
         if (
             message.message_type is MessageType.SIGNAL
             and message.member == "PropertiesChanged"
-            and message.path == _NETWORKD_PATH
+            and f"{message.path}/".startswith(f"{_NETWORKD_PATH}/")
             and message.signature == "sa{sv}as"
         ):
             callback({str(name): plain(value) for name, value in message.body[1].items()})

@@ -55,7 +55,8 @@ def rest(node: Node) -> None:
     delay_s = max(0.0, node.next_s - boottime_s())
     if state.in_contact:
         so_far = ", registered" if state.registered_digest and not state.wanted else ", not registered yet"
-        sentence = f"checked in with {node.contact.server} ({state.last_command}){so_far}"
+        server = f"{node.contact.server}, named by {node.contact.source}"
+        sentence = f"checked in with {server} ({state.last_command}){so_far}"
         node.announcer.phase(Phase.IDLE, f"{sentence}; {node.waiting_for} in {delay_s:.0f} s")
     else:
         phase = Phase.SERVER_LOST if state.ever_in_contact else Phase.WAITING_FOR_SERVER

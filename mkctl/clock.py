@@ -2,7 +2,8 @@
 
 Done only where the site allows it (clock.from_server), once per start. The server must be the one that it always must
 be, by CA and name or by its pinned certificate; its dates alone are not looked at in this one request, which says
-nothing of the machine and whose answer counts for its Date alone. mk-clock.service judges the time and steps the clock.
+nothing of the machine, unless the site wants a certificate shown, and whose answer counts for its Date alone.
+mk-clock.service judges the time and steps the clock.
 
 Source: RFC 9110 section 6.6.1 (Date).
 """
@@ -28,7 +29,7 @@ def ask_time(uri: str, trust: Trust, paths: Paths, proxy: str = "") -> int:
 
     Raises Unreachable, BadAnswer, or OSError when the file cannot be written.
     """
-    timeless = replace(trust, any_time=True, certificate="", key="")
+    timeless = replace(trust, any_time=True)
     answer = exchange("HEAD", uri, trust=timeless, deadline_s=DEADLINE_S, component="mkctl", proxy=proxy)
     text = answer.headers.get("date", "")
     try:

@@ -13,6 +13,7 @@ from typing import Callable, Optional
 from mkcore.errors import BadAnswer, BadInput, MkError
 from mkcore.http import exchange
 from mkcore.proxy import proxy_to
+from mkcore.trust import Trust
 from mkctl.cloudconfig import LIMIT_BYTES, CloudConfig, parse_cloud_config
 from mkctl.worker import in_thread
 
@@ -21,13 +22,17 @@ DEADLINE_S = 10.0
 
 class CloudSource:
     """`problems` are lines about what could not be used, `found` what it says, None until it came; `asked`: whether
-    there is nothing to wait for. said: takes a line for the journal; proxy: by which it is asked, "" for none.
+    there is nothing to wait for. said: takes a line for the journal; trust: by what a server behind https:// is known,
+    as that which it names is; proxy: by which it is asked, "" for none.
     """
 
-    def __init__(self, uris: Sequence[str], said: Callable[[str], None], proxy: str = "") -> None:
+    def __init__(
+        self, uris: Sequence[str], said: Callable[[str], None], trust: Callable[[], Trust], proxy: str = ""
+    ) -> None:
         self.problems: tuple[str, ...] = ()
         self._uris = uris
         self._say = said
+        self._trust = trust
         self._proxy = proxy
         self.found: Optional[CloudConfig] = None
         self.asked = not uris
@@ -37,7 +42,7 @@ class CloudSource:
         problems: list[str] = []
         for uri in self._uris if self.found is None else ():
             try:
-                found = await in_thread(partial(fetch, uri, proxy_to(uri, self._proxy)), "cloud-config")
+                found = await in_thread(partial(fetch, uri, self._trust(), proxy_to(uri, self._proxy)), "cloud-config")
             except MkError as error:
                 problems.append(f"cloud-config: {error}: not used")
                 continue
@@ -49,9 +54,11 @@ class CloudSource:
         self.asked = True
 
 
-def fetch(uri: str, proxy: str = "") -> CloudConfig:
+def fetch(uri: str, trust: Optional[Trust] = None, proxy: str = "") -> CloudConfig:
     """Fetch and read one. Raises MkError naming the address."""
-    answer = exchange("GET", uri, deadline_s=DEADLINE_S, limit_bytes=LIMIT_BYTES, component="mkctl", proxy=proxy)
+    answer = exchange(
+        "GET", uri, deadline_s=DEADLINE_S, limit_bytes=LIMIT_BYTES, component="mkctl", trust=trust, proxy=proxy
+    )
     if answer.status != 200:
         raise BadAnswer(f"{uri}: status {answer.status}")
     try:

@@ -23,10 +23,11 @@ from mkcore.trust import Trust
 from mkctl import dialects, network
 from mkctl.candidate import WRITTEN, Candidate, Found, Kind, Problem
 from mkctl.clock import ask_time
+from mkctl.cloudconfig import find_sources
 from mkctl.cmdline import Token
 from mkctl.dialects import Dialect, Registration, Reply, Request
 from mkctl.discovery import discover
-from mkctl.hints import Hints
+from mkctl.hints import Hints, why_unusable
 from mkctl.identity import Identity, read_identity
 from mkctl.reports import Reporter
 from mkctl.settings import Loaded, server_sources, server_trust
@@ -57,7 +58,9 @@ class Contact:
         self.seeks = True
         self.dialect: Optional[Dialect] = None
         self._tokens = tokens
+        self._cloud_named = bool(find_sources(tokens))
         self._reporter = reporter
+        self._told: set[Problem] = set()
         self._problems: tuple[Problem, ...] = ()
         self._turn = Turn()
         self._trust = Trust()
@@ -85,6 +88,11 @@ class Contact:
         return self.candidate.uri if self.candidate else ""
 
     @property
+    def source(self) -> str:
+        """What named the server, e.g. `DHCP option 224, eno1`; "" while none is known."""
+        return self.candidate.source if self.candidate else ""
+
+    @property
     def proxy(self) -> str:
         """By what the server is reached; "" for directly, as what listens on this machine always is."""
         return proxy_to(self.server, self._site_proxy)
@@ -105,14 +113,14 @@ class Contact:
 
     def look(self, loaded: Loaded, saved: Saved, hints: Hints) -> str:
         """Find the server again, with what the network says; returns why there is none, "" when there is one."""
-        self._trust = server_trust(loaded, self.paths, self._tokens)
+        self._trust = self.trust(loaded)
         self._site_proxy = loaded.effective().config.server_proxy
         found = self._discover(loaded, hints)
         turn = found.in_turn
         written = bool(turn) and turn[0].kind in WRITTEN
-        self.seeks = loaded.effective().config.discovery_order != "explicit" or not written
-        if found.problems != self._problems:
-            self._tell(found.problems)
+        cloud = self._cloud_named and hints.cloud is None
+        self.seeks = cloud or not written or loaded.effective().config.discovery_order != "explicit"
+        self._tell(found.problems)
         before, candidate = self.candidate, self._turn.choose(turn)
         if candidate is None:
             self.dialect = None
@@ -121,6 +129,10 @@ class Contact:
             log.info("server %s, from %s", candidate.uri, candidate.source)
             self.dialect = candidate.dialect or dialects.DIALECTS.get(saved.dialects.get(candidate.uri, ""))
         return ""
+
+    def trust(self, loaded: Loaded) -> Trust:
+        """By what servers behind https:// are known, and what they are shown."""
+        return server_trust(loaded, self.paths, self._tokens)
 
     def _discover(self, loaded: Loaded, hints: Hints) -> Found:
         order = loaded.effective().config.discovery_order
@@ -133,9 +145,12 @@ class Contact:
             self._asking.cancel()
 
     def _tell(self, problems: tuple[Problem, ...]) -> None:
-        """Say what is not used, once: this is looked at before each checkin."""
+        """Say what is not used, once until a server has answered: this is looked at before each checkin."""
         self._problems = problems
         for problem in problems:
+            if problem in self._told:
+                continue
+            self._told.add(problem)
             if problem.unsupported:
                 self._reporter.report(events.NOT_SUPPORTED, problem.text)
             else:
@@ -178,6 +193,7 @@ class Contact:
                 self._turn.failed()
             raise
         self._turn.answered()
+        self._told.intersection_update(self._problems)  # what comes again after this is news
         return reply
 
     async def register(self, facts: dict[str, Json]) -> Registration:
@@ -197,6 +213,7 @@ class Contact:
         if self._turn.overtaken:
             raise _Overtaken(f"{request.uri}: not asked, as the network names another server now")
         deadline_s = SHORT_DEADLINE_S if self._turn.others and not self._turn.settled else DEADLINE_S
+        by_name = self.candidate is not None and self.candidate.kind in (Kind.SERVICE, Kind.NAME)
         call = partial(
             exchange,
             request.method,
@@ -206,6 +223,7 @@ class Contact:
             deadline_s=deadline_s,
             limit_bytes=LIMIT_BYTES,
             component="mkctl",
+            judge=why_unusable if by_name and not self.proxy else None,
             trust=self._trust,
             proxy=self.proxy,
         )
@@ -217,8 +235,13 @@ class Contact:
             self._asking = None
         if asking.cancelled():
             raise _Overtaken(f"{request.uri}: no answer yet, and the network names another server now")
-        return asking.result()
+        try:
+            return asking.result()
+        except BadInput as error:  # a name that leads to this machine, or nowhere: the DNS lies
+            raise Unreachable(str(error)) from None
 
     def has_route(self) -> bool:
-        """Tell whether the kernel could send a packet to the server, or to the proxy before it."""
-        return network.reaches(network.read_routes(str(self.paths.proc)), host_of(self.proxy or self.server))
+        """Tell whether the kernel could send a packet to one of the servers in turn, or to the proxy before it."""
+        routes = network.read_routes(str(self.paths.proc))
+        hosts = [host_of(proxy_to(each.uri, self._site_proxy) or each.uri) for each in self._turn.candidates]
+        return any(network.reaches(routes, host) for host in hosts)

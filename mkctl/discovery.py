@@ -58,7 +58,8 @@ def discover(
 
     `tokens`: the kernel line. `pushed`: `mk_uri` of a push where the site allows it, else "". `credential`: content of
     `mk.server`, "" without. `configured`: the site's `[server]` table; its paths and dialect hold for every source that
-    names none. `hints`: what the network says. `order`: a key of ORDERS.
+    names none. `hints`: what the network says. `order`: a key of ORDERS. What counts less than a cloud-config that is
+    still to be asked for waits for it.
     """
     candidates: list[Candidate] = []
     problems: list[Problem] = []
@@ -72,7 +73,10 @@ def discover(
     _add_next_server(candidates, problems, last_value(tokens, "mk.next_server") or hints.next_server, hints)
     problems += map(Problem, hints.problems)
     says_hanlon = HANLON if only_value(tokens, "smbios_uuid")[0] else None
-    ranked = sorted(candidates, key=lambda each: ORDERS[order].index(each.kind))
+    kinds = ORDERS[order]
+    if hints.awaits_cloud:
+        candidates = [each for each in candidates if kinds.index(each.kind) <= kinds.index(Kind.KERNEL_LINE)]
+    ranked = sorted(candidates, key=lambda each: kinds.index(each.kind))
     return Found(
         tuple(_distinct(_complete(each, configured, says_hanlon) for each in ranked)), tuple(dict.fromkeys(problems))
     )

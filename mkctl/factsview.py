@@ -43,7 +43,8 @@ def compile_exclude(pattern: str) -> Optional[Pattern[str]]:
 class FactsView:
     """facts.json and what a registration would send of it under `config`.
 
-    host_name: the name that this machine was given since it was started, "" for none.
+    host_name: the name that this machine was given since it was started, "" for none. server_source: what named the
+    server, sent as `mk_server_source`; "" where nobody did.
     """
 
     def __init__(self, paths: Paths, tokens: Sequence[Token], now_s: Callable[[], float]) -> None:
@@ -52,6 +53,7 @@ class FactsView:
         self.problem = ""
         self.present = False
         self.host_name = ""
+        self.server_source = ""
         self._tokens = tokens
         self._now_s = now_s
         self._stamp: Optional[tuple[int, int, int]] = None
@@ -107,7 +109,7 @@ class FactsView:
 
     def build(self) -> dict[str, Json]:
         """The facts to send now: those of the chosen sets with fresh addresses, less what is excluded."""
-        chosen = registration.choose_facts(self.content, self._sets, self.host_name)
+        chosen = registration.choose_facts(self.content, self._sets, self.host_name, self.server_source)
         if "facter" not in self._sets and "lldp" not in self._sets:
             return registration.build_facts(chosen.flat, {}, self._exclude, on_top=chosen.on_top)
         interfaces = read_interfaces(str(self.paths.sys), str(self.paths.proc))

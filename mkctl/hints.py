@@ -12,7 +12,7 @@ RFC 8415 section 21.17 (vendor options); DHCPv6 sub-options carry the same numbe
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional, Union
 
@@ -58,7 +58,9 @@ class Hints:
 
     `names`: those of NAMES that have a usable address. `next_server`: a literal as in a URI, from a lease. `links`:
     name and operational state (networkctl(1)) of each Ethernet NIC. `described`: networkd was there to be asked.
-    `cloud`: what the cloud-config says that the kernel line names.
+    `cloud`: what the cloud-config says that the kernel line names; `awaits_cloud`: it was not asked for yet.
+    `boot_index`: the interface index of the boot NIC, 0 where none is known. `silent_dns`: nobody answered for a name.
+    `too_old`: the version of a systemd that keeps DHCP options to itself, 0 for one that tells them.
     """
 
     leases: tuple[Lease, ...] = ()
@@ -69,17 +71,26 @@ class Hints:
     links: tuple[tuple[str, str], ...] = ()
     described: bool = False
     cloud: Optional[CloudConfig] = None
+    awaits_cloud: bool = False
+    boot_index: int = 0
+    silent_dns: bool = False
+    too_old: int = 0
 
     @property
     def missing(self) -> tuple[str, ...]:
         """What is awaited, a phrase for each NIC and one for the sources: `no carrier on eno1`."""
+        if self.awaits_cloud:
+            return ("asking for the cloud-config that the kernel line names",)
+        dns = "the DNS does not answer" if self.silent_dns else "the DNS names no server"
         if not self.described:
-            named = "systemd-networkd does not answer, so DHCP options are not known, and the DNS names no server"
+            named = f"systemd-networkd does not answer, so DHCP options are not known, and {dns}"
             return ("nobody wrote a server down", named)
         waits = [f"{_AWAITED[state]} on {name}" for name, state in self.links if state in _AWAITED]
-        ready = [name for name, state in self.links if state not in _AWAITED]
-        named = f"neither DHCP on {', '.join(ready)} nor the DNS names a server" if ready else "no NIC is up"
-        return ("nobody wrote a server down", *waits, named)
+        ready = ", ".join(name for name, state in self.links if state not in _AWAITED)
+        if not ready:
+            return ("nobody wrote a server down", *waits, "no NIC is up")
+        asked = f"systemd {self.too_old} tells no DHCP options" if self.too_old else f"DHCP on {ready} names no server"
+        return ("nobody wrote a server down", *waits, asked, dns)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -121,6 +132,15 @@ def usable_address(data: Union[bytes, str]) -> str:
     return f"[{address}]" if address.version == 6 else str(address)
 
 
+def why_unusable(address: str) -> str:
+    """Say why an address cannot be a server's, "" for one that can."""
+    try:
+        usable_address(address)
+    except BadInput as error:
+        return str(error)
+    return ""
+
+
 def parse_describe(data: Union[bytes, str], boot_mac: str = "") -> Hints:
     """Parse what networkd's Describe() returns: leases, that of the boot NIC first, then by interface index.
 
@@ -130,10 +150,13 @@ def parse_describe(data: Union[bytes, str], boot_mac: str = "") -> Hints:
     leases: list[tuple[tuple[bool, int, int], Lease]] = []
     links: list[tuple[str, str]] = []
     problems: list[str] = []
+    boot_index = 0
     for item in get_list(body, "Interfaces", default=[]):
         if not isinstance(item, dict):
             raise BadInput("must be an object", "networkd's description: Interfaces")
         index, mac = get_int(item, "Index", default=0), _mac(item)
+        is_boot = bool(boot_mac) and mac == boot_mac.lower()
+        boot_index = boot_index or (index if is_boot else 0)
         if get_str(item, "Type", default="") == "ether" and not get_str(item, "Kind", default=""):
             links.append((get_str(item, "Name", default=""), get_str(item, "OperationalState", default="")))
         for version, read in ((4, _options4), (6, _options6)):
@@ -143,9 +166,10 @@ def parse_describe(data: Union[bytes, str], boot_mac: str = "") -> Hints:
                 problems.append(f"networkd's description of interface {index}: {error}: not used")
                 continue
             if lease.server or lease.port or lease.base_uri or (version == 4 and lease.domains):
-                leases.append(((not boot_mac or mac != boot_mac.lower(), index, version), lease))
+                leases.append(((not is_boot, index, version), lease))
     ordered = tuple(lease for _, lease in sorted(leases, key=lambda each: each[0]))
-    return Hints(leases=ordered, problems=(*problems, *_disagreement(ordered)), links=tuple(links), described=True)
+    problems += _disagreement(ordered)
+    return Hints(ordered, problems=tuple(problems), links=tuple(links), described=True, boot_index=boot_index)
 
 
 def _mac(item: dict[str, Json]) -> str:
@@ -228,26 +252,28 @@ def _domains(item: dict[str, Json]) -> Iterable[str]:
                 continue
 
 
-def _disagreement(leases: Iterable[Lease]) -> list[str]:
-    said = {lease.server: lease.interface for lease in reversed(list(leases)) if lease.server}
-    if len(said) < 2:
-        return []
-    named = ", ".join(f"{server} on {interface}" for server, interface in reversed(list(said.items())))
-    return [f"DHCP servers disagree about the server ({named}): each is tried, in this order"]
+def _disagreement(leases: Sequence[Lease]) -> Iterable[str]:
+    """Say where servers of one family differ; one that has addresses of both is named by both kinds of DHCP."""
+    for version in (4, 6):
+        said: dict[str, str] = {}
+        for lease in leases:
+            if lease.server and lease.version == version:
+                said.setdefault(lease.server, lease.interface)
+        if len(said) > 1:
+            named = ", ".join(f"{server} on {interface}" for server, interface in said.items())
+            yield f"DHCP servers disagree about the server ({named}): each is tried, in this order"
 
 
 def parse_next_server(text: str) -> str:
-    """Return next-server of one of networkd's lease files, as in a URI; "" where it has none that can be a server.
+    """Return next-server of one of networkd's lease files, as in a URI; "" where it has none, which 0.0.0.0 means, too.
 
+    Raises BadInput for one that can be no server's.
     Source: sd-dhcp-lease.c of systemd, which calls the file private: a test with a real networkd watches its form.
     """
     for line in text.splitlines():
         name, _, value = line.partition("=")
-        if name == "NEXT_SERVER":
-            try:
-                return usable_address(value.strip())
-            except BadInput:
-                return ""
+        if name == "NEXT_SERVER" and value.strip() != "0.0.0.0":
+            return usable_address(value.strip())
     return ""
 
 

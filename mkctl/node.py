@@ -93,12 +93,13 @@ class Node:
             beyond=lambda: self.contact.is_beyond_dhcp,
             lost=lambda: self.state.failures > 0,
             found=self._network_named,
+            trust=lambda: self.contact.trust(self.loaded),
             proxy=self.effective.config.server_proxy,
         )
         self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
         self._dialect: str = ""
         self._store_problem: str = ""
-        self._clock_asked = False
+        self._clock_asked, self._clock_failure = False, ""
 
     def start(self) -> None:
         """Take configuration and memory into use; nothing here can fail for what they hold."""
@@ -148,6 +149,7 @@ class Node:
         self.contact.identify(self.effective.config.identity_interfaces)
         reason = self.contact.look(self.loaded, self.saved, self.seeker.hints)
         self.use_dialect()
+        self.facts.server_source = self.contact.source
         self.facts.refresh()
         if not self.memory.is_stored() and not self._store_problem:
             self.reporter.report(
@@ -183,20 +185,26 @@ class Node:
             await keep_host_name(bus, self._wanted_name, self.reporter, tell)
 
     async def correct_clock(self, error: MkError) -> None:
-        """Have the clock stepped, once, where the server's certificate is not valid yet and the site allows it."""
+        """Have the clock stepped, once, where the server's certificate is not valid yet and the site allows it.
+
+        A server that does not say the time, or a systemd that does not answer, is asked again at the next failure.
+        """
         early = isinstance(error, TlsFailed) and error.too_early
         if not early or self._clock_asked or not self.effective.config.clock_from_server:
             return
-        self._clock_asked = True
         self.progress.step("asking for the time", clock.DEADLINE_S + clock.TIMEOUT_S + BUS_WAIT_S)
         try:
             await self.contact.ask_time()
             result = await systemd1.start_unit(self.presence.require(), clock.UNIT, clock.TIMEOUT_S)
         except NotAuthorized as refused:
+            self._clock_asked = True
             self.reporter.report(events.RIGHT_MISSING, f"{clock.UNIT} may not be started ({refused}); the clock stays")
         except (MkError, OSError) as failure:
-            log.warning("the server's time is not taken: %s", failure)
+            if str(failure) != self._clock_failure:
+                self._clock_failure = str(failure)
+                log.warning("the server's time is not taken: %s", failure)
         else:
+            self._clock_asked = True
             log.info("%s ended as %s", clock.UNIT, result.value)
 
     def _wanted_name(self) -> str:
@@ -286,7 +294,7 @@ class Node:
             node_uuid=contact.identity.uuid,
             node_macs=contact.identity.macs,
             server_uri=contact.server,
-            server_source=contact.candidate.source if contact.candidate else "",
+            server_source=contact.source,
             dialect=contact.dialect.name if contact.dialect else "",
             next_checkin_usec=int(self.next_s * 1e6),
             failed_checkins=state.failures,

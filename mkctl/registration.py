@@ -36,6 +36,7 @@ NIC_FACT = re.compile(
 
 INVENTORY = "mk_inventory"
 SETS_BY_PREFIX = (("mk_hw_", "hardware"), ("mk_ipmi_", "ipmi"), ("lldp_neighbor_", "lldp"), ("mk_extensions", "custom"))
+SERVER_SOURCE = "mk_server_source"
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,17 @@ class Chosen:
     on_top: Mapping[str, Json]
 
 
-def choose_facts(content: FactsFile, sets: Collection[str], host_name: str = "") -> Chosen:
+def choose_facts(content: FactsFile, sets: Collection[str], host_name: str = "", server_source: str = "") -> Chosen:
     """Return what facts.json has of the sets (names of `mkcore.keys.FACT_SETS`).
 
     host_name: the name that this machine was given meanwhile, "" for none; what the site itself gives counts more.
+    server_source: what named the server, a hardware fact, "" for none.
     """
     custom = content.custom_names
     flat = {name: value for name, value in content.facts.items() if name not in custom and set_of(name) in sets}
     flat.update(rename(flat, host_name))
+    if server_source and "hardware" in sets:
+        flat[SERVER_SOURCE] = server_source
     on_top: dict[str, Json] = dict(content.structured) if "structured" in sets else {}
     networking = on_top.get("networking")
     if isinstance(networking, dict):

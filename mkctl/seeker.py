@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Awaitable, Iterable
 from dataclasses import replace
-from typing import Callable
+from typing import Callable, Optional
 
 from mkcore.errors import BadInput, BusFailed, MkError
 from mkcore.files import read_text
@@ -21,7 +21,8 @@ from mkcore.interfaces import parse_bootif
 from mkcore.network1 import describe_network, resolve_services
 from mkcore.paths import Paths
 from mkcore.resolver import resolve_name
-from mkcore.systemd1 import Bus
+from mkcore.systemd1 import Bus, read_version
+from mkcore.trust import Trust
 from mkctl.cloudconfig import find_sources
 from mkctl.cloudsource import CloudSource
 from mkctl.cmdline import Token, last_value
@@ -34,7 +35,7 @@ from mkctl.hints import (
     parse_describe,
     parse_next_server,
     parse_services,
-    usable_address,
+    why_unusable,
 )
 from mkctl.waiting import Schedule, Wakeup
 from mkctl.worker import in_thread
@@ -44,6 +45,8 @@ LEASES_S = 10.0
 """While no server answers: networkd sends no signal when a renewed lease differs in options alone."""
 DOMAINS = 8
 """Search domains that are asked for a service, at most."""
+TELLS_OPTIONS = 256
+"""The first systemd whose networkd tells DHCP's options (org.freedesktop.network1(5), Describe)."""
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +57,8 @@ class Seeker:
     """`hints` is what was found last.
 
     ready: waited for before the first look. needed: whether looking helps. beyond: whether the server in use is one
-    that the leases do not name. lost: whether no server answers. found: called after each change of `hints`.
+    that the leases do not name. lost: whether no server answers. found: called after each change of `hints`. trust: by
+    what https:// is known. proxy: by what a cloud-config is asked for, "" for directly.
     """
 
     def __init__(
@@ -68,16 +72,18 @@ class Seeker:
         beyond: Callable[[], bool],
         lost: Callable[[], bool],
         found: Callable[[], None],
+        trust: Callable[[], Trust],
         proxy: str = "",
         resolve: Addresses = resolve_name,
         describe: Callable[[Bus], Awaitable[str]] = describe_network,
+        version: Callable[[Bus], Awaitable[int]] = read_version,
     ) -> None:
-        self.hints = Hints()
         self.changed = Wakeup()
         self._paths = paths
         tokens = tuple(tokens)
         self._boot_mac = parse_bootif(last_value(tokens, "BOOTIF"))
-        self._cloud = CloudSource(find_sources(tokens), self._say, proxy)
+        self._cloud = CloudSource(find_sources(tokens), self._say, trust, proxy)
+        self.hints = Hints(awaits_cloud=not self._cloud.asked)
         self._bus = bus
         self._ready = ready
         self._needed = needed
@@ -86,11 +92,14 @@ class Seeker:
         self._found = found
         self._resolve = resolve
         self._describe = describe
+        self._read_version = version
+        self._version: Optional[int] = None
         self._said = ""
         self._leases = Hints()
         self._services: tuple[tuple[Service, ...], tuple[str, ...]] = ((), ())
         self._names: set[str] = set()
         self._refused: dict[str, str] = {}
+        self._silent: set[str] = set()
 
     async def run(self) -> None:
         """Look for ever. Never returns."""
@@ -138,16 +147,19 @@ class Seeker:
     def _compose(self) -> Hints:
         """Make one of the last word of each source."""
         problems = (*self._leases.problems, *self._cloud.problems)
-        hints = replace(self._leases, cloud=self._cloud.found, problems=problems)
+        awaits = not self._cloud.asked
+        hints = replace(self._leases, cloud=self._cloud.found, awaits_cloud=awaits, problems=problems)
         if not self._is_wide():
             return hints
         refused = [f"DNS, {name}: {reason}: not used" for name, reason in self._refused.items() if reason]
+        next_server, unusable = self._next_server()
         return replace(
             hints,
             services=self._services[0],
             names=tuple(name for name in NAMES if name in self._names),
-            next_server=self._next_server(),
-            problems=(*hints.problems, *self._services[1], *refused),
+            silent_dns=bool(self._silent),
+            next_server=next_server,
+            problems=(*hints.problems, *self._services[1], *refused, *unusable),
         )
 
     def _tell(self, hints: Hints) -> None:
@@ -165,10 +177,23 @@ class Seeker:
             self._say(f"networkd's description has {len(text)} characters: not used")
             return self._leases
         try:
-            return parse_describe(text, self._boot_mac)
+            hints = parse_describe(text, self._boot_mac)
         except BadInput as error:
             self._say(f"{error}: DHCP options are not used")
             return self._leases
+        return replace(hints, too_old=await self._ask_version())
+
+    async def _ask_version(self) -> int:
+        """Return the version of a systemd whose DHCP options nobody gets to know, 0 for one that tells them."""
+        if self._version is None:
+            try:
+                self._version = await self._read_version(self._bus())
+            except BusFailed:
+                self._version = 0
+            if 0 < self._version < TELLS_OPTIONS:
+                needs = f"systemd {self._version} tells no DHCP options ({TELLS_OPTIONS} does)"
+                self._say(f"{needs}: of DHCP, next-server and the search domains alone count")
+        return self._version if self._version < TELLS_OPTIONS else 0
 
     def _say(self, line: str) -> None:
         if line != self._said:
@@ -187,34 +212,31 @@ class Seeker:
         try:
             addresses = await asyncio.wait_for(in_thread(lambda: self._resolve(name), f"DNS, {name}"), NAME_S)
         except (MkError, OSError, asyncio.TimeoutError):
+            self._silent.add(name)
             return
-        refused = _unusable(addresses)
+        refused = [reason for reason in map(why_unusable, addresses) if reason]
+        self._silent.discard(name)
         self._names.discard(name)
         if len(refused) < len(addresses):
             self._names.add(name)
         self._refused[name] = "" if name in self._names or not refused else refused[0]
 
-    def _next_server(self) -> str:
-        """Next-server of the leases that networkd keeps on file, one for each interface, the first interface first."""
+    def _next_server(self) -> tuple[str, tuple[str, ...]]:
+        """Next-server of the leases that networkd keeps on file, one for each interface: the boot NIC's first, then the
+        first interface's. And why others cannot be used, a line each.
+        """
+        problems: list[str] = []
         files = [path for path in self._paths.leases.glob("*") if path.name.isdecimal()]
-        for path in sorted(files, key=lambda path: int(path.name)):
+        for path in sorted(files, key=lambda path: (int(path.name) != self._leases.boot_index, int(path.name))):
             try:
-                found = parse_next_server(read_text(path))
+                text = read_text(path)
             except (OSError, BadInput):  # gone meanwhile, or not for us
                 continue
+            try:
+                found = parse_next_server(text)
+            except BadInput as error:
+                problems.append(f"next-server of interface {path.name}'s lease: {error}: not used")
+                continue
             if found:
-                return found
-        return ""
-
-
-def _unusable(addresses: Iterable[str]) -> list[str]:
-    """Why addresses cannot be a server's, a line for each that cannot."""
-    return [reason for reason in map(_why_not, addresses) if reason]
-
-
-def _why_not(address: str) -> str:
-    try:
-        usable_address(address)
-    except BadInput as error:
-        return str(error)
-    return ""
+                return found, tuple(problems)
+        return "", tuple(problems)

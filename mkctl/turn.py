@@ -42,6 +42,11 @@ class Turn:
         self._candidates = tuple(candidates)
 
     @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Those of which the next choice is made, the best first."""
+        return self._candidates
+
+    @property
     def overtaken(self) -> bool:
         """Whether the one in use never answered, while the best of the candidates is another server and has not
         failed.

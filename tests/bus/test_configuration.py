@@ -12,7 +12,7 @@ import pytest
 from mkcore.jsonfields import digest
 from tests.bus.harness import Node, wait_until
 from tests.bus.server import Server, answer
-from tests.fakes import Play, Recorded, Reset, WireServer, parse_request
+from tests.fakes import Play, Recorded, Reset, WireServer, json_answer, parse_request
 
 SAVED = b"New configuration saved, Microkernel Controller restarted"
 STORED = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 57\r\n\r\n" + SAVED
@@ -246,3 +246,18 @@ def test_a_name_with_port_and_base_path_on_the_kernel_line(
     targets = [each.target for each in server.requests()]
     assert all(target.startswith("/site/v9/node/") for target in targets), targets
     assert "/site/v9/node/register" in targets
+
+
+def test_a_cloud_config_on_the_kernel_line_beats_a_file(node: Node, server: Server) -> None:
+    """It is asked for although a server is written down, and nobody else is talked to before it came. (P 1.6, 9.3)"""
+    text = f"#cloud-config\nwrite_files:\n  - path: /mk_conf.yaml\n    content: |\n      mk_uri: {server.uri}\n"
+    with WireServer(json_answer(text.encode())) as cloud, WireServer(json_answer(b"{}")) as other:
+        source = f"rancher.cloud_init.datasources=['url:{cloud.uri}/cloud-config']"
+        node.write("proc/cmdline", f"quiet {source}\n")
+        node.configure(other.uri)
+        server.commands = ["register"]
+        with node.daemon():
+            wait_until(lambda: node.status().get("registered_digest"), "a registration")
+            node.wait_status(server_uri=server.uri, server_source="kernel line (cloud-config)")
+        assert other.requests == [] and len(cloud.requests) == 1
+    assert server.registered_facts()["mk_server_source"] == "kernel line (cloud-config)"

@@ -24,6 +24,9 @@ def test_first_contact_in_hanlon_s_words(node: Node, server: Server) -> None:
     with node.daemon():
         registered(node)
         assert node.call("CheckIn").returncode == 0
+        wait_until(lambda: node.status()["state"] == "idle", "the end of the checkin")
+        named = f"{node.root}/etc/mk/mk.toml"
+        assert node.status()["sentence"].startswith(f"checked in with {server.uri}, named by {named} (acknowledge)")
     probe, first, registration, second = server.requests()
     assert probe.target == f"{HANLON}/checkin"
     query = f"uuid={CAPITAL_UUID}&mac_id=525400123456&last_state=idle"
@@ -33,6 +36,7 @@ def test_first_contact_in_hanlon_s_words(node: Node, server: Server) -> None:
     assert second.target == f"{HANLON}/checkin?{query}"
     facts = server.registered_facts()
     assert facts["processorcount"] == 2 and facts["is_virtual"] is True
+    assert facts["mk_server_source"] == named
     assert str(first.header("user-agent")).startswith("mkctl/")
 
 

@@ -44,6 +44,21 @@ def test_the_server_s_time_is_asked_for_once(node: Node, systemd: FakeSystemd, c
         assert [raw.split(b" ")[0] for raw in server.requests] == [b"HEAD"], "the node told nothing of itself"
 
 
+def test_the_time_is_asked_for_again_where_it_was_not_said(node: Node, systemd: FakeSystemd, ca: Authority) -> None:
+    """A server that does not say it costs this attempt alone; the reason is said once."""
+    systemd.units[CLOCK] = ("inactive", "dead")
+    with TlsServer(*ca.issue("early-mute", since=EARLY)) as server:
+        configure(node, server, ca)
+        with node.daemon() as daemon:
+            daemon.wait_for("the server's time is not taken: .* is no time")
+            assert node.call("CheckIn").returncode != 0
+            assert systemd.started == []
+            server.date = DATE
+            assert node.call("CheckIn").returncode != 0
+            assert systemd.started == [CLOCK]
+            assert len(daemon.said("the server's time is not taken")) == 1
+
+
 def test_only_where_the_site_allows_it(node: Node, systemd: FakeSystemd, ca: Authority) -> None:
     with TlsServer(*ca.issue("early", since=EARLY), date=DATE) as server:
         configure(node, server, ca, allowed=False)

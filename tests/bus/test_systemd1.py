@@ -243,15 +243,16 @@ def test_the_network_is_watched_until_the_end(address: str, systemd: StandIn) ->
     async def work(bus: MessageBus) -> list[dict[str, Any]]:
         seen: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         end = await systemd1.watch_network(bus, seen.put_nowait)
-        systemd.network_changed("/org/freedesktop/network1/link/_32", OperationalState="degraded")
+        systemd.network_changed("/org/freedesktop/network1/link/_32", AddressState="routable")
         systemd.network_changed("/org/freedesktop/network1", OnlineState="online")
-        got = [await asyncio.wait_for(seen.get(), 20)]
+        systemd.network_changed("/org/freedesktop/elsewhere", OnlineState="degraded")
+        got = [await asyncio.wait_for(seen.get(), 20) for _ in range(2)]
         await end()
         systemd.network_changed("/org/freedesktop/network1", OnlineState="offline")
         await systemd1.get_property(bus, SYSTEMD, "/x", "a.b", "C")  # one round trip later it would have come
         return got + ([seen.get_nowait()] if not seen.empty() else [])
 
-    assert with_bus(address, work) == [{"OnlineState": "online"}]
+    assert with_bus(address, work) == [{"AddressState": "routable"}, {"OnlineState": "online"}]
 
 
 def test_nobody_owns_the_name(address: str) -> None:

@@ -86,11 +86,16 @@ def test_the_event_says_from_when_to_when(tmp_path: Path, caplog: pytest.LogCapt
 
 
 def test_the_server_s_time_is_asked_for_without_its_dates(ca: Authority, tmp_path: Path) -> None:
-    """A real server whose certificate is not valid yet: refused as always, and asked for its Date all the same."""
+    """A real server whose certificate is not valid yet: refused as always, and asked for its Date all the same.
+
+    It wants to see the site's certificate, as for everything else.
+    """
     paths = paths_under(str(tmp_path))
     paths.run_mkctl.mkdir(parents=True)
-    trust = Trust(ca=str(ca.root), certificate="/nonexistent/not-shown.pem")
-    with TlsServer(*ca.issue("early", since="20890101000000Z"), date="Tue, 15 Nov 2033 08:12:31 GMT") as server:
+    chain, key = ca.issue("node")
+    trust = Trust(ca=str(ca.root), certificate=str(chain), key=str(key))
+    early = ca.issue("early", since="20890101000000Z")
+    with TlsServer(*early, date="Tue, 15 Nov 2033 08:12:31 GMT", client_ca=ca.root) as server:
         with pytest.raises(TlsFailed) as caught:
             exchange("GET", server.uri, trust=Trust(ca=str(ca.root)))
         assert caught.value.too_early

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
 from mkcore.errors import BadInput, BusFailed
 from mkcore.paths import paths_under
+from mkcore.trust import Trust
 from mkctl.candidate import Configured
 from mkctl.cloudconfig import CloudConfig, find_sources, parse_cloud_config
 from mkctl.cmdline import parse_cmdline
@@ -18,6 +19,7 @@ from mkctl.discovery import discover
 from mkctl.hints import Hints
 from mkctl.seeker import Seeker
 from tests.fakes import WireServer, json_answer
+from tests.unit.tls_server import Authority, TlsServer
 
 # In the form of protocol 1.6 and 2.1, with what stands around it there.
 TEXT = """#cloud-config
@@ -106,7 +108,7 @@ def no_bus() -> Any:
     raise BusFailed("no connection to the system bus")
 
 
-def look(tmp_path: Path, line: str) -> Hints:
+def look(tmp_path: Path, line: str, trust: Optional[Trust] = None) -> Hints:
     """Look once without a bus, where the DNS knows `razor` alone."""
 
     async def once() -> Hints:
@@ -119,6 +121,7 @@ def look(tmp_path: Path, line: str) -> Hints:
             beyond=lambda: False,
             lost=lambda: False,
             found=lambda: None,
+            trust=lambda: trust or Trust(),
             resolve=lambda name: ["192.0.2.9"] if name == "razor" else [],
         )
         await seeker.look()
@@ -127,7 +130,7 @@ def look(tmp_path: Path, line: str) -> Hints:
     return asyncio.run(once())  # made inside, as its events belong to the loop
 
 
-def kernel_line(server: WireServer) -> str:
+def kernel_line(server: WireServer | TlsServer) -> str:
     uri = f"{server.uri}/hanlon/api/v1/image/mk/abc/cloud-config"
     return f"rancher.password=x rancher.cloud_init.datasources=['url:{uri}'] smbios_uuid=564D0000-0001 quiet"
 
@@ -164,3 +167,13 @@ def test_a_bad_one_is_one_line_and_the_next_source_counts(tmp_path: Path, answer
         found = discover(parse_cmdline(kernel_line(server)), "", "", Configured(), hints)
     assert [each.uri for each in found.candidates] == ["http://razor:8026"]
     assert [each.text for each in found.problems] == [line]
+
+
+def test_one_behind_tls_is_known_as_the_server_is(tmp_path: Path) -> None:
+    """By the site's CA or the pinned certificate; without them it is refused like any other."""
+    ca = Authority(tmp_path / "ca")
+    with TlsServer(*ca.issue("cloud"), body=TEXT.encode()) as server:
+        line = kernel_line(server)
+        assert look(tmp_path, line, Trust(ca=str(ca.root))).cloud == SAID
+        hints = look(tmp_path, line)
+        assert hints.cloud is None and "unable to get local issuer certificate" in hints.problems[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,7 @@ def test_dhcpv6_vendor_options() -> None:
 def test_the_boot_nic_comes_first() -> None:
     links = [link(n, f"eno{n}", {224: f"c000020{n}"}) for n in (2, 3, 4)]
     assert [each.interface for each in read(*links, boot_mac="52:54:00:00:00:04").leases] == ["eno4", "eno2", "eno3"]
+    assert [read(*links, boot_mac=mac).boot_index for mac in ("52:54:00:00:00:04", "")] == [4, 0]
 
 
 def test_servers_that_disagree_are_one_line_and_all_tried() -> None:
@@ -63,6 +65,20 @@ def test_servers_that_disagree_are_one_line_and_all_tried() -> None:
     assert hints.problems == (
         "DHCP servers disagree about the server (192.0.2.1 on eno1, 192.0.2.2 on eno2): each is tried, in this order",
     )
+
+
+def test_a_server_with_addresses_of_both_families_is_no_disagreement() -> None:
+    options = [
+        {"EnterpriseId": 1, "SubOptionCode": 224, "SubOptionData": f"20010db800000000000000000000000{n}"}
+        for n in (1, 2)
+    ]
+    first, second = ({"VendorSpecificOptions": [each]} for each in options)
+    both = read(link(2, "eno1", {224: "c0000201"}, DHCPv6Client=first))
+    assert [each.server for each in both.leases] == ["192.0.2.1", "[2001:db8::1]"]
+    assert both.problems == ()
+    differ = read(link(2, "eno1", {224: "c0000201"}, DHCPv6Client=first), link(3, "eno2", {}, DHCPv6Client=second))
+    assert [each for each in differ.problems if "[2001:db8::1] on eno1, [2001:db8::2] on eno2" in each]
+    assert len(differ.problems) == 1
 
 
 @pytest.mark.parametrize(
@@ -119,8 +135,12 @@ def test_what_is_awaited_on_which_nic() -> None:
         "nobody wrote a server down",
         "no carrier on eno1",
         "no address beyond the link on eno2",
-        "neither DHCP on eno3 nor the DNS names a server",
+        "DHCP on eno3 names no server",
+        "the DNS names no server",
     )
+    assert replace(hints, silent_dns=True).missing[3:] == ("DHCP on eno3 names no server", "the DNS does not answer")
+    assert replace(hints, too_old=252).missing[3] == "systemd 252 tells no DHCP options"
+    assert replace(hints, awaits_cloud=True).missing == ("asking for the cloud-config that the kernel line names",)
     assert read().missing == ("nobody wrote a server down", "no NIC is up")
     assert "systemd-networkd does not answer" in Hints().missing[1]
 
@@ -135,6 +155,8 @@ def test_next_server_of_a_lease_file() -> None:
     text = "# This is private data. Do not parse.\nADDRESS=192.0.2.7\nNEXT_SERVER=192.0.2.1\n"
     assert parse_next_server(text) == "192.0.2.1"
     assert parse_next_server(text.replace("192.0.2.1", "0.0.0.0")) == ""
+    with pytest.raises(BadInput, match=r"127\.0\.0\.1 is not the address of a server"):
+        parse_next_server(text.replace("192.0.2.1", "127.0.0.1"))
     assert parse_next_server("") == ""
 
 

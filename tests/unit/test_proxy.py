@@ -207,7 +207,7 @@ def test_the_time_and_a_cloud_config_are_asked_for_by_it(ca: Authority, tmp_path
     with TlsServer(chain, key, date="Mon, 23 Nov 2026 12:00:00 GMT") as server, Proxy(server.port) as proxy:
         assert ask_time(f"https://{NAMED}/", Trust(ca=str(ca.root)), paths, proxy.uri) == 1795435200
     with WireServer(json_answer(b"- not a cloud-config")) as server:
-        source = CloudSource([f"http://{NAMED}/cloud-config"], lambda _: None, server.uri)
+        source = CloudSource([f"http://{NAMED}/cloud-config"], lambda _: None, Trust, server.uri)
         asyncio.run(source.ask())
         assert parse_request(server.requests[0]).target == f"http://{NAMED}/cloud-config"
 

@@ -16,6 +16,7 @@ import mkctl.seeker
 from mkcore.errors import BusFailed
 from mkcore.paths import paths_under
 from mkcore.systemd1 import Bus
+from mkcore.trust import Trust
 from mkctl.candidate import Configured, Kind
 from mkctl.cmdline import parse_cmdline
 from mkctl.discovery import discover
@@ -39,8 +40,12 @@ def make(
     describe: Optional[Callable[[object], Awaitable[str]]] = None,
     lost: Callable[[], bool] = lambda: False,
     line: str = "",
+    systemd: int = 257,
 ) -> Seeker:
     """A seeker without a bus, or one whose networkd says this."""
+
+    async def version(_bus: object) -> int:
+        return systemd
 
     async def constant(_bus: object) -> str:
         return described
@@ -55,7 +60,9 @@ def make(
         beyond=beyond,
         lost=lost,
         found=found,
+        trust=Trust,
         resolve=resolve,
+        version=version,
     )
 
 
@@ -89,6 +96,68 @@ def test_next_server_of_the_leases_on_file(tmp_path: Path) -> None:
     (leases / "3").write_text("NEXT_SERVER=192.0.2.1\n")
     (leases / "10").write_text("NEXT_SERVER=192.0.2.2\n")  # the first card's counts (row 8)
     assert seek(tmp_path, {}).hints.next_server == "192.0.2.1"
+
+
+def test_next_server_of_the_boot_nic_comes_first_and_a_bad_one_is_one_line(tmp_path: Path) -> None:
+    leases = tmp_path / "run/systemd/netif/leases"
+    leases.mkdir(parents=True)
+    for index, server in ((2, "192.0.2.2"), (3, "127.0.0.1"), (4, "192.0.2.4")):
+        (leases / str(index)).write_text(f"NEXT_SERVER={server}\n")
+    described = json.dumps({"Interfaces": [link(n, f"eno{n}", {}) for n in (2, 3, 4)]})
+
+    def look(boot: str) -> tuple[str, tuple[str, ...]]:
+        seeker = make(tmp_path, lambda _name: [], described=described, line=f"BOOTIF=01-52-54-00-00-00-{boot}")
+        asyncio.run(seeker.look())
+        return seeker.hints.next_server, seeker.hints.problems
+
+    assert look("04") == ("192.0.2.4", ())
+    bad = "next-server of interface 3's lease: 127.0.0.1 is not the address of a server: not used"
+    assert look("03") == ("192.0.2.2", (bad,))
+
+
+@pytest.mark.parametrize(("systemd", "told"), [(252, 1), (256, 0), (0, 0)])
+def test_a_systemd_that_tells_no_options_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, systemd: int, told: int
+) -> None:
+    caplog.set_level("INFO")
+    described = json.dumps({"Interfaces": [link(2, "eno1", {})]})
+    seeker = make(tmp_path, lambda _name: [], described=described, systemd=systemd)
+    for _ in range(2):
+        asyncio.run(seeker.look())
+    line = "systemd 252 tells no DHCP options (256 does): of DHCP, next-server and the search domains alone count"
+    assert [each.getMessage() for each in caplog.records] == [line] * told
+    assert seeker.hints.too_old == (252 if told else 0)
+
+
+def test_a_dns_that_is_silent_is_not_one_that_knows_nothing(tmp_path: Path) -> None:
+    answers = [OSError("Temporary failure in name resolution"), None]
+
+    def resolve(_name: str) -> list[str]:
+        if answers[0]:
+            raise answers[0]
+        return []
+
+    seeker = make(tmp_path, resolve)
+    silent = []
+    for _ in range(2):
+        asyncio.run(seeker.look())
+        silent.append(seeker.hints.silent_dns)
+        answers.reverse()
+    assert silent == [True, False]
+
+
+def test_a_cloud_config_that_is_to_be_asked_for_holds_back_what_counts_less(tmp_path: Path) -> None:
+    """A server in a file, or one that DHCP names, is not talked to before; then it is, where none came."""
+    tokens = parse_cmdline("rancher.cloud_init.datasources=['url:http://127.0.0.1:1/cloud-config']")
+    seeker = make(tmp_path, lambda _name: [], line="rancher.cloud_init.datasources=['url:http://127.0.0.1:1/x']")
+    configured = Configured("http://192.0.2.9", "mk.toml")
+    assert seeker.hints.awaits_cloud
+    assert discover(tokens, "", "http://192.0.2.8", configured, seeker.hints).candidates == ()
+    kernel_line = discover((*tokens, *parse_cmdline("mk.ip=192.0.2.7")), "", "", configured, seeker.hints)
+    assert [each.uri for each in kernel_line.candidates] == ["http://192.0.2.7:8026"]
+    asyncio.run(seeker.look())
+    assert not seeker.hints.awaits_cloud
+    assert [each.uri for each in discover(tokens, "", "", configured, seeker.hints).candidates] == [configured.uri]
 
 
 def test_nothing_found_is_nothing(tmp_path: Path) -> None:

@@ -96,13 +96,14 @@ def run(*arguments: str) -> str:
 
 class TlsServer:
     """Answers each request with 200 and `{}`; `requests` are those that came through. `client_ca`: who must vouch for
-    clients. Whoever is refused is heard out before the connection ends, so that the alert arrives."""
+    clients; `date`: what time it says, "" for none. Whoever is refused is heard out before the connection ends, so that
+    the alert arrives."""
 
     def __init__(
         self, chain: Path, key: Path, client_ca: Path | None = None, body: bytes = b"{}", date: str = ""
     ) -> None:
         self.requests: list[bytes] = []
-        self._answer = json_answer(body, headers=[f"Date: {date}"] if date else [])
+        self.date, self._body = date, body
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(chain, key)
         if client_ca is not None:
@@ -145,7 +146,7 @@ class TlsServer:
                     received += tls.read(65536)
                     if b"\r\n\r\n" in received:
                         self.requests.append(received)
-                        tls.write(self._answer)
+                        tls.write(json_answer(self._body, headers=[f"Date: {self.date}"] if self.date else []))
                         plain.sendall(outgoing.read())
                         return
                 except ssl.SSLWantReadError:
