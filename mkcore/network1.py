@@ -27,6 +27,13 @@ async def describe_network(bus: Bus) -> str:
     return str(reply.body[0])
 
 
+async def renew_lease(bus: Bus, index: int) -> None:
+    """Have networkd ask the DHCP server of an interface again, which one who may do so is answered at once. Raises
+    NotAuthorized, BusFailed.
+    """
+    await systemd1.call(bus, *_NETWORKD, "RenewLink", "i", (index,))
+
+
 async def resolve_service(bus: Bus, service: str, domain: str) -> list[tuple[int, int, int, str]]:
     """Ask the DNS for a service, e.g. `_mk._tcp` in `example.net`: (priority, weight, port, host) of each answer.
 

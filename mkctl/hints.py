@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional, Union
 
 from mkcore.errors import BadInput
@@ -56,11 +56,11 @@ class Service:
 class Hints:
     """All that was found, each kind in its order; `problems` are lines for the journal.
 
-    `names`: those of NAMES that have a usable address. `next_server`: a literal as in a URI, from a lease. `links`:
-    name and operational state (networkctl(1)) of each Ethernet NIC. `described`: networkd was there to be asked.
-    `cloud`: what the cloud-config says that the kernel line names; `awaits_cloud`: it was not asked for yet.
-    `boot_index`: the interface index of the boot NIC, 0 where none is known. `silent_dns`: nobody answered for a name.
-    `too_old`: the version of a systemd that keeps DHCP options to itself, 0 for one that tells them.
+    `names`: those of NAMES that have a usable address; `silent_dns`: nobody answered for one. `next_server`: a literal as
+    in a URI, from a lease. `links`: name and operational state (networkctl(1)) of each Ethernet NIC. `described`:
+    networkd was there to be asked; `too_old`: the version of a systemd that keeps DHCP options to itself, 0 for one that
+    tells them. `cloud`: what the cloud-config says that the kernel line names; `awaits_cloud`: it was not asked for yet.
+    `boot_index`: the interface index of the boot NIC, 0 where none is known; `leased`: indices of what DHCP gave a lease.
     """
 
     leases: tuple[Lease, ...] = ()
@@ -73,6 +73,7 @@ class Hints:
     cloud: Optional[CloudConfig] = None
     awaits_cloud: bool = False
     boot_index: int = 0
+    leased: tuple[int, ...] = ()
     silent_dns: bool = False
     too_old: int = 0
 
@@ -150,7 +151,7 @@ def parse_describe(data: Union[bytes, str], boot_mac: str = "") -> Hints:
     leases: list[tuple[tuple[bool, int, int], Lease]] = []
     links: list[tuple[str, str]] = []
     problems: list[str] = []
-    boot_index = 0
+    boot_index, leased = 0, list[int]()
     for item in get_list(body, "Interfaces", default=[]):
         if not isinstance(item, dict):
             raise BadInput("must be an object", "networkd's description: Interfaces")
@@ -159,6 +160,7 @@ def parse_describe(data: Union[bytes, str], boot_mac: str = "") -> Hints:
         boot_index = boot_index or (index if is_boot else 0)
         if get_str(item, "Type", default="") == "ether" and not get_str(item, "Kind", default=""):
             links.append((get_str(item, "Name", default=""), get_str(item, "OperationalState", default="")))
+        leased += [index] if get_object(item, "DHCPv4Client", default={}) else []
         for version, read in ((4, _options4), (6, _options6)):
             try:
                 lease = _lease(item, mac, version, read(item), problems)
@@ -169,7 +171,8 @@ def parse_describe(data: Union[bytes, str], boot_mac: str = "") -> Hints:
                 leases.append(((not is_boot, index, version), lease))
     ordered = tuple(lease for _, lease in sorted(leases, key=lambda each: each[0]))
     problems += _disagreement(ordered)
-    return Hints(ordered, problems=tuple(problems), links=tuple(links), described=True, boot_index=boot_index)
+    told = Hints(ordered, problems=tuple(problems), links=tuple(links), described=True)
+    return replace(told, boot_index=boot_index, leased=tuple(leased))
 
 
 def _mac(item: dict[str, Json]) -> str:

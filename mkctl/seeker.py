@@ -3,7 +3,7 @@
 A look asks networkd for the leases; where these name no server, or the ones that are named fail, it asks the DNS too
 and takes next-server as the last resort. It happens whenever the network changes, on the schedule of the historic
 microkernels (protocol 1.7), and at least each minute, since a renewed lease may carry another address; while no server
-answers, the leases are read every few seconds. It never ends.
+answers, the leases are read every few seconds, and renewed every few minutes. It never ends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Callable, Optional
 from mkcore.errors import BadInput, BusFailed, MkError
 from mkcore.files import read_text
 from mkcore.interfaces import parse_bootif
-from mkcore.network1 import describe_network, resolve_services
+from mkcore.network1 import describe_network, renew_lease, resolve_services
 from mkcore.paths import Paths
 from mkcore.resolver import resolve_name
 from mkcore.systemd1 import Bus, read_version
@@ -37,6 +37,7 @@ from mkctl.hints import (
     parse_services,
     why_unusable,
 )
+from mkctl.renewal import Renewal
 from mkctl.waiting import Schedule, Wakeup
 from mkctl.worker import in_thread
 
@@ -100,6 +101,7 @@ class Seeker:
         self._names: set[str] = set()
         self._refused: dict[str, str] = {}
         self._silent: set[str] = set()
+        self._renewal = Renewal(time.monotonic)
 
     async def run(self) -> None:
         """Look for ever. Never returns."""
@@ -110,6 +112,8 @@ class Seeker:
             whole = time.monotonic() >= next_s
             if self._needed() and (whole or self._lost()):
                 await self.look(whole=whole)
+            if self._renewal.is_due(self._needed() and (self._lost() or not self._has_any())):
+                await self._renew()
             if whole:
                 next_s = time.monotonic() + schedule.next_s()
             if await self.changed.wait(min(next_s - time.monotonic(), LEASES_S)):
@@ -131,6 +135,20 @@ class Seeker:
                 domains = self._leases.domains[:DOMAINS]
                 await asyncio.gather(self._ask_services(domains), *map(self._ask_name, NAMES))
         self._tell(self._compose())
+
+    def _has_any(self) -> bool:
+        """Tell whether anybody named a server."""
+        hints = self.hints
+        named = hints.services or hints.names or hints.next_server or hints.cloud is not None
+        return bool(named) or any(lease.server for lease in hints.leases)
+
+    async def _renew(self) -> None:
+        """Have the leases renewed; the next looks read what they say then."""
+        try:
+            for index in self._leases.leased:
+                await renew_lease(self._bus(), index)
+        except BusFailed as error:
+            self._say(f"leases are not renewed ({error})")
 
     def _tell_named(self) -> None:
         """Tell what leases and cloud-config name, where that is new: a DNS that is silent takes seconds to be so."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from mkcore import events
+from mkctl.renewal import RENEW_S
 from tests.machines import nspawn
 from tests.machines.segments import BASE, PORT_HEX, Segments, said
 from tests.machines.server import PORT, ROOT
@@ -31,7 +32,7 @@ OTHER4, OTHER_RANGE4 = "192.168.91.1/24", "--dhcp-range=192.168.91.100,192.168.9
 NOBODY4 = "192.168.90.77"
 SILENT = f"--dhcp-boot=pxe,,{NOBODY4}"
 """A next-server that is none."""
-FOUND_S = 300.0
+FOUND_S = 3 * RENEW_S
 LOOK_S = 0.05
 NETWORK = (ROOT / "units/networkd/80-mk.network").read_text(encoding="utf-8").replace("Kind=!*", "Kind=veth")
 FILES = {"/etc/systemd/network/80-mk.network": NETWORK, "/etc/hostname": ""}
@@ -166,6 +167,16 @@ def _moving(place: Place) -> None:
     place.serve(cable, SHORT_RANGE4, *said(SERVER4), SILENT)
 
 
+def _late_option(place: Place) -> None:
+    """Somebody adds the option when the node has its lease already, of which half an hour is left."""
+    cable = place.plug("eno1", HERE4)
+    place.possible = lambda: False
+    place.far.serve(cable, RANGE4, SILENT)
+    place.boot()
+    place.waits(NOBODY4, 0)
+    place.serve(cable, RANGE4, *said(SERVER4), SILENT)
+
+
 @dataclass(frozen=True)
 class Topology:
     """One network. ``source``: what mkctl says of where it learnt the server's address; ``server``: that address."""
@@ -196,6 +207,7 @@ TOPOLOGIES: Mapping[str, Topology] = {
     "broken-ipv4": Topology(_broken_ipv4, "DHCPv6 vendor options", SERVER6),
     "static-address": Topology(_static, OWN),
     "late-carrier-late-dhcp": Topology(_late, "DHCP option 224, eno1", in_make_test=True),
+    "option-added-later": Topology(_late_option, "DHCP option 224, eno1"),
     "server-moves": Topology(_moving, "DHCP option 224, eno1"),
 }
 

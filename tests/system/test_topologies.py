@@ -16,6 +16,7 @@ from tests.machines import nspawn, topologies
 from tests.machines.segments import Segments
 from tests.machines.topologies import TOPOLOGIES
 from tests.machines.tree import BUILD, RELEASE
+from tests.system.test_grants import REFUSED
 
 pytestmark = pytest.mark.skipif(RELEASE != "trixie", reason="networkd tells DHCP's options since 256")
 FULL = pytest.mark.skipif(not os.environ.get("MK_FULL"), reason="make test-full has all topologies")
@@ -45,3 +46,15 @@ def test_it_registers(machine: nspawn.Machine, far: Segments, name: str) -> None
         uri, source = place.registered()
         assert uri.startswith(topology.uri) and source.startswith(topology.source)
         assert machine.run("mkctl", "status").returncode == 0
+
+
+def test_nobody_else_has_leases_renewed(machine: nspawn.Machine, far: Segments) -> None:
+    """mkctl may, as where a server named too late is found shows; networkd and polkit refuse the others."""
+    with topologies.settle(TOPOLOGIES["one-card"], machine, far) as place:
+        place.registered()
+        index = machine.run("cat", "/sys/class/net/eno1/ifindex").stdout.strip()
+        manager = ("org.freedesktop.network1", "/org/freedesktop/network1", "org.freedesktop.network1.Manager")
+        for user, granted in (("mkctl", True), ("mkweb", False), ("mkmirror", False), ("daemon", False)):
+            asked = machine.run("busctl", "call", *manager, "RenewLink", "i", index, user=user, check=False)
+            assert (asked.returncode == 0) == granted, (user, asked.stderr)
+            assert granted or REFUSED.search(asked.stderr), (user, asked.stderr)

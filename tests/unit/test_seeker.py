@@ -12,6 +12,7 @@ from typing import Any, Optional, cast
 
 import pytest
 
+import mkctl.renewal
 import mkctl.seeker
 from mkcore.errors import BusFailed
 from mkcore.paths import paths_under
@@ -21,6 +22,7 @@ from mkctl.candidate import Configured, Kind
 from mkctl.cmdline import parse_cmdline
 from mkctl.discovery import discover
 from mkctl.hints import NAMES
+from mkctl.renewal import Renewal
 from mkctl.seeker import Seeker
 from mkctl.turn import Turn
 from mkctl.waiting import Wakeup
@@ -239,6 +241,51 @@ def test_leases_are_read_often_while_no_server_answers(tmp_path: Path, monkeypat
 
     assert asyncio.run(story()) == "192.0.2.1"
     assert len(asked) == len(NAMES)
+
+
+def test_leases_are_renewed_while_no_server_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that DHCP gave; a networkd that refuses is one line, and looking goes on."""
+    monkeypatch.setattr(mkctl.renewal, "RENEW_S", 0.0)
+    monkeypatch.setattr(mkctl.seeker, "LEASES_S", 0.01)
+    renewed: list[int] = []
+    lost = [True]
+
+    async def renew(_bus: object, index: int) -> None:
+        renewed.append(index)
+        if len(renewed) > 1:
+            raise BusFailed("refused")
+
+    async def story() -> list[int]:
+        without = {**link(3, "eno2", {}), "DHCPv4Client": {}}
+        described = json.dumps({"Interfaces": [link(2, "eno1", {224: "c0000201"}), without, link(4, "eno3", {})]})
+        seeker = make(tmp_path, lambda _name: [], described=described, lost=lambda: lost[0])
+        task = asyncio.ensure_future(seeker.run())
+        while len(renewed) < 4:
+            await asyncio.sleep(0.01)
+        assert not task.done()
+        task.cancel()
+        lost[0] = False  # it answers: nothing more is asked for
+        seen = list(renewed)
+        task = asyncio.ensure_future(make(tmp_path, lambda _name: [], described=described).run())
+        await asyncio.sleep(0.1)
+        task.cancel()
+        assert renewed == seen
+        return seen
+
+    monkeypatch.setattr(mkctl.seeker, "renew_lease", renew)
+    assert asyncio.run(story())[:4] == [2, 4, 2, 2]
+
+
+def test_leases_are_renewed_every_few_minutes() -> None:
+    now_s = [100.0]
+    renewal = Renewal(lambda: now_s[0])
+
+    def due(at_s: float, lacking: bool = True) -> bool:
+        now_s[0] = at_s
+        return renewal.is_due(lacking)
+
+    assert [due(100), due(399), due(400), due(401), due(700)] == [False, False, True, False, True]
+    assert [due(701, lacking=False), due(702), due(1001), due(1002)] == [False, False, False, True]
 
 
 def test_a_lease_counts_before_the_dns_has_answered(tmp_path: Path) -> None:
