@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,53 @@ def configure(node: Node, server: TlsServer, ca: Authority, allowed: bool = True
     more = f'[server]\nca = "{ca.root}"\ndialect = "hanlon"\n[clock]\nfrom_server = {json.dumps(allowed)}\n'
     node.configure(server.uri)
     node.write("etc/mk/mk.toml.d/50-tls.toml", more)
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """What is wrong: the certificate's names and dates, whose it is, whether clients must be known to that one; and what
+    is said of it. `pin`: another certificate is pinned."""
+
+    reason: str
+    issue: Mapping[str, str] = field(default_factory=dict)
+    by_stranger: bool = False
+    asks_clients: bool = False
+    pin: bool = False
+
+
+WRONG: Mapping[str, Wrong] = {
+    "expired": Wrong("the server's certificate has expired", {"until": "20210101000000Z"}),
+    "not-yet-valid": Wrong("the server's certificate is not yet valid", {"since": EARLY}),
+    "wrong-name": Wrong("the server's certificate is for another name", {"names": "DNS:elsewhere.example"}),
+    "unknown-ca": Wrong("the server's certificate is of no CA that is known here", by_stranger=True),
+    "wrong-client": Wrong("the server refuses the client certificate, or that there is none", asks_clients=True),
+    "other-pin": Wrong("the server's certificate is not the pinned one", pin=True),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_said_once_and_tried_again(node: Node, ca: Authority, tmp_path: Path, name: str) -> None:
+    """By itself, for as long as it takes: once the server is mended, the next checkin works in the same process."""
+    wrong, stranger = WRONG[name], Authority(tmp_path / "stranger")
+    right = ca.issue(f"right-{name}")
+    bad = (stranger if wrong.by_stranger else ca).issue(f"bad-{name}", **wrong.issue)
+    client = ca.issue(f"client-{name}")
+    for credential, file in zip(("mk.certificate", "mk.key"), client):
+        node.write(f"run/credentials/{credential}", file.read_text())
+    with TlsServer(*bad, client_ca=stranger.root if wrong.asks_clients else None, body=ACKNOWLEDGE) as server:
+        configure(node, server, ca)
+        if wrong.pin:
+            pem = ssl.PEM_cert_to_DER_cert(right[0].read_text().partition("-----END")[0] + "-----END CERTIFICATE-----")
+            node.write("proc/cmdline", f"mk.fingerprint={hashlib.sha256(pem).hexdigest()}\n")
+        node.write("etc/mk/mk.toml.d/60-often.toml", "[checkin]\ninterval_s = 1\nretry_ceiling_s = 1\n")
+        with node.daemon() as daemon:
+            wait_until(lambda: node.status().get("failed_checkins", 0) >= 3, "three failures")
+            assert len(daemon.said(wrong.reason)) == 1, daemon.lines
+            assert wrong.reason in node.status()["last_error"]
+            assert not [raw for raw in server.requests if not raw.startswith(b"HEAD / ")], "asked for the time alone"
+            server.show(*right, client_ca=ca.root)
+            node.wait_status(state="idle", last_error="")
+            assert daemon.process.poll() is None and server.requests
 
 
 def test_the_server_s_time_is_asked_for_once(node: Node, systemd: FakeSystemd, ca: Authority) -> None:

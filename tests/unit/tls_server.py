@@ -104,15 +104,20 @@ class TlsServer:
     ) -> None:
         self.requests: list[bytes] = []
         self.date, self._body = date, body
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(chain, key)
-        if client_ca is not None:
-            self._context.verify_mode = ssl.CERT_REQUIRED
-            self._context.load_verify_locations(client_ca)
+        self.show(chain, key, client_ca)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._socket.getsockname()[1])
         self.uri = f"https://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def show(self, chain: Path, key: Path, client_ca: Path | None = None) -> None:
+        """Be the one of this certificate from the next connection on."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain, key)
+        if client_ca is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(client_ca)
+        self._context = context
 
     def __enter__(self) -> TlsServer:
         self._thread.start()
