@@ -58,15 +58,16 @@ def discover(
 
     `tokens`: the kernel line. `pushed`: `mk_uri` of a push where the site allows it, else "". `credential`: content of
     `mk.server`, "" without. `configured`: the site's `[server]` table; its paths and dialect hold for every source that
-    names none. `hints`: what the network says. `order`: a key of ORDERS. What counts less than a cloud-config that is
-    still to be asked for waits for it.
+    names none. `hints`: what the network says. `order`: a key of ORDERS. While a better source is still
+    to be asked (`hints.awaits`), only what is as good as the kernel line counts.
     """
     candidates: list[Candidate] = []
     problems: list[Problem] = []
     _add_uri(candidates, problems, pushed, Kind.PUSH)
     _add_kernel_line(candidates, problems, tokens, hints if order == "originals" else NO_HINTS)
     candidates += _of_cloud_config(hints)
-    _add_uri(candidates, problems, credential.strip(), Kind.CREDENTIAL)
+    # Two credentials can name it; which of them it was, the configuration knows.
+    _add_uri(candidates, problems, credential.strip(), Kind.CREDENTIAL, "" if configured.uri else configured.source)
     own = Kind.SHIPPED if configured.shipped else Kind.SITE
     _add_uri(candidates, problems, configured.uri, own, configured.source)
     candidates += _found(hints)
@@ -74,7 +75,7 @@ def discover(
     problems += map(Problem, hints.problems)
     says_hanlon = HANLON if only_value(tokens, "smbios_uuid")[0] else None
     kinds = ORDERS[order]
-    if hints.awaits_cloud:
+    if hints.awaits:
         candidates = [each for each in candidates if kinds.index(each.kind) <= kinds.index(Kind.KERNEL_LINE)]
     ranked = sorted(candidates, key=lambda each: kinds.index(each.kind))
     return Found(

@@ -56,11 +56,12 @@ class Service:
 class Hints:
     """All that was found, each kind in its order; `problems` are lines for the journal.
 
-    `names`: those of NAMES that have a usable address; `silent_dns`: nobody answered for one. `next_server`: a literal as
-    in a URI, from a lease. `links`: name and operational state (networkctl(1)) of each Ethernet NIC. `described`:
-    networkd was there to be asked; `too_old`: the version of a systemd that keeps DHCP options to itself, 0 for one that
-    tells them. `cloud`: what the cloud-config says that the kernel line names; `awaits_cloud`: it was not asked for yet.
-    `boot_index`: the interface index of the boot NIC, 0 where none is known; `leased`: indices of what DHCP gave a lease.
+    `names`: those of NAMES that have a usable address; `silent_dns`: nobody answered for one. `next_server`: a literal
+    as in a URI, from a lease. `links`: name and operational state (networkctl(1)) of each Ethernet NIC. `described`:
+    networkd was there to be asked; `too_old`: the version of a systemd that keeps DHCP options to itself, 0 for one
+    that tells them. `cloud`: what the cloud-config says that the kernel line names; `awaits`: what is being asked that
+    counts more than a file, "" for nothing. `boot_index`: the interface index of the boot NIC, 0 where none is known;
+    `leased`: indices of what DHCP gave a lease.
     """
 
     leases: tuple[Lease, ...] = ()
@@ -71,7 +72,7 @@ class Hints:
     links: tuple[tuple[str, str], ...] = ()
     described: bool = False
     cloud: Optional[CloudConfig] = None
-    awaits_cloud: bool = False
+    awaits: str = ""
     boot_index: int = 0
     leased: tuple[int, ...] = ()
     silent_dns: bool = False
@@ -80,8 +81,8 @@ class Hints:
     @property
     def missing(self) -> tuple[str, ...]:
         """What is awaited, a phrase for each NIC and one for the sources: `no carrier on eno1`."""
-        if self.awaits_cloud:
-            return ("asking for the cloud-config that the kernel line names",)
+        if self.awaits:
+            return (self.awaits,)
         dns = "the DNS does not answer" if self.silent_dns else "the DNS names no server"
         if not self.described:
             named = f"systemd-networkd does not answer, so DHCP options are not known, and {dns}"
@@ -92,6 +93,11 @@ class Hints:
             return ("nobody wrote a server down", *waits, "no NIC is up")
         asked = f"systemd {self.too_old} tells no DHCP options" if self.too_old else f"DHCP on {ready} names no server"
         return ("nobody wrote a server down", *waits, asked, dns)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a network to ask in, or nobody who says that there is none."""
+        return not self.described or any(state not in _AWAITED for _, state in self.links)
 
     @property
     def domains(self) -> tuple[str, ...]:

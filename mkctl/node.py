@@ -91,14 +91,14 @@ class Node:
             ready=lambda: self.presence.wait_attempted(BUS_WAIT_S),
             needed=lambda: self.contact.seeks,
             beyond=lambda: self.contact.is_beyond_dhcp,
+            wide=lambda: self.effective.config.discovery_order == "originals",
             lost=lambda: self.state.failures > 0,
             found=self._network_named,
             trust=lambda: self.contact.trust(self.loaded),
             proxy=self.effective.config.server_proxy,
         )
         self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
-        self._dialect: str = ""
-        self._store_problem: str = ""
+        self._dialect, self._store_problem = "", ""
         self._clock_asked, self._clock_failure = False, ""
 
     def start(self) -> None:

@@ -58,7 +58,7 @@ class Seeker:
     """`hints` is what was found last.
 
     ready: waited for before the first look. needed: whether looking helps. beyond: whether the server in use is one
-    that the leases do not name. lost: whether no server answers. found: called after each change of `hints`. trust: by
+    that the leases do not name. wide: whether the DNS counts more than they do. lost: whether no server answers. found: called after each change of `hints`. trust: by
     what https:// is known. proxy: by what a cloud-config is asked for, "" for directly.
     """
 
@@ -71,6 +71,7 @@ class Seeker:
         ready: Callable[[], Awaitable[object]],
         needed: Callable[[], bool],
         beyond: Callable[[], bool],
+        wide: Callable[[], bool],
         lost: Callable[[], bool],
         found: Callable[[], None],
         trust: Callable[[], Trust],
@@ -84,7 +85,9 @@ class Seeker:
         tokens = tuple(tokens)
         self._boot_mac = parse_bootif(last_value(tokens, "BOOTIF"))
         self._cloud = CloudSource(find_sources(tokens), self._say, trust, proxy)
-        self.hints = Hints(awaits_cloud=not self._cloud.asked)
+        self._wide = wide
+        self._dns_asked = False
+        self.hints = Hints(awaits=self._awaits())
         self._bus = bus
         self._ready = ready
         self._needed = needed
@@ -134,6 +137,7 @@ class Seeker:
             if self._is_wide():
                 domains = self._leases.domains[:DOMAINS]
                 await asyncio.gather(self._ask_services(domains), *map(self._ask_name, NAMES))
+                self._dns_asked = self._dns_asked or self._leases.is_up
         self._tell(self._compose())
 
     def _has_any(self) -> bool:
@@ -152,7 +156,11 @@ class Seeker:
 
     def _tell_named(self) -> None:
         """Tell what leases and cloud-config name, where that is new: a DNS that is silent takes seconds to be so."""
-        if self._is_named() and (self._leases.leases, self._cloud.found) != (self.hints.leases, self.hints.cloud):
+        if (
+            self._is_named()
+            and not self._wide()
+            and (self._leases.leases, self._cloud.found) != (self.hints.leases, self.hints.cloud)
+        ):
             self._tell(self._compose())
 
     def _is_named(self) -> bool:
@@ -160,13 +168,17 @@ class Seeker:
 
     def _is_wide(self) -> bool:
         """Whether the DNS and next-server count, too."""
-        return not self._is_named() or self._beyond() or self._lost()
+        return not self._is_named() or self._beyond() or self._lost() or self._wide()
+
+    def _awaits(self) -> str:
+        if not self._cloud.asked:
+            return "asking for the cloud-config that the kernel line names"
+        return "asking the DNS, which counts more than files here" if self._wide() and not self._dns_asked else ""
 
     def _compose(self) -> Hints:
         """Make one of the last word of each source."""
         problems = (*self._leases.problems, *self._cloud.problems)
-        awaits = not self._cloud.asked
-        hints = replace(self._leases, cloud=self._cloud.found, awaits_cloud=awaits, problems=problems)
+        hints = replace(self._leases, cloud=self._cloud.found, awaits=self._awaits(), problems=problems)
         if not self._is_wide():
             return hints
         refused = [f"DNS, {name}: {reason}: not used" for name, reason in self._refused.items() if reason]

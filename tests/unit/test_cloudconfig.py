@@ -119,6 +119,7 @@ def look(tmp_path: Path, line: str, trust: Optional[Trust] = None) -> Hints:
             ready=lambda: asyncio.sleep(0),
             needed=lambda: True,
             beyond=lambda: False,
+            wide=lambda: False,
             lost=lambda: False,
             found=lambda: None,
             trust=lambda: trust or Trust(),

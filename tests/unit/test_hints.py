@@ -140,7 +140,12 @@ def test_what_is_awaited_on_which_nic() -> None:
     )
     assert replace(hints, silent_dns=True).missing[3:] == ("DHCP on eno3 names no server", "the DNS does not answer")
     assert replace(hints, too_old=252).missing[3] == "systemd 252 tells no DHCP options"
-    assert replace(hints, awaits_cloud=True).missing == ("asking for the cloud-config that the kernel line names",)
+    assert replace(hints, awaits="asking somebody").missing == ("asking somebody",)
+    assert [each.is_up for each in (hints, read(link(2, "eno1", {}, OperationalState="off")), Hints())] == [
+        True,
+        False,
+        True,
+    ]
     assert read().missing == ("nobody wrote a server down", "no NIC is up")
     assert "systemd-networkd does not answer" in Hints().missing[1]
 

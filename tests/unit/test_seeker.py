@@ -43,6 +43,7 @@ def make(
     lost: Callable[[], bool] = lambda: False,
     line: str = "",
     systemd: int = 257,
+    wide: bool = False,
 ) -> Seeker:
     """A seeker without a bus, or one whose networkd says this."""
 
@@ -60,6 +61,7 @@ def make(
         ready=lambda: asyncio.sleep(0),
         needed=lambda: True,
         beyond=beyond,
+        wide=lambda: wide,
         lost=lost,
         found=found,
         trust=Trust,
@@ -153,12 +155,12 @@ def test_a_cloud_config_that_is_to_be_asked_for_holds_back_what_counts_less(tmp_
     tokens = parse_cmdline("rancher.cloud_init.datasources=['url:http://127.0.0.1:1/cloud-config']")
     seeker = make(tmp_path, lambda _name: [], line="rancher.cloud_init.datasources=['url:http://127.0.0.1:1/x']")
     configured = Configured("http://192.0.2.9", "mk.toml")
-    assert seeker.hints.awaits_cloud
+    assert seeker.hints.awaits == "asking for the cloud-config that the kernel line names"
     assert discover(tokens, "", "http://192.0.2.8", configured, seeker.hints).candidates == ()
     kernel_line = discover((*tokens, *parse_cmdline("mk.ip=192.0.2.7")), "", "", configured, seeker.hints)
     assert [each.uri for each in kernel_line.candidates] == ["http://192.0.2.7:8026"]
     asyncio.run(seeker.look())
-    assert not seeker.hints.awaits_cloud
+    assert not seeker.hints.awaits
     assert [each.uri for each in discover(tokens, "", "", configured, seeker.hints).candidates] == [configured.uri]
 
 
@@ -241,6 +243,37 @@ def test_leases_are_read_often_while_no_server_answers(tmp_path: Path, monkeypat
 
     assert asyncio.run(story()) == "192.0.2.1"
     assert len(asked) == len(NAMES)
+
+
+def test_a_dns_that_counts_more_is_asked_before_leases_and_files_count(tmp_path: Path) -> None:
+    """As the originals had it; not before there is a network in which somebody could answer."""
+    links = [link(2, "eno1", {224: "c0000242"}, OperationalState="carrier")]
+    configured, told = Configured("http://192.0.2.9", "mk.toml"), list[tuple[str, ...]]()
+
+    def servers() -> tuple[str, ...]:
+        found = discover((), "", "", configured, seeker.hints, "originals")
+        return tuple(each.uri for each in found.candidates)
+
+    async def describe(_bus: object) -> str:
+        return json.dumps({"Interfaces": links})
+
+    async def two() -> None:
+        await seeker.look()
+        assert servers() == (), "nobody could answer"
+        links[0] = link(2, "eno1", {224: "c0000242"})
+        await seeker.look()
+
+    seeker = make(
+        tmp_path,
+        lambda name: ["192.0.2.1"] * (name == "razor"),
+        describe=describe,
+        wide=True,
+        found=lambda: told.append(servers()),
+    )
+    assert servers() == () and seeker.hints.missing == ("asking the DNS, which counts more than files here",)
+    asyncio.run(two())
+    assert servers() == ("http://razor:8026", "http://192.0.2.66:8026", "http://192.0.2.9")
+    assert [each for each in told if each] == [servers()], "none of them came before"
 
 
 def test_leases_are_renewed_while_no_server_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
