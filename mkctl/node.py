@@ -17,15 +17,16 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from mkcore import events, journal, systemd1
-from mkcore.errors import MkError, NotAuthorized, NotReady, TlsFailed
+from mkcore.errors import MkError, NotReady
 from mkcore.lifecycle import Notifier
 from mkcore.paths import Paths
-from mkctl import clock, plan
+from mkctl import plan
 from mkctl.announce import Announcer
 from mkctl.bus import BusPresence, Controller
 from mkctl.callers import Callers, settle
 from mkctl.cmdline import read_cmdline
 from mkctl.contact import Contact
+from mkctl.correction import LIMIT_S, Correction
 from mkctl.factsview import FactsView
 from mkctl.hold import Hold
 from mkctl.hostname import build_name, keep_host_name
@@ -84,9 +85,16 @@ class Node:
         self.presence = BusPresence(controller)
         self.announcer = Announcer(paths, _first_status(), notifier.status, self.presence.publish)
         self.progress = Progress(notifier.watchdog, notifier.watchdog_interval_s, time.monotonic)
-        self.seeker = Seeker(
-            paths,
-            tokens,
+        self.seeker = self._make_seeker()
+        self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
+        self._correction = Correction(self.contact.ask_time, self.presence.require, self.reporter)
+        self._dialect: str = ""
+        self._store_problem: str = ""
+
+    def _make_seeker(self) -> Seeker:
+        return Seeker(
+            self.paths,
+            self._tokens,
             self.presence.require,
             ready=lambda: self.presence.wait_attempted(BUS_WAIT_S),
             needed=lambda: self.contact.seeks,
@@ -97,9 +105,6 @@ class Node:
             trust=lambda: self.contact.trust(self.loaded),
             proxy=self.effective.config.server_proxy,
         )
-        self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
-        self._dialect, self._store_problem = "", ""
-        self._clock_asked, self._clock_failure = False, ""
 
     def start(self) -> None:
         """Take configuration and memory into use; nothing here can fail for what they hold."""
@@ -185,27 +190,10 @@ class Node:
             await keep_host_name(bus, self._wanted_name, self.reporter, tell)
 
     async def correct_clock(self, error: MkError) -> None:
-        """Have the clock stepped, once, where the server's certificate is not valid yet and the site allows it.
-
-        A server that does not say the time, or a systemd that does not answer, is asked again at the next failure.
-        """
-        early = isinstance(error, TlsFailed) and error.too_early
-        if not early or self._clock_asked or not self.effective.config.clock_from_server:
-            return
-        self.progress.step("asking for the time", clock.DEADLINE_S + clock.TIMEOUT_S + BUS_WAIT_S)
-        try:
-            await self.contact.ask_time()
-            result = await systemd1.start_unit(self.presence.require(), clock.UNIT, clock.TIMEOUT_S)
-        except NotAuthorized as refused:
-            self._clock_asked = True
-            self.reporter.report(events.RIGHT_MISSING, f"{clock.UNIT} may not be started ({refused}); the clock stays")
-        except (MkError, OSError) as failure:
-            if str(failure) != self._clock_failure:
-                self._clock_failure = str(failure)
-                log.warning("the server's time is not taken: %s", failure)
-        else:
-            self._clock_asked = True
-            log.info("%s ended as %s", clock.UNIT, result.value)
+        """Have the clock stepped where this error may come of it and the site allows it."""
+        if self._correction.helps(error) and self.effective.config.clock_from_server:
+            self.progress.step("asking for the time", LIMIT_S + BUS_WAIT_S)
+            await self._correction.make()
 
     def _wanted_name(self) -> str:
         return build_name(self._tokens, self.contact.identity.macs)

@@ -58,8 +58,9 @@ class Seeker:
     """`hints` is what was found last.
 
     ready: waited for before the first look. needed: whether looking helps. beyond: whether the server in use is one
-    that the leases do not name. wide: whether the DNS counts more than they do. lost: whether no server answers. found: called after each change of `hints`. trust: by
-    what https:// is known. proxy: by what a cloud-config is asked for, "" for directly.
+    that the leases do not name. wide: whether the DNS counts more than they do. lost: whether no server answers. found:
+    called after each change of `hints`. trust: by what https:// is known. proxy: by what a cloud-config is asked for,
+    "" for directly.
     """
 
     def __init__(

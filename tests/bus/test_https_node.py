@@ -34,8 +34,9 @@ def configure(node: Node, server: TlsServer, ca: Authority, allowed: bool = True
 
 @dataclass(frozen=True)
 class Wrong:
-    """What is wrong: the certificate's names and dates, whose it is, whether clients must be known to that one; and what
-    is said of it. `pin`: another certificate is pinned."""
+    """What is said, and why: the certificate's names or dates (`issue`), a stranger's CA, a server that knows no client
+    of ours, another certificate that is pinned.
+    """
 
     reason: str
     issue: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,52 @@
+"""Having the clock stepped where the server's certificate is not valid yet: asking for the time, starting mk-clock."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from mkcore import events, systemd1
+from mkcore.errors import MkError, NotAuthorized, TlsFailed
+from mkctl import clock
+from mkctl.reports import Reporter
+
+LIMIT_S = clock.DEADLINE_S + clock.TIMEOUT_S
+"""How long one correction takes at most."""
+
+log = logging.getLogger(__name__)
+
+
+class Correction:
+    """Done once. ask: leaves the server's time for mk-clock (`clock.ask_time`). bus: the connection, or BusFailed."""
+
+    def __init__(self, ask: Callable[[], Awaitable[None]], bus: Callable[[], systemd1.Bus], reporter: Reporter) -> None:
+        self._ask = ask
+        self._bus = bus
+        self._reporter = reporter
+        self._done = False
+        self._said = ""
+
+    def helps(self, error: MkError) -> bool:
+        """Tell whether a clock that goes forward may mend this error, and was not asked for yet."""
+        return isinstance(error, TlsFailed) and error.too_early and not self._done
+
+    async def make(self) -> None:
+        """Ask for the time and have it set.
+
+        A server that does not say the time, or a systemd that does not answer, is asked again at the next failure; the
+        reason is said once.
+        """
+        try:
+            await self._ask()
+            result = await systemd1.start_unit(self._bus(), clock.UNIT, clock.TIMEOUT_S)
+        except NotAuthorized as refused:
+            self._done = True
+            text = f"{clock.UNIT} may not be started ({refused}); the clock stays"
+            self._reporter.report(events.RIGHT_MISSING, text)
+        except (MkError, OSError) as failure:
+            if str(failure) != self._said:
+                self._said = str(failure)
+                log.warning("the server's time is not taken: %s", failure)
+        else:
+            self._done = True
+            log.info("%s ended as %s", clock.UNIT, result.value)
