@@ -1,7 +1,7 @@
 """iPXE scripts: the bootstrap that a DHCP server hands out, and what one node boots (protocol 1.1).
 
-Two things differ from the originals on purpose: no `maxcpus=1`, which falsified CPU counts (defect B02), and one port
-for everything.
+Three things differ from the originals on purpose: no `maxcpus=1`, which falsified CPU counts (defect B02), one port for
+everything, and the kernel line says what iPXE knows of the network.
 """
 
 from __future__ import annotations
@@ -87,13 +87,18 @@ def build_boot(
     return "\n".join(lines + _reboot_block(interval_s))
 
 
-def first_stage_args(base: str, dhcp_mac: str) -> list[str]:
-    """Pieces of the kernel line that a first stage needs: where the layers lie, and the card to begin with.
+def network_args(dhcp_mac: str) -> list[str]:
+    """Pieces of the kernel line that say what iPXE knows of the network: the card that it booted from, and next-server.
 
-    `dhcp_mac` is the card that iPXE booted from, in its own spelling, which others may have sent otherwise.
+    `dhcp_mac` is that card in iPXE's own spelling, which others may have sent otherwise. iPXE itself puts next-server in.
     """
     card = [f"BOOTIF={dhcp_mac}"] if _BOOT_CARD.match(dhcp_mac) else []
-    return [f"mk.root=http://{base}/image", *card]
+    return [*card, "mk.next_server=${next-server}"]
+
+
+def first_stage_args(base: str) -> list[str]:
+    """Pieces of the kernel line that a first stage needs: where the layers lie."""
+    return [f"mk.root=http://{base}/image"]
 
 
 def build_no_image(interval_s: int) -> str:

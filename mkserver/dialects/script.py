@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response
 
-from ..boot import build_boot, build_local, build_no_image, expand_args, first_stage_args
+from ..boot import build_boot, build_local, build_no_image, expand_args, first_stage_args, network_args
 from ..forms import FIRST_STAGE
 from ..identity import Identity
 from ..image import read_image
@@ -28,10 +28,11 @@ def build_script(caller: Caller, identity: Identity, dhcp_mac: str) -> Response:
     else:
         debug = str(choice.settings["boot_debug_level"])
         given = [debug, settings.cmdline, str(choice.settings["boot_kernel_args"])]
-        args = [expand_args(arg, base=caller.base, uuid=identity.uuid, dialect=caller.dialect) for arg in given]
+        asked = [expand_args(arg, base=caller.base, uuid=identity.uuid, dialect=caller.dialect) for arg in given]
+        args = [*network_args(safe_mac), *asked]  # what a person wrote comes later, and counts more
         initrd = image.initrd_name
         if image.first_stage and wants_first_stage(str(choice.settings["boot_form"]), failed=choice.failed):
             initrd = FIRST_STAGE
-            args += first_stage_args(caller.base, safe_mac)
+            args += first_stage_args(caller.base)
         text = build_boot(caller.dialect, caller.base, image.id, image.kernel_name, initrd, args, interval_s)
     return Response(text, content_type="text/plain; charset=utf-8")

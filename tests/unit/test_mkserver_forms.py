@@ -84,7 +84,8 @@ def test_whole_initrd_unless_something_else_is_asked_for(live: Live) -> None:
 def test_first_stage_is_told_where_the_layers_are_and_which_card(live: Live) -> None:
     live.send("PATCH", "/api/config", {"set": {"boot_form": "first-stage"}})
     kernel, initrd = lines(live)
-    assert f" mk.root=http://{live.base}/image BOOTIF=01-52-54-00-4d-4b-01 initrd=first-stage || goto error" in kernel
+    assert " BOOTIF=01-52-54-00-4d-4b-01 mk.next_server=${next-server} " in kernel
+    assert kernel.endswith(f" mk.root=http://{live.base}/image initrd=first-stage || goto error")
     address = initrd.split(" ")[1]
     assert address.endswith("/first-stage")
     assert live.get(address.partition(live.base)[2]).status == 200
