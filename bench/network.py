@@ -22,8 +22,8 @@ def measure(root: Path) -> list[Row]:
     taken: dict[str, float] = {}
     layers = tree.make_installed()
     with Segments("mk-bench-network", root / "build/bench/network") as far:
-        for name in TOPOLOGIES:
-            with nspawn.boot("bench-network", layers, uuid=topologies.UUID, files=topologies.FILES) as machine:
+        for name, topology in TOPOLOGIES.items():
+            with topologies.boot("bench-network", layers, topology) as machine:
                 taken[name] = _take(name, machine, far)
             print(f"bench: network: {name}: {taken[name]:.1f} s", file=sys.stderr, flush=True)
     worst = max(taken, key=lambda name: taken[name])

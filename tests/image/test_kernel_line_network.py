@@ -1,5 +1,5 @@
-"""Machines whose kernel line says what their network is: the card they booted from, a bond of two cards, a VLAN, and a
-server that has a name, a port and a path of its own.
+"""Machines whose kernel line or firmware says what their network is: the card they booted from, a bond of two cards, a
+VLAN, and a server that has a name, a port and a path of its own; and one that nobody tells anything, twice.
 
 Each registers by itself, at the server that DHCP names there where the line names none. (Rows 3, 10, 14, 19, 45.)
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ FIRST, SECOND = "52:54:00:4d:4b:e1", "52:54:00:4d:4b:e2"
 BONDED = "52:54:00:4d:4b:e3", "52:54:00:4d:4b:e4"
 UUID = "6d6b6c69-6e65-4563-8001-6b65726e656c"
 VLAN = 7
+DHCP = "[Network]\nDHCP=yes\n[DHCPv4]\nRequestOptions=224 225 226\nClientIdentifier=mac\n"
 NAME, ELSEWHERE, BASE = "provision.lab.test", 8080, "/site/v9"
 DNS = ("--port=53", "--no-resolv", "--no-hosts", "--local=/lab.test/", f"--host-record={NAME},{Lab.address}")
 
@@ -47,9 +49,17 @@ def lab() -> Iterator[Lab]:
 
 @contextmanager
 def switch_on(
-    lab: Lab, name: str, line: str, *netdevs: str, macs: tuple[str, str] = (FIRST, SECOND), uuid: str = UUID
+    lab: Lab,
+    name: str,
+    line: str,
+    *netdevs: str,
+    macs: tuple[str, str] = (FIRST, SECOND),
+    uuid: str = UUID,
+    firmware: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Node]:
-    """Boot a machine with these cards and this on its kernel line, and wait until it has registered."""
+    """Boot a machine with these cards, this on its kernel line and these credentials, and wait until it has
+    registered.
+    """
     machine = Machine(
         uuid=uuid,
         nics=tuple(Nic(mac, netdev) for mac, netdev in zip(macs, netdevs)),
@@ -57,7 +67,7 @@ def switch_on(
         kernel=IMAGE / "vmlinuz",
         initrd=IMAGE / "initrd",
         cmdline=f"console=ttyS0 quiet {line}",
-        credentials=build_credentials(),
+        credentials=build_credentials({key: text.encode() for key, text in firmware.items()}),
         channels=CHANNELS,
     )
     with ExitStack() as stack:
@@ -98,6 +108,38 @@ def test_the_card_it_booted_from_is_preferred(image: dict[str, str], lab: Lab) -
         assert node.known()["facts"]["mk_hw_nic_count"] in (2, "2")
 
 
+def test_the_card_it_booted_from_counts_although_it_is_the_slowest(image: dict[str, str], lab: Lab) -> None:
+    """The other one has its address at once, in a network that names a server which is none."""
+    lab.add_network("br1", "192.168.89.1", *said("192.168.89.77"))
+    lab.serve("--dhcp-reply-delay=15", *said(Lab.address))
+    line = f"BOOTIF=01-{SECOND.replace(':', '-')}"
+    with switch_on(lab, "bootif-slow", line, lab.add_tap(bridge="br1"), lab.add_tap()) as node:
+        (boot,) = (name for name, link in list_links(node).items() if link["address"] == SECOND)
+        assert node.property("ServerSource") == f"DHCP option 224, {boot}"
+        default = json.loads(node.channel.run("ip", "-json", "route", "show", "default").stdout)
+        assert sorted(default, key=lambda route: route["metric"])[0]["dev"] == boot
+
+
+def test_two_boots_are_one_lease(image: dict[str, str], lab: Lab) -> None:
+    """Although the machine ID is another one: it follows the firmware's UUID in a virtual machine."""
+    lab.serve(*said(Lab.address))
+    tap, seen = lab.add_tap(), list[tuple[str, str]]()
+    mac = "52:54:00:4d:4b:e5"
+    for number in (3, 4):
+        with switch_on(lab, f"lease-{number}", "", tap, macs=(mac, ""), uuid=f"{UUID[:-1]}{number}") as node:
+            (address,) = (
+                each["local"]
+                for link in list_links(node).values()
+                for each in link["addr_info"]
+                if link["address"] == mac and each["family"] == "inet"
+            )
+            seen.append((address, node.channel.run("cat", "/etc/machine-id").stdout))
+    assert seen[0][0] == seen[1][0] and seen[0][1] != seen[1][1]
+    leases = [line.split() for line in (lab.folder / "leases").read_text(encoding="ascii").splitlines()]
+    assert [lease[1:3] for lease in leases if lease[1] == mac] == [[mac, seen[0][0]]]
+    assert len([lease for lease in leases if lease[2] == seen[0][0]]) == 1
+
+
 def test_a_bond_has_its_cards_own_addresses_and_one_lease(image: dict[str, str], lab: Lab) -> None:
     """Two cards are one, with DHCP on it; what the server learns of each is its permanent address.
 
@@ -131,6 +173,37 @@ def test_a_vlan(image: dict[str, str], lab: Lab) -> None:
     ):
         assert node.property("ServerSource") == f"DHCP option 224, eth0.{VLAN}"
         assert list_links(node)[f"eth0.{VLAN}"]["link"] == "eth0"
+
+
+def test_a_bond_by_credential(image: dict[str, str], lab: Lab) -> None:
+    """systemd's own files, as firmware or a management controller hands them out, and nothing on the kernel line."""
+    lab.serve(*said(Lab.address))
+    firmware = {
+        "network.netdev.50-bond7": "[NetDev]\nName=bond7\nKind=bond\n[Bond]\nMode=active-backup\nMIIMonitorSec=100ms\n",
+        "network.network.50-ports": "[Match]\nType=ether\nKind=!*\n[Network]\nBond=bond7\n",
+        "network.network.51-bond7": f"[Match]\nName=bond7\n{DHCP}",
+    }
+    with switch_on(lab, "bond-by-credential", "", lab.add_tap(), lab.add_tap(), firmware=firmware) as node:
+        links = list_links(node)
+        assert len([name for name, link in links.items() if link.get("master") == "bond7"]) == 2
+        assert node.property("ServerSource") == "DHCP option 224, bond7"
+        shown = json.loads(node.channel.run("mkctl", "status", "--json").stdout)
+        assert sorted(shown["node_macs"]) == [FIRST, SECOND], "the ports' own addresses, not the bond's"
+
+
+def test_a_vlan_by_credential(image: dict[str, str], lab: Lab) -> None:
+    """Likewise."""
+    lab.serve(*said(Lab.address))
+    firmware = {
+        "network.netdev.50-vlan7": f"[NetDev]\nName=vlan7\nKind=vlan\n[VLAN]\nId={VLAN}\n",
+        "network.network.50-port": "[Match]\nType=ether\nKind=!*\n[Network]\nVLAN=vlan7\nLinkLocalAddressing=no\n",
+        "network.network.51-vlan7": f"[Match]\nName=vlan7\n{DHCP}",
+    }
+    with (
+        Trunk(lab.call, lab.plug_tap(), VLAN, FOLDER) as trunk,
+        switch_on(lab, "vlan-by-credential", "", trunk.netdev, firmware=firmware) as node,
+    ):
+        assert node.property("ServerSource") == "DHCP option 224, vlan7"
 
 
 def test_a_server_with_a_name_a_port_and_a_path(image: dict[str, str], lab: Lab) -> None:

@@ -105,16 +105,30 @@ class Lab:
         """Put the iPXE script that the machines of this network boot into its TFTP server."""
         (self.folder / "tftp/boot.ipxe").write_text(script, encoding="ascii")
 
-    def add_tap(self, *, alone: bool = False) -> str:
-        """Make a tap on the bridge and return QEMU's option text for it; alone: a cable on which nobody answers."""
-        return f"tap,ifname={self.plug_tap(alone=alone)},script=no,downscript=no"
+    def add_network(self, bridge: str, address: str, *options: str) -> None:
+        """Add another network beside the first: a bridge with this address, and a DHCP server of its own on it.
 
-    def plug_tap(self, *, alone: bool = False) -> str:
-        """Make a tap on the bridge and return its name, for a program of the test's own; alone: on no bridge."""
+        ``options`` are further ones of dnsmasq. It lasts as long as the lab.
+        """
+        self._in("link", "add", bridge, "type", "bridge", "forward_delay", "0")
+        self._in("addr", "add", f"{address}/24", "dev", bridge)
+        self._in("link", "set", bridge, "up")
+        files = [f"--dhcp-leasefile={self.folder / bridge}.leases", f"--pid-file={self.folder / bridge}.pid"]
+        span = f"--dhcp-range={address.rpartition('.')[0]}.100,{address.rpartition('.')[0]}.199,255.255.255.0,1h"
+        command = [*self.prefix, "dnsmasq", "--conf-file=/dev/null", "--user=root", "--port=0", "--no-ping"]
+        command += [f"--interface={bridge}", "--bind-interfaces", "--except-interface=lo", "--dhcp-authoritative"]
+        subprocess.run([*command, span, *files, *options], check=True)  # in the background once its sockets are open
+
+    def add_tap(self, *, alone: bool = False, bridge: str = "br0") -> str:
+        """Make a tap on a bridge and return QEMU's option text for it; alone: a cable on which nobody answers."""
+        return f"tap,ifname={self.plug_tap(alone=alone, bridge=bridge)},script=no,downscript=no"
+
+    def plug_tap(self, *, alone: bool = False, bridge: str = "br0") -> str:
+        """Make a tap on a bridge and return its name, for a program of the test's own; alone: on no bridge."""
         self._taps += 1
         name = f"mk{self._taps}"
         self._in("tuntap", "add", name, "mode", "tap")
-        self._in("link", "set", name, *(() if alone else ("master", "br0")), "up")
+        self._in("link", "set", name, *(() if alone else ("master", bridge)), "up")
         return name
 
     def call(self, function: Callable[[], T]) -> T:

@@ -72,6 +72,20 @@ class Segments:
             self.ip("link", "set", far, "up")
         return far
 
+    def plug_slow(self, card: str, leader: int, address: str, quiet_s: float) -> str:
+        """Plug a card into a switch that has a carrier at once and forwards nothing for ``quiet_s`` (4 to 60): a port
+        of the spanning tree that listens and learns first. Return the name of the far end.
+        """
+        far, switch = self.plug(card, leader, up=False), f"far-sw-{card}"
+        delay = str(round(quiet_s * 100 / 2))  # centiseconds of each of the two
+        self.ip("link", "add", switch, "type", "bridge", "stp_state", "1", "forward_delay", delay)
+        self._cards.append(f"sw-{card}")
+        self.ip("addr", "add", address, "dev", switch)
+        self.ip("link", "set", far, "master", switch)
+        self.ip("link", "set", switch, "up")
+        self.ip("link", "set", far, "up")
+        return switch
+
     def clear(self) -> None:
         """Pull all cables, and end the DHCP servers."""
         for name in [name for name in self._processes if name.startswith("far-")]:

@@ -1,8 +1,8 @@
 """Networks as they are, as a table: what a node in a container is plugged into, and the server that it must find there.
 
 In each the node registers by itself. The image's own network file is used, on cables instead of cards; everything else
-is as installed. A static address is a file here, as a credential network.* would make it. VLAN and bond are machines of
-their own (tests/image/test_kernel_line_network.py), as not every host's kernel can have them.
+is as installed. A boot card that is named on the kernel line, VLAN and bond are machines of their own
+(tests/image/test_kernel_line_network.py): a container has its host's kernel line, and not every kernel has the others.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Optional
 
 from mkcore import events
 from mkctl.renewal import RENEW_S
@@ -32,6 +33,9 @@ OTHER4, OTHER_RANGE4 = "192.168.91.1/24", "--dhcp-range=192.168.91.100,192.168.9
 NOBODY4 = "192.168.90.77"
 SILENT = f"--dhcp-boot=pxe,,{NOBODY4}"
 """A next-server that is none."""
+BEFORE4 = "192.168.90.2"
+"""Where the server was, which has moved."""
+STATIC = "[Match]\nName=eno1\n[Network]\nAddress=192.168.90.50/24\n"
 FOUND_S = 3 * RENEW_S
 LOOK_S = 0.05
 NETWORK = (ROOT / "units/networkd/80-mk.network").read_text(encoding="utf-8").replace("Kind=!*", "Kind=veth")
@@ -139,31 +143,64 @@ def _broken_ipv4(place: Place) -> None:
 
 
 def _static(place: Place) -> None:
-    """Nobody answers on the cable but the server."""
-    text = "[Match]\nName=eno1\n[Network]\nAddress=192.168.90.50/24\n"
-    place.machine.write(f"{SITES}/50-static.network", text)
+    """Nobody answers on the cable but the server; its address and the machine's come as credentials."""
+    place.plug("eno1", HERE4)
+    place.boot()
+
+
+def _static_file(place: Place) -> None:
+    """The same, by files."""
+    place.machine.write(f"{SITES}/50-static.network", STATIC)
     place.machine.write(OWN, f'server.uri = "http://{SERVER4}:{PORT}{BASE}"\n')
     place.plug("eno1", HERE4)
     place.boot()
 
 
-def _late(place: Place) -> None:
+def _late(place: Place, carrier_s: float = 0.0, dhcp_s: float = 0.0) -> None:
     """What is awaited is said, and by the exit status of the originals; then everything goes by itself."""
+    began = time.monotonic()
     cable = place.plug("eno1", HERE4, up=False)
     place.boot()
     place.waits("no carrier on eno1", 255)
+    time.sleep(max(0.0, carrier_s - (time.monotonic() - began)))
     place.far.ip("link", "set", cable, "up")
     place.waits("no address on eno1", 255)
+    time.sleep(max(0.0, dhcp_s - (time.monotonic() - began)))
     place.serve(cable, RANGE4, *said(SERVER4))
 
 
-def _moving(place: Place) -> None:
-    """DHCP names an address that is silent; the server's comes with the renewed lease, and nobody helps."""
+def _carrier_after_45_s(place: Place) -> None:
+    """A switch that takes its time with the link."""
+    _late(place, carrier_s=45.0)
+
+
+def _dhcp_after_3_min(place: Place) -> None:
+    """Until then the machine gives itself an address of 169.254.0.0/16, with which nobody works."""
+    place.machine.write(f"{SITES}/80-mk.network.d/50-link-local.conf", "[Network]\nLinkLocalAddressing=yes\n")
+    began = time.monotonic()
     cable = place.plug("eno1", HERE4)
-    place.possible = lambda: False
-    place.far.serve(cable, SHORT_RANGE4, *said(NOBODY4), SILENT)
     place.boot()
-    place.waits(NOBODY4, 0)
+    place.waits("only 169.254.", 254)
+    time.sleep(max(0.0, 180.0 - (time.monotonic() - began)))
+    place.serve(cable, RANGE4, *said(SERVER4))
+
+
+def _slow_switch(place: Place) -> None:
+    """There is a carrier at once, and no frame comes through for 45 s: portfast is off."""
+    place.serve(place.far.plug_slow("eno1", place.machine.leader, HERE4, 45.0), RANGE4, *said(SERVER4))
+    place.boot()
+
+
+def _moving(place: Place) -> None:
+    """The node is registered; then the server has another address, which the renewed lease names, and nobody helps."""
+    cable = place.plug("eno1", f"{BEFORE4}/24")
+    place.possible = lambda: False
+    place.far.serve(cable, SHORT_RANGE4, *said(BEFORE4), SILENT)
+    place.boot()
+    assert place.registered()[0].startswith(f"http://{BEFORE4}:")
+    place.mark = place.machine.mark()
+    place.far.ip("addr", "add", HERE4, "dev", cable)
+    place.far.ip("addr", "del", f"{BEFORE4}/24", "dev", cable)
     place.serve(cable, SHORT_RANGE4, *said(SERVER4), SILENT)
 
 
@@ -179,12 +216,15 @@ def _late_option(place: Place) -> None:
 
 @dataclass(frozen=True)
 class Topology:
-    """One network. ``source``: what mkctl says of where it learnt the server's address; ``server``: that address."""
+    """One network. ``source``: what mkctl says of where it learnt the server's address; ``server``: that address;
+    ``credentials``: what the machine's firmware says.
+    """
 
     plug: Callable[[Place], None]
     source: str
     server: str = SERVER4
     in_make_test: bool = False
+    credentials: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def uri(self) -> str:
@@ -205,11 +245,27 @@ TOPOLOGIES: Mapping[str, Topology] = {
     "first-card-slowest": Topology(_first_card_slowest, "DHCP option 224, eno1"),
     "ipv6-alone": Topology(_ipv6_alone, "DHCPv6 vendor options", SERVER6, in_make_test=True),
     "broken-ipv4": Topology(_broken_ipv4, "DHCPv6 vendor options", SERVER6),
-    "static-address": Topology(_static, OWN),
+    "static-by-credential": Topology(
+        _static,
+        "credential mk.server",
+        credentials={"network.network.50-static": STATIC, "mk.server": f"http://{SERVER4}:{PORT}{BASE}"},
+    ),
+    "static-by-file": Topology(_static_file, OWN),
     "late-carrier-late-dhcp": Topology(_late, "DHCP option 224, eno1", in_make_test=True),
+    "carrier-after-45-s": Topology(_carrier_after_45_s, "DHCP option 224, eno1"),
+    "dhcp-after-3-min": Topology(_dhcp_after_3_min, "DHCP option 224, eno1"),
+    "slow-switch": Topology(_slow_switch, "DHCP option 224, eno1"),
     "option-added-later": Topology(_late_option, "DHCP option 224, eno1"),
     "server-moves": Topology(_moving, "DHCP option 224, eno1"),
 }
+
+
+def boot(
+    name: str, layers: list[Path], topology: Optional[Topology] = None
+) -> contextlib.AbstractContextManager[nspawn.Machine]:
+    """Boot a machine without a card, nothing of the suite started, whose firmware says what this topology's does."""
+    said_by_firmware = topology.credentials if topology else {}
+    return nspawn.boot(name, layers, uuid=UUID, files=FILES, credentials=said_by_firmware)
 
 
 @contextlib.contextmanager

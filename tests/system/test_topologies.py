@@ -6,6 +6,7 @@ Three run in `make test`, the others with MK_FULL=1 (rows 3, 15, 17, 18; B07, B1
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,17 +33,22 @@ def far() -> Iterator[Segments]:
 @pytest.fixture(scope="module")
 def machine(installed: list[Path]) -> Iterator[nspawn.Machine]:
     """A machine without a card, nothing of the suite started."""
-    with nspawn.boot("topologies", installed, uuid=topologies.UUID, files=topologies.FILES) as machine:
+    with topologies.boot("topologies", installed) as machine:
         yield machine
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if each.in_make_test else [FULL]) for name, each in TOPOLOGIES.items()]
 )
-def test_it_registers(machine: nspawn.Machine, far: Segments, name: str) -> None:
-    """Without help, at the server that the network names."""
+def test_it_registers(request: pytest.FixtureRequest, installed: list[Path], far: Segments, name: str) -> None:
+    """Without help, at the server that the network names. What a machine's firmware says, it says from the start."""
     topology = TOPOLOGIES[name]
-    with topologies.settle(topology, machine, far) as place:
+    with contextlib.ExitStack() as stack:
+        if topology.credentials:
+            machine = stack.enter_context(topologies.boot("topologies-firmware", installed, topology))
+        else:
+            machine = request.getfixturevalue("machine")
+        place = stack.enter_context(topologies.settle(topology, machine, far))
         uri, source = place.registered()
         assert uri.startswith(topology.uri) and source.startswith(topology.source)
         assert machine.run("mkctl", "status").returncode == 0

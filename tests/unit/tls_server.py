@@ -100,14 +100,20 @@ class TlsServer:
     the alert arrives."""
 
     def __init__(
-        self, chain: Path, key: Path, client_ca: Path | None = None, body: bytes = b"{}", date: str = ""
+        self,
+        chain: Path,
+        key: Path,
+        client_ca: Path | None = None,
+        body: bytes = b"{}",
+        date: str = "",
+        address: str = "127.0.0.1",
     ) -> None:
         self.requests: list[bytes] = []
         self.date, self._body = date, body
         self.show(chain, key, client_ca)
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server((address, 0))
         self.port = int(self._socket.getsockname()[1])
-        self.uri = f"https://127.0.0.1:{self.port}"
+        self.uri = f"https://{address}:{self.port}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def show(self, chain: Path, key: Path, client_ca: Path | None = None) -> None:
