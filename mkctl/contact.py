@@ -16,6 +16,7 @@ from typing import Optional
 from mkcore import events
 from mkcore.errors import BadAnswer, BadInput, ServerRefused, Unreachable
 from mkcore.http import Answer, exchange
+from mkcore.journal import log_event
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
 from mkcore.proxy import host_of, proxy_to
@@ -153,8 +154,8 @@ class Contact:
             self._told.add(problem)
             if problem.unsupported:
                 self._reporter.report(events.NOT_SUPPORTED, problem.text)
-            else:
-                log.warning("%s", problem.text)
+            else:  # not by the reporter, to whom two cards are one where they differ by a number alone
+                log_event(log, events.SOURCE_UNUSABLE, problem.text, node=self._reporter.node)
 
     async def require_dialect(self) -> Dialect:
         """The server's dialect; asks the server where nothing says which. Raises Unreachable or BadAnswer."""

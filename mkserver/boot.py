@@ -88,9 +88,9 @@ def build_boot(
 
 
 def network_args(dhcp_mac: str) -> list[str]:
-    """Pieces of the kernel line that say what iPXE knows of the network: the card that it booted from, and next-server.
+    """Pieces of the kernel line that say what iPXE knows of the network: the card that it booted from, next-server.
 
-    `dhcp_mac` is that card in iPXE's own spelling, which others may have sent otherwise. iPXE itself puts next-server in.
+    `dhcp_mac` is that card in iPXE's own spelling, which others may have sent otherwise; next-server it puts in itself.
     """
     card = [f"BOOTIF={dhcp_mac}"] if _BOOT_CARD.match(dhcp_mac) else []
     return [*card, "mk.next_server=${next-server}"]

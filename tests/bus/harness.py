@@ -53,7 +53,9 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
     <allow send_destination="org.freedesktop.DBus"/>
     <allow send_destination="org.freedesktop.systemd1"/>
   </policy>
-  <policy user="{user}"><allow own="org.freedesktop.systemd1"/><allow own="org.freedesktop.network1"/></policy>
+  <policy user="{user}"><allow own="org.freedesktop.systemd1"/><allow own="org.freedesktop.network1"/>
+    <allow own="org.freedesktop.resolve1"/><allow send_destination="org.freedesktop.network1"/>
+    <allow send_destination="org.freedesktop.resolve1"/></policy>
   <include>{policy}</include>
 </busconfig>
 """
@@ -132,6 +134,10 @@ class FakeSystemd:
         self.busy = False
         """As while it reads its units again: of a unit that it has started it says nothing."""
         self.result = "done"
+        self.network = ""
+        """What networkd describes, a JSON document; "" for a networkd that knows no such method."""
+        self.services: list[tuple[int, int, int, str]] = []
+        """What resolved knows of every service: priority, weight, port, host."""
         self.on_start: Callable[[str], None] = lambda unit: None
         self._address = address
         self._stop: Optional[asyncio.Event] = None
@@ -155,6 +161,7 @@ class FakeSystemd:
         bus.add_message_handler(lambda message: self._handle(bus, message))
         await bus.request_name("org.freedesktop.systemd1")
         await bus.request_name("org.freedesktop.network1")
+        await bus.request_name("org.freedesktop.resolve1")
         self._bus = bus
         self._ready.set()
         await self._stop.wait()
@@ -173,6 +180,13 @@ class FakeSystemd:
             return None
         if message.member == "Subscribe":
             return Message.new_method_return(message)
+        if message.member == "Describe" and self.network:
+            return Message.new_method_return(message, "s", [self.network])
+        if message.member == "ResolveService":
+            found = [[*each, [], ""] for each in self.services]
+            return Message.new_method_return(
+                message, "a(qqqsa(iiay)s)aayssst", [found, [], message.body[1], message.body[2], "", 0]
+            )
         if message.member == "ListJobs":
             jobs = [[i, unit, "start", "running", f"/job/{i}", f"/unit/{i}"] for i, unit in enumerate(self.jobs, 1)]
             return Message.new_method_return(message, "a(usssoo)", [jobs])

@@ -39,8 +39,12 @@ STATIC = "[Match]\nName=eno1\n[Network]\nAddress=192.168.90.50/24\n"
 FOUND_S = 3 * RENEW_S
 LOOK_S = 0.05
 NETWORK = (ROOT / "units/networkd/80-mk.network").read_text(encoding="utf-8").replace("Kind=!*", "Kind=veth")
-FILES = {"/etc/systemd/network/80-mk.network": NETWORK, "/etc/hostname": ""}
-"""What the container has of the image's network, and no host name."""
+FILES = {
+    "/etc/systemd/network/80-mk.network": NETWORK,
+    "/etc/systemd/system/sysinit.target.d/network.conf": "[Unit]\nWants=systemd-network-generator.service\n",
+    "/etc/hostname": "",
+}
+"""What the container has of the image's network, as that of credentials, and no host name."""
 SITES, OWN = "/run/systemd/network", "/etc/mk/mk.toml.d/topology.toml"
 
 
