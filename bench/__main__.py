@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import extensions, facts, facts_vm, image, image_memory, mirror, network
+from bench import extensions, facts, facts_vm, image, image_memory, mirror, network, network_machines
 from bench.rows import Row, merge, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,7 +19,7 @@ GROUPS: dict[str, tuple[Callable[[Path], list[Row]], ...]] = {
     "memory": (image_memory.measure,),
     "facts": (facts.host, facts_vm.machine),
     "mirror": (mirror.measure,),
-    "network": (network.measure,),
+    "network": (network.measure, network_machines.measure),
     "extensions": (extensions.measure,),
 }
 
