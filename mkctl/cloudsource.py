@@ -37,8 +37,8 @@ class CloudSource:
         self.found: Optional[CloudConfig] = None
         self.asked = not uris
 
-    async def ask(self) -> None:
-        """Ask, where it did not come yet."""
+    async def ask(self, is_up: bool = True) -> None:
+        """Ask, where it did not come yet. is_up: whether there is a network in which somebody could answer."""
         problems: list[str] = []
         for uri in self._uris if self.found is None else ():
             try:
@@ -50,8 +50,8 @@ class CloudSource:
             self._say(f"cloud-config: the server is {found.uri}{version}")
             self.found = found
             break
-        self.problems = tuple(problems)
-        self.asked = True
+        self.asked = self.asked or is_up or self.found is not None
+        self.problems = tuple(problems) if self.asked else ()
 
 
 def fetch(uri: str, trust: Optional[Trust] = None, proxy: str = "") -> CloudConfig:

@@ -40,6 +40,7 @@ DEADLINE_S = 20.0
 SHORT_DEADLINE_S = 5.0
 """For a server that never answered, while others are named, too."""
 LIMIT_BYTES = 1_000_000
+REMEMBERED = 200
 LAST_STATE = "idle"
 """What every original said of itself, whatever it was doing (protocol 3.2)."""
 
@@ -151,6 +152,8 @@ class Contact:
         for problem in problems:
             if problem in self._told:
                 continue
+            if len(self._told) >= REMEMBERED:  # a network that says something else each time is not kept for ever
+                self._told.clear()
             self._told.add(problem)
             if problem.unsupported:
                 self._reporter.report(events.NOT_SUPPORTED, problem.text)

@@ -133,7 +133,7 @@ class Seeker:
         if self._cloud.asked:
             self._tell_named()
         if whole:
-            await self._cloud.ask()
+            await self._cloud.ask(self._leases.is_up)
             self._tell_named()
             if self._is_wide():
                 domains = self._leases.domains[:DOMAINS]

@@ -40,10 +40,6 @@ BAD: Mapping[str, Bad] = {
     "port-0": Bad(r"option 225: 0000 is no port \(two bytes, not 0\): not used", {225: "0000"}),
     "base-not-ascii": Bad(r"option 226: the byte 0xe4 is not ASCII: not used", {226: "2fe4"}),
     "no-hexadecimal": Bad(r"interface 7: option 224 is not hexadecimal: not used", {224: "zz"}),
-    "service-that-is-this-machine": Bad(
-        r"http://localhost:9/.*: (127\.0\.0\.1|::1) is not the address of a server|localhost:9.*refused",
-        services=((0, 0, 9, "localhost"),),
-    ),
     "service-without-a-port": Bad(
         r"DNS, _mk\._tcp: port 0 of mk\.example is out of range: not used", services=((0, 0, 0, "mk.example"),)
     ),

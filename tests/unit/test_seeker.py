@@ -164,6 +164,26 @@ def test_a_cloud_config_that_is_to_be_asked_for_holds_back_what_counts_less(tmp_
     assert [each.uri for each in discover(tokens, "", "", configured, seeker.hints).candidates] == [configured.uri]
 
 
+def test_a_cloud_config_is_awaited_until_there_is_a_network(tmp_path: Path) -> None:
+    """A machine that looks before its card has an address must not take the next source for it."""
+    links = [link(2, "eno1", {}, OperationalState="carrier")]
+
+    async def describe(_bus: object) -> str:
+        return json.dumps({"Interfaces": links})
+
+    async def two() -> list[tuple[bool, int]]:
+        seen: list[tuple[bool, int]] = []
+        for state in ("carrier", "routable"):
+            links[0] = link(2, "eno1", {}, OperationalState=state)
+            await seeker.look()
+            seen.append((bool(seeker.hints.awaits), len(seeker.hints.problems)))
+        return seen
+
+    line = "rancher.cloud_init.datasources=['url:http://127.0.0.1:1/x']"
+    seeker = make(tmp_path, lambda _name: [], describe=describe, line=line)
+    assert asyncio.run(two()) == [(True, 0), (False, 1)]
+
+
 def test_nothing_found_is_nothing(tmp_path: Path) -> None:
     assert seek(tmp_path, {}).hints.names == ()
 
