@@ -203,8 +203,8 @@ def _moving(place: Place) -> None:
     place.boot()
     assert place.registered()[0].startswith(f"http://{BEFORE4}:")
     place.mark = place.machine.mark()
+    place.far.ip("addr", "del", f"{BEFORE4}/24", "dev", cable)  # first: one that is secondary to it would go as well
     place.far.ip("addr", "add", HERE4, "dev", cable)
-    place.far.ip("addr", "del", f"{BEFORE4}/24", "dev", cable)
     place.serve(cable, SHORT_RANGE4, *said(SERVER4), SILENT)
 
 
