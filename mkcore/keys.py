@@ -32,6 +32,7 @@ HANLON_EXCLUDE = (
 # The sets of facts; the first six, with the names and flat values of the originals, are sent by default.
 FACT_SETS = ("facter", "hardware", "ipmi", "lldp", "json", "custom", "structured", "inventory")
 VOLATILE = (
+    "mk_server_source",
     "memoryfree_mb",
     r"/^(memory|swap)free$/",
     "swapfree_mb",

@@ -1,7 +1,7 @@
 """Asking the server what time it is, where its certificate is not valid yet by this machine's clock.
 
-Done only where the site allows it (clock.from_server), once per start. The server must be the one that it always must
-be, by CA and name or by its pinned certificate; its dates alone are not looked at in this one request, which says
+Done only where the site allows it (clock.from_server), until it worked once. The server must be the one that it always
+must be, by CA and name or by its pinned certificate; its dates alone are not looked at in this one request, which says
 nothing of the machine, unless the site wants a certificate shown, and whose answer counts for its Date alone.
 mk-clock.service judges the time and steps the clock.
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Optional
 
 from mkcore import events
-from mkcore.errors import BadAnswer, BadInput, ServerRefused, Unreachable
+from mkcore.errors import BadAnswer, BadConfig, BadInput, ServerRefused, Unreachable
 from mkcore.http import Answer, exchange
 from mkcore.journal import log_event
 from mkcore.jsonfields import Json
@@ -150,10 +150,8 @@ class Contact:
         """Say what is not used, once until a server has answered: this is looked at before each checkin."""
         self._problems = problems
         for problem in problems:
-            if problem in self._told:
-                continue
-            if len(self._told) >= REMEMBERED:  # a network that says something else each time is not kept for ever
-                self._told.clear()
+            if problem in self._told or len(self._told) >= REMEMBERED:
+                continue  # a network that says something else each time fills neither the memory nor the journal
             self._told.add(problem)
             if problem.unsupported:
                 self._reporter.report(events.NOT_SUPPORTED, problem.text)
@@ -241,7 +239,9 @@ class Contact:
             raise _Overtaken(f"{request.uri}: no answer yet, and the network names another server now")
         try:
             return asking.result()
-        except BadInput as error:  # a name that leads to this machine, or nowhere: the DNS lies
+        except BadConfig:
+            raise
+        except BadInput as error:  # by `why_unusable`: the DNS lies
             raise Unreachable(str(error)) from None
 
     def has_route(self) -> bool:

@@ -71,7 +71,8 @@ def discover(
     own = Kind.SHIPPED if configured.shipped else Kind.SITE
     _add_uri(candidates, problems, configured.uri, own, configured.source)
     candidates += _found(hints)
-    _add_next_server(candidates, problems, last_value(tokens, "mk.next_server") or hints.next_server, hints)
+    for text in (last_value(tokens, "mk.next_server"), hints.next_server):  # as iPXE was told, and as it is now
+        _add_next_server(candidates, problems, text, hints)
     problems += map(Problem, hints.problems)
     says_hanlon = HANLON if only_value(tokens, "smbios_uuid")[0] else None
     kinds = ORDERS[order]

@@ -12,6 +12,7 @@ RFC 8415 section 21.17 (vendor options); DHCPv6 sub-options carry the same numbe
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional, Union
@@ -23,6 +24,8 @@ from mkctl.cloudconfig import CloudConfig
 
 SERVER, PORT, BASE_URI = 224, 225, 226
 LIMIT_BYTES = 4 << 20
+SERVICES = 32
+"""Answers to the SRV question that are looked at."""
 NAMES = ("hanlon", "razor")
 """The names that the historic servers have in the DNS (protocol 1.2)."""
 SERVICE = "_mk._tcp"
@@ -61,7 +64,7 @@ class Hints:
     networkd was there to be asked; `too_old`: the version of a systemd that keeps DHCP options to itself, 0 for one
     that tells them. `cloud`: what the cloud-config says that the kernel line names; `awaits`: what is being asked that
     counts more than a file, "" for nothing. `boot_index`: the interface index of the boot NIC, 0 where none is known;
-    `leased`: indices of what DHCP gave a lease.
+    `leased`: indices of what DHCP gave a lease. `is_up`: some interface reaches beyond its link, or nobody says.
     """
 
     leases: tuple[Lease, ...] = ()
@@ -75,6 +78,7 @@ class Hints:
     awaits: str = ""
     boot_index: int = 0
     leased: tuple[int, ...] = ()
+    is_up: bool = True
     silent_dns: bool = False
     too_old: int = 0
 
@@ -89,15 +93,11 @@ class Hints:
             return ("nobody wrote a server down", named)
         waits = [f"{_AWAITED[state]} on {name}" for name, state in self.links if state in _AWAITED]
         ready = ", ".join(name for name, state in self.links if state not in _AWAITED)
-        if not ready:
+        if not self.is_up:
             return ("nobody wrote a server down", *waits, "no NIC is up")
-        asked = f"systemd {self.too_old} tells no DHCP options" if self.too_old else f"DHCP on {ready} names no server"
+        options = f"DHCP{' on ' if ready else ''}{ready} names no server"
+        asked = f"systemd {self.too_old} tells no DHCP options" if self.too_old else options
         return ("nobody wrote a server down", *waits, asked, dns)
-
-    @property
-    def is_up(self) -> bool:
-        """Whether there is a network to ask in, or nobody who says that there is none."""
-        return not self.described or any(state not in _AWAITED for _, state in self.links)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -157,7 +157,7 @@ def parse_describe(data: Union[bytes, str], boot_mac: str = "") -> Hints:
     leases: list[tuple[tuple[bool, int, int], Lease]] = []
     links: list[tuple[str, str]] = []
     problems: list[str] = []
-    boot_index, leased = 0, list[int]()
+    boot_index, leased, is_up = 0, list[int](), False
     for item in get_list(body, "Interfaces", default=[]):
         if not isinstance(item, dict):
             raise BadInput("must be an object", "networkd's description: Interfaces")
@@ -166,6 +166,8 @@ def parse_describe(data: Union[bytes, str], boot_mac: str = "") -> Hints:
         boot_index = boot_index or (index if is_boot else 0)
         if get_str(item, "Type", default="") == "ether" and not get_str(item, "Kind", default=""):
             links.append((get_str(item, "Name", default=""), get_str(item, "OperationalState", default="")))
+        # whatever it is: a VLAN on a card has the address, and a container's card is none
+        is_up = is_up or get_str(item, "OperationalState", default="") == "routable"
         leased += [index] if get_object(item, "DHCPv4Client", default={}) else []
         for version, read in ((4, _options4), (6, _options6)):
             try:
@@ -178,7 +180,7 @@ def parse_describe(data: Union[bytes, str], boot_mac: str = "") -> Hints:
     ordered = tuple(lease for _, lease in sorted(leases, key=lambda each: each[0]))
     problems += _disagreement(ordered)
     told = Hints(ordered, problems=tuple(problems), links=tuple(links), described=True)
-    return replace(told, boot_index=boot_index, leased=tuple(leased))
+    return replace(told, boot_index=boot_index, leased=tuple(leased), is_up=is_up)
 
 
 def _mac(item: dict[str, Json]) -> str:
@@ -294,7 +296,7 @@ def parse_services(answers: Iterable[tuple[int, int, int, str]]) -> tuple[tuple[
     """
     found: list[Service] = []
     problems: list[str] = []
-    for priority, weight, port, host in answers:
+    for priority, weight, port, host in itertools.islice(answers, SERVICES):
         try:
             name = build_name(host.rstrip("."))
         except BadInput as error:

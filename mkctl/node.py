@@ -101,6 +101,7 @@ class Node:
             beyond=lambda: self.contact.is_beyond_dhcp,
             wide=lambda: self.effective.config.discovery_order == "originals",
             lost=lambda: self.state.failures > 0,
+            in_contact=lambda: self.state.in_contact,
             found=self._network_named,
             trust=lambda: self.contact.trust(self.loaded),
             proxy=self.effective.config.server_proxy,

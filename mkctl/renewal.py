@@ -6,6 +6,7 @@ that has moved. By itself a client hears of it after half of the lease's time, w
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Optional
 
@@ -13,10 +14,14 @@ RENEW_S = 300.0
 
 
 class Renewal:
-    """Due each RENEW_S, for as long as no server is known or answers. now_s: a clock that never goes back."""
+    """Due each RENEW_S, for as long as no server is known or answers. now_s: a clock that never goes back.
 
-    def __init__(self, now_s: Callable[[], float]) -> None:
+    rand: a number from 0 to 1 by which the first time is spread, as a hall is switched on at once.
+    """
+
+    def __init__(self, now_s: Callable[[], float], rand: Callable[[], float] = random.random) -> None:
         self._now_s = now_s
+        self._rand = rand
         self._next_s: Optional[float] = None
 
     def is_due(self, lacking: bool) -> bool:
@@ -25,7 +30,7 @@ class Renewal:
             self._next_s = None
             return False
         if self._next_s is None:
-            self._next_s = self._now_s() + RENEW_S
+            self._next_s = self._now_s() + RENEW_S * self._rand()
         if self._now_s() < self._next_s:
             return False
         self._next_s = self._now_s() + RENEW_S

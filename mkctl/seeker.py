@@ -15,9 +15,11 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import replace
 from typing import Callable, Optional
 
-from mkcore.errors import BadInput, BusFailed, MkError
+from mkcore import events
+from mkcore.errors import BadInput, BusFailed, MkError, NotAuthorized
 from mkcore.files import read_text
 from mkcore.interfaces import parse_bootif
+from mkcore.journal import log_event
 from mkcore.network1 import describe_network, renew_lease, resolve_services
 from mkcore.paths import Paths
 from mkcore.resolver import resolve_name
@@ -44,6 +46,8 @@ from mkctl.worker import in_thread
 NAME_S = 8.0
 LEASES_S = 10.0
 """While no server answers: networkd sends no signal when a renewed lease differs in options alone."""
+AWAIT_S = 60.0
+"""How long better sources are waited for while there seems to be no network: that may be misjudged."""
 DOMAINS = 8
 """Search domains that are asked for a service, at most."""
 TELLS_OPTIONS = 256
@@ -58,9 +62,9 @@ class Seeker:
     """`hints` is what was found last.
 
     ready: waited for before the first look. needed: whether looking helps. beyond: whether the server in use is one
-    that the leases do not name. wide: whether the DNS counts more than they do. lost: whether no server answers. found:
-    called after each change of `hints`. trust: by what https:// is known. proxy: by what a cloud-config is asked for,
-    "" for directly.
+    that the leases do not name. wide: whether the DNS counts more than they do. lost: whether no server answers
+    any more. in_contact: whether one answers. found: called after each change of `hints`. trust: by what https:// is
+    known. proxy: by what a cloud-config is asked for, "" for directly.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Seeker:
         beyond: Callable[[], bool],
         wide: Callable[[], bool],
         lost: Callable[[], bool],
+        in_contact: Callable[[], bool],
         found: Callable[[], None],
         trust: Callable[[], Trust],
         proxy: str = "",
@@ -88,12 +93,15 @@ class Seeker:
         self._cloud = CloudSource(find_sources(tokens), self._say, trust, proxy)
         self._wide = wide
         self._dns_asked = False
+        self._until_s = 0.0
         self.hints = Hints(awaits=self._awaits())
         self._bus = bus
         self._ready = ready
         self._needed = needed
         self._beyond = beyond
         self._lost = lost
+        self._in_contact = in_contact
+        self._refused_to_renew = False
         self._found = found
         self._resolve = resolve
         self._describe = describe
@@ -116,8 +124,8 @@ class Seeker:
             whole = time.monotonic() >= next_s
             if self._needed() and (whole or self._lost()):
                 await self.look(whole=whole)
-            if self._renewal.is_due(self._needed() and (self._lost() or not self._has_any())):
-                await self._renew()
+            if self._renewal.is_due(self._needed() and not self._in_contact()):
+                await asyncio.gather(*map(self._renew, self._leases.leased))
             if whole:
                 next_s = time.monotonic() + schedule.next_s()
             if await self.changed.wait(min(next_s - time.monotonic(), LEASES_S)):
@@ -130,30 +138,29 @@ class Seeker:
         whole: ask in the network, too, where the leases alone will not do; else only what this machine knows is new.
         """
         self._leases = await self._ask_networkd()
+        self._until_s = self._until_s or time.monotonic() + AWAIT_S
+        could_answer = self._leases.is_up or time.monotonic() >= self._until_s
         if self._cloud.asked:
             self._tell_named()
         if whole:
-            await self._cloud.ask(self._leases.is_up)
+            await self._cloud.ask(could_answer)
             self._tell_named()
             if self._is_wide():
                 domains = self._leases.domains[:DOMAINS]
                 await asyncio.gather(self._ask_services(domains), *map(self._ask_name, NAMES))
-                self._dns_asked = self._dns_asked or self._leases.is_up
+                self._dns_asked = self._dns_asked or could_answer
         self._tell(self._compose())
 
-    def _has_any(self) -> bool:
-        """Tell whether anybody named a server."""
-        hints = self.hints
-        named = hints.services or hints.names or hints.next_server or hints.cloud is not None
-        return bool(named) or any(lease.server for lease in hints.leases)
-
-    async def _renew(self) -> None:
-        """Have the leases renewed; the next looks read what they say then."""
+    async def _renew(self, index: int) -> None:
+        """Have a lease renewed; the next looks read what it says then."""
         try:
-            for index in self._leases.leased:
-                await renew_lease(self._bus(), index)
-        except BusFailed as error:
-            self._say(f"leases are not renewed ({error})")
+            await renew_lease(self._bus(), index)
+        except NotAuthorized as refused:
+            if not self._refused_to_renew:
+                self._refused_to_renew = True
+                log_event(log, events.RIGHT_MISSING, f"leases may not be renewed ({refused}): they are when due")
+        except BusFailed as error:  # the link is gone, or another's; the next one may not be
+            log.debug("%s", error)
 
     def _tell_named(self) -> None:
         """Tell what leases and cloud-config name, where that is new: a DNS that is silent takes seconds to be so."""
@@ -212,7 +219,12 @@ class Seeker:
         except BadInput as error:
             self._say(f"{error}: DHCP options are not used")
             return self._leases
-        return replace(hints, too_old=await self._ask_version())
+        too_old = await self._ask_version()
+        if not too_old:
+            return hints
+        needs = f"systemd {too_old} tells no DHCP options ({TELLS_OPTIONS} does)"
+        line = f"{needs}: of DHCP, next-server and the search domains alone count"
+        return replace(hints, too_old=too_old, problems=(*hints.problems, line))
 
     async def _ask_version(self) -> int:
         """Return the version of a systemd whose DHCP options nobody gets to know, 0 for one that tells them."""
@@ -220,10 +232,7 @@ class Seeker:
             try:
                 self._version = await self._read_version(self._bus())
             except BusFailed:
-                self._version = 0
-            if 0 < self._version < TELLS_OPTIONS:
-                needs = f"systemd {self._version} tells no DHCP options ({TELLS_OPTIONS} does)"
-                self._say(f"{needs}: of DHCP, next-server and the search domains alone count")
+                return 0
         return self._version if self._version < TELLS_OPTIONS else 0
 
     def _say(self, line: str) -> None:

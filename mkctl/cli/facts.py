@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
 
-from mkcore.errors import NotReady, one_line
+from mkcore.errors import MkError, NotReady, one_line
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
 from mkctl.cli.config import load_as_service
 from mkctl.cli.lookup import find_values
-from mkctl.cli.status import Denied, dialect_in_use, duration
+from mkctl.cli.status import Denied, dialect_in_use, duration, read_status
 from mkctl.cmdline import read_cmdline
 from mkctl.describe import boottime_usec, read_facts_file
 from mkctl.dialects.razor import RAZOR, flat_facts
@@ -79,6 +80,8 @@ def open_view(paths: Paths, dialect: str, sets: Sequence[str]) -> FactsView:
     view = FactsView(paths, read_cmdline(paths.proc), lambda: 0.0)
     view.configure(effective.config, sets)
     view.refresh()
+    with contextlib.suppress(MkError):  # of a controller that does not run, nobody knows the server
+        view.server_source = read_status(paths).server_source
     return view
 
 

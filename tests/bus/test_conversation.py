@@ -26,6 +26,8 @@ def test_first_contact_in_hanlon_s_words(node: Node, server: Server) -> None:
         assert node.call("CheckIn").returncode == 0
         wait_until(lambda: node.status()["state"] == "idle", "the end of the checkin")
         named = f"{node.root}/etc/mk/mk.toml"
+        shown = node.mkctl("facts", "--diff")
+        assert shown.stdout.startswith("nothing changed since the registration"), shown.stdout
         assert node.status()["sentence"].startswith(f"checked in with {server.uri}, named by {named} (acknowledge)")
     probe, first, registration, second = server.requests()
     assert probe.target == f"{HANLON}/checkin"

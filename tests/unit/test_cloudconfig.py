@@ -121,6 +121,7 @@ def look(tmp_path: Path, line: str, trust: Optional[Trust] = None) -> Hints:
             beyond=lambda: False,
             wide=lambda: False,
             lost=lambda: False,
+            in_contact=lambda: False,
             found=lambda: None,
             trust=lambda: trust or Trust(),
             resolve=lambda name: ["192.0.2.9"] if name == "razor" else [],

@@ -187,3 +187,12 @@ def test_turn_is_not_overtaken_by_what_is_no_better() -> None:
     turn.answered()
     turn.offer([C, B])
     assert not turn.overtaken  # it is a server of ours
+
+
+def test_both_words_for_next_server_count() -> None:
+    """What iPXE was told may be wrong, or old; the lease's is tried then."""
+    hints = Hints(next_server="192.0.2.77")
+    found = discover(parse_cmdline("mk.next_server=192.0.2.1"), "", "", Configured(), hints)
+    assert [each.uri for each in found.candidates] == ["http://192.0.2.1:8026", "http://192.0.2.77:8026"]
+    found = discover(parse_cmdline("mk.next_server=127.0.0.1"), "", "", Configured(), hints)
+    assert [each.uri for each in found.candidates] == ["http://192.0.2.77:8026"] and len(found.problems) == 1

@@ -141,11 +141,25 @@ def test_what_is_awaited_on_which_nic() -> None:
     assert replace(hints, silent_dns=True).missing[3:] == ("DHCP on eno3 names no server", "the DNS does not answer")
     assert replace(hints, too_old=252).missing[3] == "systemd 252 tells no DHCP options"
     assert replace(hints, awaits="asking somebody").missing == ("asking somebody",)
-    assert [each.is_up for each in (hints, read(link(2, "eno1", {}, OperationalState="off")), Hints())] == [
-        True,
-        False,
-        True,
-    ]
+
+
+@pytest.mark.parametrize(
+    ("links", "is_up"),
+    [
+        ([link(2, "eno1", {})], True),
+        ([link(2, "eno1", {}, OperationalState="carrier")], False),
+        ([link(2, "eno1", {}, OperationalState="degraded"), link(3, "vlan5", {}, Kind="vlan")], True),
+        ([link(2, "host0", {}, Kind="veth")], True),
+        ([link(2, "wlan0", {}, Type="wlan")], True),
+        ([link(2, "eno1", {}, OperationalState="enslaved"), link(3, "bond0", {}, OperationalState="carrier")], False),
+        ([link(1, "lo", {}, Type="loopback", OperationalState="carrier")], False),
+    ],
+)
+def test_any_interface_that_reaches_beyond_its_link_is_a_network(links: list[dict[str, Any]], is_up: bool) -> None:
+    """Whatever holds the address; a card of a bond that has none yet is no network."""
+    assert read(*links).is_up == is_up
+    assert ("no NIC is up" in read(*links).missing) != is_up
+    assert Hints().is_up, "nobody says that there is none"
     assert read().missing == ("nobody wrote a server down", "no NIC is up")
     assert "systemd-networkd does not answer" in Hints().missing[1]
 

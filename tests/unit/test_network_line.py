@@ -206,15 +206,19 @@ def test_a_line_that_the_generator_refused_leaves_dhcp_on_all_cards(tmp_path: Pa
     assert line.made == set()
 
 
-def test_a_site_s_own_files_count_less_than_those_for_this_machine(tmp_path: Path) -> None:
-    """They need no words on the kernel line; other files in their folder are nobody's."""
+def test_a_site_s_own_files_count_less_than_what_is_said_for_this_machine(tmp_path: Path) -> None:
+    """They need no words on the kernel line, and are sorted behind them, before the image's own."""
     site = tmp_path / "site"
     site.mkdir()
-    for name in ("50-all.network", "50-vlan5.netdev", "70-eth0.network", "README"):
+    for name in ("50-all.network", "50-vlan5.netdev", "README"):
         (site / name).write_text("[Match]\nName=site*\n")
-    (site / "50-all.network").chmod(0o600)
-    line = Line(tmp_path, "quiet", {"70-eth0.network": network("eth0", "DHCP=ipv4")})
-    assert line.made == {"50-all.network", "50-vlan5.netdev", "70-eth0.network.d/50-mk.conf"}
-    assert line.read("50-all.network")["Match"]["Name"] == "site*"
-    assert (line.folder / "50-all.network").stat().st_mode & 0o777 == 0o644, "networkd is not root"
-    assert line.read("70-eth0.network")["Match"]["Name"] == "eth0"
+    (site / "50-all.network").chmod(0o640)
+    line = Line(tmp_path, BOOTIF, {"70-eth0.network": network("eth0", "DHCP=ipv4")})
+    own = {"75-site-50-all.network", "75-site-50-vlan5.netdev"}
+    assert line.made == {*own, "71-boot.network", "70-eth0.network.d/50-mk.conf"}
+    networks = sorted(name for name in ({"70-eth0.network", OWN.name} | line.made) if name.endswith(".network"))
+    assert networks == ["70-eth0.network", "71-boot.network", "75-site-50-all.network", OWN.name]
+    assert line.read("75-site-50-all.network")["Match"]["Name"] == "site*"
+    assert (line.folder / "75-site-50-all.network").stat().st_mode & 0o777 == 0o640, (
+        "who may read it is the site's word"
+    )

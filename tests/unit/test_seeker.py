@@ -14,7 +14,7 @@ import pytest
 
 import mkctl.renewal
 import mkctl.seeker
-from mkcore.errors import BusFailed
+from mkcore.errors import BusFailed, NotAuthorized
 from mkcore.paths import paths_under
 from mkcore.systemd1 import Bus
 from mkcore.trust import Trust
@@ -44,6 +44,7 @@ def make(
     line: str = "",
     systemd: int = 257,
     wide: bool = False,
+    in_contact: Callable[[], bool] = lambda: False,
 ) -> Seeker:
     """A seeker without a bus, or one whose networkd says this."""
 
@@ -63,6 +64,7 @@ def make(
         beyond=beyond,
         wide=lambda: wide,
         lost=lost,
+        in_contact=in_contact,
         found=found,
         trust=Trust,
         resolve=resolve,
@@ -120,16 +122,13 @@ def test_next_server_of_the_boot_nic_comes_first_and_a_bad_one_is_one_line(tmp_p
 
 
 @pytest.mark.parametrize(("systemd", "told"), [(252, 1), (256, 0), (0, 0)])
-def test_a_systemd_that_tells_no_options_is_told_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, systemd: int, told: int
-) -> None:
-    caplog.set_level("INFO")
+def test_a_systemd_that_tells_no_options_is_a_problem(tmp_path: Path, systemd: int, told: int) -> None:
     described = json.dumps({"Interfaces": [link(2, "eno1", {})]})
     seeker = make(tmp_path, lambda _name: [], described=described, systemd=systemd)
     for _ in range(2):
         asyncio.run(seeker.look())
     line = "systemd 252 tells no DHCP options (256 does): of DHCP, next-server and the search domains alone count"
-    assert [each.getMessage() for each in caplog.records] == [line] * told
+    assert seeker.hints.problems == (line,) * told
     assert seeker.hints.too_old == (252 if told else 0)
 
 
@@ -182,6 +181,21 @@ def test_a_cloud_config_is_awaited_until_there_is_a_network(tmp_path: Path) -> N
     line = "rancher.cloud_init.datasources=['url:http://127.0.0.1:1/x']"
     seeker = make(tmp_path, lambda _name: [], describe=describe, line=line)
     assert asyncio.run(two()) == [(True, 0), (False, 1)]
+
+
+def test_better_sources_are_not_awaited_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing says that there is a network, and there is one all the same."""
+    described = json.dumps({"Interfaces": [link(2, "eno1", {}, OperationalState="carrier")]})
+    line = "rancher.cloud_init.datasources=['url:http://127.0.0.1:1/x']"
+    for wide, text in ((True, ""), (False, line)):
+        seeker = make(tmp_path, lambda _name: [], described=described, wide=wide, line=text)
+        monkeypatch.setattr(mkctl.seeker, "AWAIT_S", 3600.0)
+        asyncio.run(seeker.look())
+        assert seeker.hints.awaits
+        seeker = make(tmp_path, lambda _name: [], described=described, wide=wide, line=text)
+        monkeypatch.setattr(mkctl.seeker, "AWAIT_S", 0.0)
+        asyncio.run(seeker.look())
+        assert not seeker.hints.awaits
 
 
 def test_nothing_found_is_nothing(tmp_path: Path) -> None:
@@ -296,49 +310,53 @@ def test_a_dns_that_counts_more_is_asked_before_leases_and_files_count(tmp_path:
     assert [each for each in told if each] == [servers()], "none of them came before"
 
 
-def test_leases_are_renewed_while_no_server_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each that DHCP gave; a networkd that refuses is one line, and looking goes on."""
+def renewing(tmp_path: Path, in_contact: Callable[[], bool]) -> Seeker:
+    """One of a machine with two leases, and a card without."""
+    without = {**link(3, "eno2", {}), "DHCPv4Client": {}}
+    described = json.dumps({"Interfaces": [link(2, "eno1", {224: "c0000201"}), without, link(4, "eno3", {})]})
+    return make(tmp_path, lambda _name: [], described=described, in_contact=in_contact)
+
+
+def test_leases_are_renewed_while_no_server_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each that DHCP gave, whatever became of another; a right that is missing is said once."""
     monkeypatch.setattr(mkctl.renewal, "RENEW_S", 0.0)
     monkeypatch.setattr(mkctl.seeker, "LEASES_S", 0.01)
     renewed: list[int] = []
-    lost = [True]
 
     async def renew(_bus: object, index: int) -> None:
         renewed.append(index)
-        if len(renewed) > 1:
-            raise BusFailed("refused")
+        raise BusFailed("gone") if index == 2 else NotAuthorized("no")
 
-    async def story() -> list[int]:
-        without = {**link(3, "eno2", {}), "DHCPv4Client": {}}
-        described = json.dumps({"Interfaces": [link(2, "eno1", {224: "c0000201"}), without, link(4, "eno3", {})]})
-        seeker = make(tmp_path, lambda _name: [], described=described, lost=lambda: lost[0])
+    async def story() -> None:
+        seeker = renewing(tmp_path, lambda: len(renewed) >= 4)
         task = asyncio.ensure_future(seeker.run())
         while len(renewed) < 4:
             await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # ten looks more, and a server that answers
         assert not task.done()
         task.cancel()
-        lost[0] = False  # it answers: nothing more is asked for
-        seen = list(renewed)
-        task = asyncio.ensure_future(make(tmp_path, lambda _name: [], described=described).run())
-        await asyncio.sleep(0.1)
-        task.cancel()
-        assert renewed == seen
-        return seen
 
     monkeypatch.setattr(mkctl.seeker, "renew_lease", renew)
-    assert asyncio.run(story())[:4] == [2, 4, 2, 2]
+    asyncio.run(story())
+    assert renewed == [2, 4, 2, 4]
+    assert [each.getMessage() for each in caplog.records if each.levelname == "WARNING"] == [
+        "leases may not be renewed (no): they are when due"
+    ]
 
 
 def test_leases_are_renewed_every_few_minutes() -> None:
+    """The first time at random, as a hall is switched on at once."""
     now_s = [100.0]
-    renewal = Renewal(lambda: now_s[0])
+    renewal = Renewal(lambda: now_s[0], lambda: 0.5)
 
     def due(at_s: float, lacking: bool = True) -> bool:
         now_s[0] = at_s
         return renewal.is_due(lacking)
 
-    assert [due(100), due(399), due(400), due(401), due(700)] == [False, False, True, False, True]
-    assert [due(701, lacking=False), due(702), due(1001), due(1002)] == [False, False, False, True]
+    assert [due(100), due(249), due(250), due(251), due(550)] == [False, False, True, False, True]
+    assert [due(551, lacking=False), due(552), due(701), due(702)] == [False, False, False, True]
 
 
 def test_a_lease_counts_before_the_dns_has_answered(tmp_path: Path) -> None:

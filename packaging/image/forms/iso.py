@@ -217,10 +217,9 @@ def main() -> int:
 
     def work() -> str:
         """Make the ISO, or a copy with a site's words; return the line for people."""
-        line = common.build_kernel_line(asked.cmdline)
-        if asked.site and not asked.cmdline:  # the kernel line of the one that there is stays
-            line = str(manifest.read(image)["files"].get(NAME, {}).get("kernel_line", line))
-        said = make(image, line)
+        if asked.site and not asked.cmdline and NAME in manifest.read(image)["files"]:
+            return address(image, asked.site, asked.out)  # the one that there is, with its kernel line
+        said = make(image, common.build_kernel_line(asked.cmdline))
         return address(image, asked.site, asked.out) if asked.site else said
 
     return common.finish("iso.py", work)
