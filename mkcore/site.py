@@ -34,12 +34,16 @@ class Source(enum.IntEnum):
 
 @dataclass
 class Site:
-    """What the site configures: per key its value, file and source; and what could not be used."""
+    """What the site configures: per key its value, file and source; and what could not be used.
+
+    unusable: keys whose last word was refused, with what was wrong, for whom silence would be another setting.
+    """
 
     values: dict[str, Value] = field(default_factory=dict[str, Value])
     origins: dict[str, str] = field(default_factory=dict[str, str])
     sources: dict[str, Source] = field(default_factory=dict[str, Source])
     problems: list[str] = field(default_factory=list[str])
+    unusable: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def read_site(paths: Paths) -> Site:
@@ -103,12 +107,15 @@ def _take_value(site: Site, path: Path, source: Source, text: str, name: str, ra
             raise BadInput("there is no such key")
         value = parse_value(key, raw)
     except BadInput as error:
-        site.problems.append(f"{path}: line {_line(text, section, leaf)}: {name}: {error}")
+        problem = f"{path}: line {_line(text, section, leaf)}: {name}: {error}"
+        site.problems.append(problem)
+        site.unusable[name] = problem
         return
     _set(site, name, value, f"credential {path.name}" if source is Source.CREDENTIAL else str(path), source)
 
 
 def _set(site: Site, name: str, value: Value, origin: str, source: Source) -> None:
+    site.unusable.pop(name, None)
     site.values[name] = value
     site.origins[name] = origin
     site.sources[name] = source

@@ -41,8 +41,10 @@ class Context(ssl.SSLContext):
 def build_context(trust: Trust, system_cas: str, peer: Optional[str] = None) -> Context:
     """Build what connections are made with; `system_cas` is the system's file of CAs, `peer` the server's host.
 
-    Raises BadConfig for files that cannot be used.
+    Raises BadConfig for files and words that cannot be used.
     """
+    if trust.unusable:
+        raise BadConfig(f"{trust.unusable}; the server cannot be verified")
     context = Context(ssl.PROTOCOL_TLS_CLIENT)
     context.peer = peer
     context.minimum_version = ssl.TLSVersion.TLSv1_2

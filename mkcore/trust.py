@@ -12,7 +12,9 @@ from dataclasses import dataclass
 class Trust:
     """Files in PEM, "" for none. `fingerprint`: 64 small hexadecimal digits, "" for none, beats `ca`.
 
-    `any_time`: certificates count outside their dates, too; for asking what time it is, and nothing else.
+    `unusable`: why what the site says cannot be used, "" where it can: then no https:// server is known, as the
+    system's CAs would know more servers than the site meant. `any_time`: certificates count outside their dates, too;
+    for asking what time it is, and nothing else.
     """
 
     ca: str = ""
@@ -20,3 +22,4 @@ class Trust:
     certificate: str = ""
     key: str = ""
     any_time: bool = False
+    unusable: str = ""

@@ -168,7 +168,7 @@ def parse_describe(data: Union[bytes, str], boot_mac: str = "") -> Hints:
             links.append((get_str(item, "Name", default=""), get_str(item, "OperationalState", default="")))
         # whatever it is: a VLAN on a card has the address, and a container's card is none
         is_up = is_up or get_str(item, "OperationalState", default="") == "routable"
-        leased += [index] if get_object(item, "DHCPv4Client", default={}) else []
+        leased += [index] if item.get("DHCPv4Client") else []
         for version, read in ((4, _options4), (6, _options6)):
             try:
                 lease = _lease(item, mac, version, read(item), problems)

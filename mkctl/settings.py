@@ -91,21 +91,30 @@ def server_trust(loaded: Loaded, paths: Paths, tokens: Sequence[Token]) -> Trust
     """By what an https:// server is known and what is shown to it: kernel line (`mk.fingerprint=`), credentials,
     configuration.
 
-    A fingerprint on the kernel line is not looked at here: one that is mistyped is that of no certificate.
+    A fingerprint on the kernel line is not looked at here: one that is mistyped is that of no certificate. One that is
+    empty, and what was refused in a file, makes the whole unusable.
     """
     site = loaded.site.values
     pinned = last_value(tokens, "mk.fingerprint").replace(":", "").lower()
+    fingerprint = pinned or str(site.get("server.fingerprint", ""))
+    unusable = "" if pinned else loaded.site.unusable.get("server.fingerprint", "")
+    if not pinned and any(token.name == "mk.fingerprint" for token in tokens):
+        unusable = "kernel line: mk.fingerprint= is empty"
 
     def file(credential: str, key: str) -> str:
         """Return the path of a credential that there is, else what the configuration names, "" for neither."""
         path = paths.credentials / credential
         return str(path) if paths.credentials != Path() and path.exists() else str(site.get(key, ""))
 
+    by_credential = paths.credentials != Path() and (paths.credentials / "mk.ca").exists()
+    if not fingerprint and not by_credential:  # which count more than a file's CA
+        unusable = unusable or loaded.site.unusable.get("server.ca", "")
     return Trust(
         ca=file("mk.ca", "server.ca"),
-        fingerprint=pinned or str(site.get("server.fingerprint", "")),
+        fingerprint=fingerprint,
         certificate=file("mk.certificate", "server.client_certificate"),
         key=file("mk.key", "server.client_key"),
+        unusable=unusable,
     )
 
 

@@ -188,6 +188,36 @@ def test_credentials_beat_the_configuration_and_the_kernel_line_pins(tmp_path: P
     assert trust == Trust(str(folder / "mk.ca"), "abcd", str(folder / "mk.certificate"), str(folder / "mk.key"))
 
 
+@pytest.mark.parametrize(
+    ("site", "line", "said"),
+    [
+        ('server.fingerprint = "00:11"', "", "server.fingerprint: "),
+        ('server.ca = "site.pem"', "", "server.ca: "),
+        ("", "mk.fingerprint=", "mk.fingerprint= is empty"),
+    ],
+)
+def test_trust_that_cannot_be_used_is_not_the_system_s(
+    ca: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: str, line: str, said: str
+) -> None:
+    """A server that the system's CAs vouch for is refused all the same: the site meant another one alone."""
+    monkeypatch.setattr("mkcore.http.DEFAULT_CA_BUNDLE_PATH", str(ca.root))
+    paths = paths_under(str(tmp_path))
+    paths.etc.mkdir(parents=True)
+    (paths.etc / "mk.toml").write_text(f"{site}\n")
+    trust = server_trust(load(paths), paths, parse_cmdline(line))
+    with TlsServer(*ca.issue("known")) as server:
+        assert exchange("GET", server.uri).status == 200
+        with pytest.raises(BadConfig, match=f"{said}.*; the server cannot be verified"):
+            exchange("GET", server.uri, trust=trust)
+        assert len(server.requests) == 1
+    (paths.etc / "mk.toml.d").mkdir()
+    (paths.etc / "mk.toml.d/50.toml").write_text(f'server.fingerprint = "{"0" * 64}"\nserver.ca = "/etc/ca.pem"\n')
+    mended = server_trust(load(paths), paths, ())
+    assert mended.unusable == "", "a file that counts more has the last word"
+    pinned = server_trust(load(paths), paths, parse_cmdline(f"mk.fingerprint={'1' * 64}"))
+    assert (pinned.unusable, pinned.fingerprint) == ("", "1" * 64)
+
+
 def _contact(tmp_path: Path, uri: str, ca: Authority) -> tuple[Contact, Paths]:
     paths = paths_under(str(tmp_path))
     paths.etc.mkdir(parents=True, exist_ok=True)
