@@ -78,6 +78,8 @@ def discover(
     kinds = ORDERS[order]
     if hints.awaits:
         candidates = [each for each in candidates if kinds.index(each.kind) <= kinds.index(Kind.KERNEL_LINE)]
+    if hints.unasked:
+        candidates = [each for each in candidates if each.kind is not Kind.SHIPPED]
     ranked = sorted(candidates, key=lambda each: kinds.index(each.kind))
     return Found(
         tuple(_distinct(_complete(each, configured, says_hanlon) for each in ranked)), tuple(dict.fromkeys(problems))

@@ -65,6 +65,7 @@ class Hints:
     that tells them. `cloud`: what the cloud-config says that the kernel line names; `awaits`: what is being asked that
     counts more than a file, "" for nothing. `boot_index`: the interface index of the boot NIC, 0 where none is known;
     `leased`: indices of what DHCP gave a lease. `is_up`: some interface reaches beyond its link, or nobody says.
+    `unasked`: the network was not asked yet, so what counts less than all that it can name waits.
     """
 
     leases: tuple[Lease, ...] = ()
@@ -81,12 +82,15 @@ class Hints:
     is_up: bool = True
     silent_dns: bool = False
     too_old: int = 0
+    unasked: bool = False
 
     @property
     def missing(self) -> tuple[str, ...]:
         """What is awaited, a phrase for each NIC and one for the sources: `no carrier on eno1`."""
         if self.awaits:
             return (self.awaits,)
+        if self.unasked and not self.described:
+            return ("asking the network",)
         dns = "the DNS does not answer" if self.silent_dns else "the DNS names no server"
         if not self.described:
             named = f"systemd-networkd does not answer, so DHCP options are not known, and {dns}"

@@ -93,8 +93,9 @@ class Seeker:
         self._cloud = CloudSource(find_sources(tokens), self._say, trust, proxy)
         self._wide = wide
         self._dns_asked = False
+        self._asked = False
         self._until_s = 0.0
-        self.hints = Hints(awaits=self._awaits())
+        self.hints = Hints(awaits=self._awaits(), unasked=True)
         self._bus = bus
         self._ready = ready
         self._needed = needed
@@ -149,6 +150,7 @@ class Seeker:
                 domains = self._leases.domains[:DOMAINS]
                 await asyncio.gather(self._ask_services(domains), *map(self._ask_name, NAMES))
                 self._dns_asked = self._dns_asked or could_answer
+            self._asked = self._asked or could_answer
         self._tell(self._compose())
 
     async def _renew(self, index: int) -> None:
@@ -186,7 +188,9 @@ class Seeker:
     def _compose(self) -> Hints:
         """Make one of the last word of each source."""
         problems = (*self._leases.problems, *self._cloud.problems)
-        hints = replace(self._leases, cloud=self._cloud.found, awaits=self._awaits(), problems=problems)
+        unasked = not self._asked and not self._is_named()
+        told = replace(self._leases, cloud=self._cloud.found, awaits=self._awaits(), unasked=unasked)
+        hints = replace(told, problems=problems)
         if not self._is_wide():
             return hints
         refused = [f"DNS, {name}: {reason}: not used" for name, reason in self._refused.items() if reason]

@@ -81,7 +81,7 @@ def seek(tmp_path: Path, names: dict[str, list[str]]) -> Seeker:
     called: list[bool] = []
     seeker = make(tmp_path, resolve, found=lambda: called.append(True))
     asyncio.run(seeker.look())
-    assert bool(called) == bool(seeker.hints != type(seeker.hints)())
+    assert called and not seeker.hints.unasked
     return seeker
 
 
@@ -397,3 +397,20 @@ def test_between_the_looks_at_all_nobody_outside_is_asked(tmp_path: Path) -> Non
         with pytest.raises(BlockingIOError):
             listening.accept()
     assert asked == []
+
+
+def test_the_shipped_file_waits_until_there_was_a_network_to_ask_in(tmp_path: Path) -> None:
+    """What counts least must not win because it is known first."""
+    down = '{"Interfaces": [{"Index": 2, "Name": "eno1", "Type": "ether", "OperationalState": "carrier"}]}'
+    said = [down, down.replace("carrier", "routable")]
+
+    async def describe(bus: Bus) -> str:
+        return said.pop(0)
+
+    seeker = make(tmp_path, lambda name: [], describe=describe)
+    for unasked in (True, True, False):
+        assert seeker.hints.unasked is unasked
+        found = discover((), "", "", Configured(uri="http://192.0.2.1", shipped=True), seeker.hints)
+        assert bool(found.candidates) is not unasked
+        if said:
+            asyncio.run(seeker.look())
