@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Callable
+from typing import Callable, TypeVar
 
 from tests.machines.network import enter_and_call, find_leftovers, ip, remove_namespace
 from tests.machines.server import PORT, ROOT, find_python
@@ -23,6 +23,8 @@ BASE = "/hanlon/api/v1"
 PASSWORD = "of the topologies"
 START_S = 60.0
 PORT_HEX = f"{PORT >> 8:02x}:{PORT & 255:02x}"
+
+T = TypeVar("T")
 
 
 def said(address: str) -> tuple[str, ...]:
@@ -35,7 +37,7 @@ class Segments:
 
     def __init__(self, name: str, folder: Path) -> None:
         self._family, self.name, self.folder = name, f"{name}-{os.getpid()}", folder
-        self._prefix = ("ip", "netns", "exec", self.name)
+        self.prefix = ("ip", "netns", "exec", self.name)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._cards: list[str] = []
         shutil.rmtree(folder, ignore_errors=True)
@@ -52,6 +54,10 @@ class Segments:
         for name in list(self._processes):
             self.end(name)
         remove_namespace(self.name)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run a function on the far side and return its result or raise its error."""
+        return enter_and_call(self.name, function)
 
     def ip(self, *arguments: str) -> None:
         """Run ip(8) on the far side."""
@@ -107,7 +113,7 @@ class Segments:
     def _start(self, name: str, command: Sequence[str], cwd: Path = ROOT) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*self._prefix, *command], cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self.prefix, *command], cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self._processes[name] = process
         return process

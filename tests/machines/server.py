@@ -72,7 +72,7 @@ class Server:
         keep: bool = False,
         mirror: Optional[Path] = None,
     ) -> None:
-        """Prepare a server with its data in ``data`` (made anew unless ``keep``), reachable at ``address``; `start`
+        """Prepare a server with its data in ``data`` (made anew unless ``keep``), at ``address`` as in a URI; `start`
         starts it.
 
         ``mirror`` is a folder that it hands out below /mirror. ``prefix`` is a command that runs it, ``where`` reaches
@@ -153,7 +153,7 @@ class Server:
             headers["Authorization"] = "Basic " + base64.b64encode(f"mkserver:{self._password}".encode()).decode()
 
         def send() -> tuple[int, bytes]:
-            connection = http.client.HTTPConnection(self.address, PORT, timeout=30)
+            connection = http.client.HTTPConnection(self.address.strip("[]"), PORT, timeout=30)
             try:
                 connection.request(method, path, data, headers)
                 answer = connection.getresponse()

@@ -29,12 +29,14 @@ class Sent:
     line: str
 
 
-def parse_frame(frame: bytes, port: int) -> Optional[str]:
-    """Return what an Ethernet frame holds for TCP ``port``:
+def parse_frame(frame: bytes, port: int, host: str = "") -> Optional[str]:
+    """Return what an Ethernet frame holds for TCP ``port``, of the IPv4 address ``host`` where one is named:
 
     a request's first line, "" for a SYN, None for anything else.
     """
     if len(frame) < 54 or struct.unpack_from("!H", frame, 12)[0] != _ETH_P_IP or frame[23] != _TCP:
+        return None
+    if host and frame[30:34] != socket.inet_aton(host):
         return None
     tcp = 14 + (frame[14] & 0x0F) * 4
     if len(frame) < tcp + 20 or struct.unpack_from("!H", frame, tcp + 2)[0] != port:
@@ -48,9 +50,13 @@ def parse_frame(frame: bytes, port: int) -> Optional[str]:
 class Wire:
     """A running recorder on one interface; leaving its `with` block ends it."""
 
-    def __init__(self, call: Callable[[Callable[[], socket.socket]], socket.socket], interface: str, port: int) -> None:
-        """Listen on ``interface`` for traffic to ``port``; ``call`` runs a function in the interface's namespace."""
-        self._port = port
+    def __init__(
+        self, call: Callable[[Callable[[], socket.socket]], socket.socket], interface: str, port: int, host: str = ""
+    ) -> None:
+        """Listen on ``interface`` for traffic to ``port``, of this IPv4 address alone where ``host`` names one;
+        ``call`` runs a function in the interface's namespace.
+        """
+        self._port, self._host = port, host
         self._sent: list[Sent] = []
         self._changed = threading.Condition()
         self._ended = threading.Event()
@@ -79,7 +85,7 @@ class Wire:
                 frame = self._socket.recv(65536)
             except socket.timeout:
                 continue
-            line = parse_frame(frame, self._port)
+            line = parse_frame(frame, self._port, self._host)
             if line is not None:
                 with self._changed:
                     self._sent.append(Sent(time.monotonic(), line))

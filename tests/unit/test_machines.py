@@ -199,6 +199,8 @@ def frame(port: int, flags: int, data: bytes = b"", *, protocol: int = 6, option
 )
 def test_frames(data: bytes, expected: str | None) -> None:
     assert parse_frame(data, 8026) == expected
+    assert parse_frame(data, 8026, "0.0.0.0") == expected
+    assert parse_frame(data, 8026, "192.0.2.1") is None
 
 
 def test_channel_names_every_service_whose_journal_it_brings() -> None:
