@@ -1,4 +1,8 @@
-"""``python -m bench [--only GROUP]``: runs the groups, writes build/bench.json and prints the table."""
+"""``python -m bench [--only GROUP]``: runs the groups, writes build/bench.json and prints the table.
+
+Ends with 1 and a line for each figure that is not what is asked for, and with 0 when there is none. Rows of groups that
+were not run now, kept from earlier, are shown and not judged again.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import extensions, facts, facts_vm, image, image_memory, mirror, network, network_machines
-from bench.rows import Row, merge, table
+from bench.rows import Row, list_missed, merge, table
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "build/bench.json"
@@ -25,17 +29,22 @@ GROUPS: dict[str, tuple[Callable[[Path], list[Row]], ...]] = {
 
 
 def main() -> int:
-    """Run the benchmark groups that were asked for (all by default)."""
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    """Run the benchmark groups that were asked for (all by default); returns the status to end with, 0 or 1."""
+    parser = argparse.ArgumentParser(
+        prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", choices=sorted(GROUPS), help="run one group and replace its rows alone")
     asked = parser.parse_args().only
-    rows = merge(RECORD, [])
+    rows, measured = merge(RECORD, []), list[Row]()
     for name, measures in GROUPS.items():
         for measure in measures if asked in (None, name) else ():
             print(f"bench: {name} …", file=sys.stderr, flush=True)
-            rows = merge(RECORD, measure(ROOT))  # at once: what fails later takes nothing of it away
-    print(table(rows))
-    return 0
+            fresh = measure(ROOT)
+            measured += fresh
+            rows = merge(RECORD, fresh)  # at once: what fails later takes nothing of it away
+    missed = list_missed(measured)
+    print("\n".join([table(rows), *missed]))
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

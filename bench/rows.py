@@ -80,6 +80,12 @@ def judge(row: Row) -> tuple[str, bool]:
     return "", True
 
 
+def list_missed(rows: Iterable[Row]) -> list[str]:
+    """One line for each row that is not what is asked for, e.g. `MISSED facts.identity_ms: 5.1 ms, asked <= 5`."""
+    judged = [(row, *judge(row)) for row in rows]
+    return [f"MISSED {row.name}: {row.value:g} {row.unit}, asked {asked}" for row, asked, held in judged if not held]
+
+
 def table(rows: Iterable[Row]) -> str:
     """The rows as text for people: name, value, limit and verdict, peer."""
     lines = [f"{'name':44} {'value':>10} {'unit':6} {'asked':>8}  beside"]

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from bench import __main__ as command
 from bench.extensions import PROGRAM, TCE_LOAD, UNDO
 from bench.facts import IDENTITY, IPA, build_argv, parse_measured
 from bench.image import BESIDE, PSS
 from bench.mirror import Served
-from bench.rows import Row, judge, table
+from bench.rows import Row, judge, list_missed, merge, table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,6 +74,44 @@ def test_what_is_asked_for_is_a_most_or_a_least() -> None:
     assert [judge(row) for row in rows] == [(">= 0.7", True), (">= 3", False), ("<= 5", False), ("", True)]
     lines = table(rows).splitlines()[1:]
     assert [line.split()[-1] for line in lines] == ["ok", "MISSED", "MISSED", "s"]
+
+
+MISSED = Row("facts.identity_ms", 5.1, "ms")
+HELD = Row("facts.identity_ms", 4.9, "ms")
+
+
+def test_what_is_missed_is_a_line_each() -> None:
+    rows = [Row("mirror.small_files_over_webrick", 2.9, "ratio", "WEBrick", 1.0, 2.9), Row("other", 1, "s"), MISSED]
+    assert list_missed([HELD]) == []
+    assert list_missed(rows) == [
+        "MISSED mirror.small_files_over_webrick: 2.9 ratio, asked >= 3",
+        "MISSED facts.identity_ms: 5.1 ms, asked <= 5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "status"),
+    [([], HELD, 0), ([], MISSED, 1), ([MISSED], HELD, 0), ([Row("image.iso_mb", 99.0, "MB")], HELD, 0)],
+    ids=("held", "missed", "missed before", "another group missed before"),
+)
+def test_the_command_fails_where_a_figure_is_missed(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    before: list[Row],
+    now: Row,
+    status: int,
+) -> None:
+    """Of the groups that were run; the record of them all is written in either case."""
+    record = tmp_path / "bench.json"
+    merge(record, before)
+    monkeypatch.setattr(command, "RECORD", record)
+    monkeypatch.setattr(command, "GROUPS", {"facts": (lambda _: [now],), "size": (lambda _: [MISSED, 1 / 0],)})
+    monkeypatch.setattr(sys, "argv", ["bench", "--only", "facts"])
+    assert command.main() == status
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1].startswith("MISSED facts.identity_ms: ") is bool(status)
+    assert {row.name: row.value for row in merge(record, [])}[now.name] == now.value
 
 
 def test_the_installation_s_programs_are_programs(tmp_path: Path) -> None:
