@@ -64,7 +64,7 @@ class UnitState:
     """A unit as systemd shows it, e.g. load "loaded", active "active", sub "running", result "success".
 
     `result` and `status_text` are "" for units that are no services; `invocation_id` is 32 hexadecimal digits, "" for a
-    unit that never ran.
+    unit that never ran. `conditions_held`: at the last start of it; before the first one this says nothing.
     """
 
     load: str
@@ -73,6 +73,7 @@ class UnitState:
     result: str
     invocation_id: str
     status_text: str
+    conditions_held: bool
 
 
 async def connect(address: str = "") -> MessageBus:
@@ -226,7 +227,19 @@ async def unit_state(bus: MessageBus, unit: str) -> UnitState:
         result=str(service.get("Result", "")),
         invocation_id=bytes(common.get("InvocationID", b"")).hex(),
         status_text=str(service.get("StatusText", "")),
+        conditions_held=bool(common.get("ConditionResult", True)),
     )
+
+
+async def describe_end(bus: MessageBus, unit: str, result: JobResult) -> str:
+    """Say how a start that was waited for ended: "ended as done", or that conditions of the unit do not hold.
+
+    systemd calls the job of a start that a condition prevents `done`, too. Does it not answer, the job's word counts.
+    """
+    with contextlib.suppress(BusFailed):
+        if result is JobResult.DONE and not (await unit_state(bus, unit)).conditions_held:
+            result = JobResult.SKIPPED
+    return "was skipped: its conditions do not hold" if result is JobResult.SKIPPED else f"ended as {result.value}"
 
 
 async def get_all(bus: MessageBus, destination: str, path: str, interface: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from mkcore import events
 from mkcore.errors import BusFailed, MkError, NotReady, ToolFailed
-from mkcore.systemd1 import JobResult, connect, start_unit, unit_state
+from mkcore.systemd1 import JobResult, connect, describe_end, start_unit, unit_state
 from mkctl import localweb, plan
 from mkctl.callers import settle
 from mkctl.contact import DEADLINE_S
@@ -150,7 +150,7 @@ async def _fetch_extensions(node: Node) -> None:
         if before.active == "activating" and before.sub != "auto-restart":
             await start_unit(bus, FETCH_UNIT, FETCH_TIMEOUT_S)
         result = await start_unit(bus, FETCH_UNIT, FETCH_TIMEOUT_S)
-        log.info("%s ended as %s", FETCH_UNIT, result.value)
+        log.info("%s %s", FETCH_UNIT, await describe_end(bus, FETCH_UNIT, result))
     except MkError as error:
         node.outcomes.append(plan.FetchFailed(error))
         node.wakeup.set()

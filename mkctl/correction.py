@@ -38,7 +38,8 @@ class Correction:
         """
         try:
             await self._ask()
-            result = await systemd1.start_unit(self._bus(), clock.UNIT, clock.TIMEOUT_S)
+            bus = self._bus()
+            result = await systemd1.start_unit(bus, clock.UNIT, clock.TIMEOUT_S)
         except NotAuthorized as refused:
             self._done = True
             text = f"{clock.UNIT} may not be started ({refused}); the clock stays"
@@ -49,4 +50,4 @@ class Correction:
                 log.warning("the server's time is not taken: %s", failure)
         else:
             self._done = True
-            log.info("%s ended as %s", clock.UNIT, result.value)
+            log.info("%s %s", clock.UNIT, await systemd1.describe_end(bus, clock.UNIT, result))

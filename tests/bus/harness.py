@@ -128,6 +128,8 @@ class FakeSystemd:
         self.jobs: list[str] = []
         self.units: dict[str, tuple[str, str]] = {}
         self.status: dict[str, str] = {}
+        self.skipped: set[str] = set()
+        """The units whose conditions do not hold: systemd starts nothing, and calls the job done."""
         self.restarts: dict[str, int] = {}
         """By the path of the unit's object: how often it was started by itself."""
         self.refuse = ""
@@ -217,7 +219,8 @@ class FakeSystemd:
         active, sub = self.units.get(unit, ("inactive", "dead"))
         load = "loaded" if unit in self.units else "not-found"
         texts = {"LoadState": load, "ActiveState": active, "SubState": sub, "StatusText": self.status.get(unit, "")}
-        return {name: Variant("s", text) for name, text in texts.items()}
+        said = {name: Variant("s", text) for name, text in texts.items()}
+        return {**said, "ConditionResult": Variant("b", unit not in self.skipped)}
 
 
 class Daemon:

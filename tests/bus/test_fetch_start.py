@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.bus.harness import FakeSystemd, Node, wait_until
 from tests.bus.server import Server
 from tests.fakes import Reset
@@ -21,6 +23,25 @@ def test_once_for_each_start(node: Node, server: Server, systemd: FakeSystemd) -
                 assert node.call("CheckIn").returncode == 0
     assert systemd.started == [FETCH, FETCH]
     assert checked_in[0] == 1
+
+
+@pytest.mark.parametrize("word", ["done", "skipped"])
+def test_a_condition_that_does_not_hold_is_no_run(node: Node, systemd: FakeSystemd, word: str) -> None:
+    """As in the image where nobody asks for extensions; systemd's word for the job is `done` all the same."""
+    systemd.units[FETCH] = ("inactive", "dead")
+    systemd.skipped, systemd.result = {FETCH}, word
+    with node.daemon() as daemon:
+        daemon.wait_for(f"{FETCH} was skipped: its conditions do not hold")
+        assert not daemon.said(f"{FETCH} ended")
+
+
+@pytest.mark.parametrize("word", ["done", "failed"])
+def test_how_a_run_ended_is_said_in_systemd_s_word(node: Node, systemd: FakeSystemd, word: str) -> None:
+    systemd.units[FETCH] = ("inactive", "dead")
+    systemd.result = word
+    with node.daemon() as daemon:
+        daemon.wait_for(f"{FETCH} ended as {word}")
+        assert not daemon.said(f"{FETCH} was skipped")
 
 
 def test_a_run_under_way_knows_nothing_of_the_checkin(node: Node, systemd: FakeSystemd) -> None:

@@ -95,6 +95,22 @@ def test_the_server_s_time_is_asked_for_once(node: Node, systemd: FakeSystemd, c
         assert [raw.split(b" ")[0] for raw in server.requests] == [b"HEAD"], "the node told nothing of itself"
 
 
+@pytest.mark.parametrize(
+    ("skipped", "end"), [(False, "ended as done"), (True, "was skipped: its conditions do not hold")]
+)
+def test_how_the_correction_ended_is_said(
+    node: Node, systemd: FakeSystemd, ca: Authority, skipped: bool, end: str
+) -> None:
+    """A clock that was set once since the boot is not set again; systemd calls that start done, too."""
+    systemd.units[CLOCK] = ("inactive", "dead")
+    systemd.skipped = {CLOCK} if skipped else set()
+    with TlsServer(*ca.issue("early-end", since=EARLY), date=DATE) as server:
+        configure(node, server, ca)
+        with node.daemon() as daemon:
+            daemon.wait_for(f"{CLOCK} {end}")
+            assert len(daemon.said(f"{CLOCK} (ended|was)")) == 1
+
+
 def test_the_time_is_asked_for_again_where_it_was_not_said(node: Node, systemd: FakeSystemd, ca: Authority) -> None:
     """A server that does not say it costs this attempt alone; the reason is said once."""
     systemd.units[CLOCK] = ("inactive", "dead")

@@ -231,7 +231,7 @@ def test_a_systemd_that_does_not_answer_is_a_failure_in_time(address: str, syste
 
 
 def test_states_and_properties(address: str, systemd: StandIn) -> None:
-    state = UnitState("loaded", "active", "running", "success", "000102030405060708090a0b0c0d0e0f", "Waiting.")
+    state = UnitState("loaded", "active", "running", "success", "000102030405060708090a0b0c0d0e0f", "Waiting.", True)
     assert systemd1.unit_state_blocking("mkctl.service", address) == state
     target = systemd1.unit_state_blocking("mk.target", address)
     assert (target.active, target.result, target.status_text) == ("active", "", "")
