@@ -2,18 +2,18 @@
 
 Started by `unshare --mount --net`, so that neither its mounts nor its interfaces are seen outside. Arguments: the root
 of the system whose programs it runs, the machine ID, the kernel line, the text of the credential
-network.network.50-site ("" for none). It says "ready" when cables may be plugged,
-starts networkd at the first line of its input, and ends at the second. /sys is mounted read-only: then networkd waits
-for no udev, as in a container.
+network.network.50-site ("" for none). It says "ready" when cables may be plugged, starts networkd at the first line of
+its input, and ends at the second.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+
+from networkd_root import networkd, prepare_root, run
 
 REPO = Path(__file__).resolve().parent.parent.parent
 OWN = REPO / "units/networkd/80-mk.network"
@@ -22,23 +22,9 @@ SCRIPT = REPO / "packaging/image/mkosi.extra/usr/lib/mk/network"
 
 def prepare(root: Path, machine_id: str, line: str, credential: str) -> None:
     """Give the system an empty /run, this machine ID, and what kernel line and credential make of its network."""
-    run(["mount", "-t", "sysfs", "-o", "ro", "sysfs", str(root / "sys")])
-    run(["mount", "-t", "tmpfs", "tmpfs", str(root / "run")])
-    run(["mount", "--bind", "/proc", str(root / "proc")])
-    run(["mount", "--bind", "/dev", str(root / "dev")])
+    folder = prepare_root(root)
     (root / "run/machine-id").write_text(f"{machine_id}\n", encoding="ascii")
     run(["mount", "--bind", str(root / "run/machine-id"), str(root / "etc/machine-id")])
-    user = next(
-        line.split(":")
-        for line in (root / "etc/passwd").read_text(encoding="utf-8").splitlines()
-        if line.startswith("systemd-network:")
-    )
-    for name in (".", "links", "leases", "lldp"):
-        (root / "run/systemd/netif" / name).mkdir(parents=True, exist_ok=True)
-        os.chown(root / "run/systemd/netif" / name, int(user[2]), int(user[3]))
-    run(["ip", "link", "set", "lo", "up"])
-    folder = root / "run/systemd/network"
-    folder.mkdir(parents=True)
     (root / "run/credentials").mkdir()
     if credential:
         (root / "run/credentials/network.network.50-site").write_text(credential, encoding="ascii")
@@ -56,26 +42,13 @@ def prepare(root: Path, machine_id: str, line: str, credential: str) -> None:
     own.write_text(own.read_text(encoding="utf-8").replace("Kind=!*", "Kind=veth"), encoding="utf-8")
 
 
-def run(command: list[str]) -> None:
-    """Run a command; its words are only of interest when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
-
-
 def main(root: Path, machine_id: str, line: str, credential: str) -> None:
     prepare(root, machine_id, line, credential)
     del os.environ["CREDENTIALS_DIRECTORY"]
     print("ready", flush=True)
     sys.stdin.readline()
-    networkd = subprocess.Popen(
-        ["chroot", str(root), "/usr/lib/systemd/systemd-networkd"], stdout=subprocess.DEVNULL, stderr=sys.stderr
-    )
-    try:
+    with networkd(root, sys.stderr):
         sys.stdin.readline()
-    finally:
-        networkd.terminate()
-        networkd.wait(20)
 
 
 main(Path(sys.argv[1]), *sys.argv[2:])
