@@ -19,6 +19,7 @@ _UNKNOWN_CA = (2, 18, 19, 20, 21)
 _WRONG_NAME = (62, 64)
 # Alerts with which a server says what it thinks of our certificate; OpenSSL's names for them differ by version of TLS.
 _OURS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR", "HANDSHAKE_FAILURE")
+NO_TLS_YET = "timed out while TLS began (is it a port for http://?)"
 _TUNNEL = "Tunnel connection failed: "
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
@@ -29,6 +30,8 @@ def translate(error: BaseException, place: str) -> MkError:
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, (ssl.SSLZeroReturnError, ssl.SSLEOFError)):
             return _translate_tls(cause, place)
+        if "handshake operation timed out" in str(cause):
+            return Unreachable(f"{place}: {NO_TLS_YET}")
         if isinstance(cause, TimeoutError) or "timed out" in str(cause):
             return Unreachable(f"{place}: timed out")
         if isinstance(cause, OSError) and str(cause).startswith(_TUNNEL):

@@ -25,6 +25,7 @@ class Work(Protocol):
 
     place: str
     trust: Trust
+    secured: bool
 
     def adopt(self, connection: socket) -> socket:
         """Take note of a connection over which nothing was sent yet; return it, or raise."""
@@ -79,6 +80,7 @@ class _Secure(_Reporting, HTTPSConnection):
     def connect(self) -> None:
         """Connect, and compare the certificate where one is pinned."""
         super().connect()
+        self.work.secured = True
         if self.work.trust.fingerprint:
             socket: Any = self.sock
             check_pin(self.work.trust, socket.getpeercert(True) or b"", self.work.place)

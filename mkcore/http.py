@@ -29,7 +29,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import HTTPError
 
-from mkcore.causes import translate
+from mkcore.causes import NO_TLS_YET, translate
 from mkcore.connections import pool_classes
 from mkcore.errors import BadAnswer, BadInput, MkError, Unreachable
 from mkcore.proxy import by_way
@@ -152,6 +152,7 @@ class Exchange:
     judge: Optional[Judge] = None
     trust = Trust()
     proxy = ""
+    secured = False
 
     def __init__(
         self, request: requests.PreparedRequest, deadline_s: float, limit_bytes: int, silence_s: float = math.inf
@@ -180,8 +181,11 @@ class Exchange:
         threading.Thread(target=self.run, name="http-exchange", daemon=True).start()
         started = self.answering.wait(self.silence_s)
         if not started or not self.done.wait(max(0.0, self.deadline - time.monotonic())):
+            greeted = self._connection is not None and not self.secured and self.place.startswith("https:")
             self.abandon()
             limit_s = self.deadline_s if started else self.silence_s
+            if greeted:
+                raise Unreachable(f"{self.place}: {NO_TLS_YET}")
             raise Unreachable(f"{self.place}: no complete answer within {limit_s:g} s")
         if self.failure is not None:
             raise self.failure

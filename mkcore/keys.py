@@ -204,7 +204,7 @@ _ALLOWED: Mapping[Kind, tuple[str, ...]] = {Kind.PROTECTED: PROTECTED, Kind.SETS
 _URI = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9_.\-]+)(?::([0-9]*))?(/[^\s\x00-\x1f\x7f]*)?", re.IGNORECASE)
 _PATH = re.compile(r"/[^\s\x00-\x1f\x7f]*")
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._]{0,63}")
-_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{64}")
+_FINGERPRINT = re.compile(r"(?:(?:sha256 )?fingerprint=)?([0-9a-f]{2}(?::?[0-9a-f]{2}){31})", re.IGNORECASE)
 _STANDARD_PORTS = {"http": 80, "https": 443}
 
 
@@ -280,8 +280,8 @@ def _text(key: Key, raw: str) -> str:
         return text
     if key.kind is Kind.WORD and _WORD.fullmatch(text):
         return text
-    if key.kind is Kind.FINGERPRINT and _FINGERPRINT.fullmatch(text.replace(":", "")):
-        return text.replace(":", "").lower()
+    if key.kind is Kind.FINGERPRINT and (sum_ := _FINGERPRINT.fullmatch(text)):  # with what openssl says before it
+        return sum_.group(1).replace(":", "").lower()
     match = _URI.fullmatch(text)
     if match is None or key.kind not in (Kind.URI, Kind.LOCATION, Kind.PROXY):
         raise _wrong(key, raw)

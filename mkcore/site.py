@@ -1,8 +1,9 @@
 """The site's own configuration: TOML files and credentials, read without ever failing.
 
 Later beats earlier: /usr/lib/mk/mk.toml, /etc/mk/mk.toml, /etc/mk/mk.toml.d/*.toml by name, the credential `mk.toml`
-(the same language), the credential `mk.server` (the server's address alone). What cannot be used is left out, one line
-per problem with file and line, and the rest counts: a bad configuration never stops a service (defect B56).
+(the same language), the credential `mk.server` (the server's address alone, which HOST and HOST:PORT are, too). What
+cannot be used is left out, one line per problem with file and line, and the rest counts: a bad configuration never
+stops a service (defect B56).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from mkcore.errors import BadInput
 from mkcore.keys import BY_NAME, KEYS, Value, parse_value
 from mkcore.paths import Paths
 
+SERVER_PORT = 8026
+"""The port of a server that is named without one, as the historic servers have it (protocol 1.2)."""
 _LIMIT_BYTES = 256 << 10
 _SECTIONS = frozenset(key.name.split(".")[0] for key in KEYS)
 
@@ -125,10 +128,13 @@ def _take_server_credential(site: Site, path: Path) -> None:
     text = _read(site, path).strip()
     if not text:
         return
+    if "://" not in text:  # `192.0.2.1`, `mk.example:8080`
+        text = f"http://{text}" if re.search(r"[^:]:[0-9]+$|/", text) else f"http://{text}:{SERVER_PORT}"
     try:
         value = parse_value(BY_NAME["server.uri"], text)
     except BadInput as error:
         site.problems.append(f"credential {path.name}: {error}")
+        site.unusable["server.uri"] = site.problems[-1]
         return
     _set(site, "server.uri", value, f"credential {path.name}", Source.CREDENTIAL)
 

@@ -23,13 +23,20 @@ def parse_uri(text: str) -> tuple[str, str]:
 
     Raises BadInput, saying what is wrong, for anything but http(s) with a usable host, port and plain path.
     """
+    parts_of_host = text.partition("://")[2].partition("/")[0]
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise BadInput(f"{text[:80]!r}: {error}") from error
+    except ValueError:
+        bare = parts_of_host.count(":") > 1 and "[" not in parts_of_host
+        wrong = (
+            "IPv6 stands in brackets, as in http://[2001:db8::1]:8026"
+            if bare
+            else "HOST or HOST:PORT with a port of 1 to 65535 is needed"
+        )
+        raise BadInput(f"{text[:80]!r}: {wrong}") from None
     if parts.scheme not in ("http", "https") or any(c.isspace() or not c.isprintable() for c in text):
-        raise BadInput(f"{text[:80]!r} is no http:// address")
+        raise BadInput(f"{text[:80]!r} is no address that begins with http:// or https://")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise BadInput(f"{text[:80]!r}: only scheme, host, port and path are allowed")
     literal = build_address(host) if "[" in parts.netloc or NUMERIC.fullmatch(host) else build_name(host)

@@ -67,10 +67,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Problem:
-    """Why something that a source says is not used: one line. `unsupported` marks what a later version may take."""
+    """Why something that a source says is not used: one line. `unsupported` marks what a later version may take,
+    `written` what a person of the site wrote down."""
 
     text: str
     unsupported: bool = False
+    written: bool = False
 
 
 @dataclass(frozen=True)

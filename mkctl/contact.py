@@ -31,7 +31,7 @@ from mkctl.discovery import discover
 from mkctl.hints import Hints, why_unusable
 from mkctl.identity import Identity, read_identity
 from mkctl.reports import Reporter
-from mkctl.settings import Loaded, server_sources, server_trust
+from mkctl.settings import Loaded, server_sources, server_trust, without_effect
 from mkctl.state import Saved
 from mkctl.turn import Turn
 from mkctl.worker import in_thread
@@ -49,6 +49,12 @@ log = logging.getLogger(__name__)
 
 class _Overtaken(Unreachable):
     """The server was not waited for."""
+
+
+def _at(uri: str, error: ServerRefused) -> ServerRefused:
+    """Name the address that refused: whoever reads it looks for a wrong server or a wrong path."""
+    unknown = "; is this the server's address and path?" if error.status in (401, 404) else ""
+    return ServerRefused(f"{uri}: {error}{unknown}", error.status, error.retry_after_s)
 
 
 class Contact:
@@ -122,11 +128,16 @@ class Contact:
         written = bool(turn) and turn[0].kind in WRITTEN
         cloud = self._cloud_named and hints.cloud is None
         self.seeks = cloud or not written or loaded.effective().config.discovery_order != "explicit"
-        self._tell(found.problems)
         before, candidate = self.candidate, self._turn.choose(turn)
+        vain = without_effect(self._trust, candidate.uri) if candidate else ""
+        self._tell((*found.problems, Problem(vain)) if vain else found.problems)
         if candidate is None:
             self.dialect = None
-            return "; ".join([*(each.text for each in found.problems), *hints.missing])
+            refused = loaded.site.unusable.get("server.uri", "")
+            wrong = [*(each.text for each in found.problems), *filter(None, [refused])]
+            written = bool(refused) or any(each.written for each in found.problems)
+            nobody = "no server that was written down can be used" if written else "nobody wrote a server down"
+            return "; ".join([*wrong, *(() if hints.is_being_asked else (nobody,)), *hints.missing])
         if candidate != before:
             log.info("server %s, from %s", candidate.uri, candidate.source)
             self.dialect = candidate.dialect or dialects.DIALECTS.get(saved.dialects.get(candidate.uri, ""))
@@ -180,10 +191,11 @@ class Contact:
 
     async def check_in(self, first_checkin: bool) -> Reply:
         """Make one checkin. Raises Unreachable, ServerRefused or BadAnswer."""
+        place = self.server
         try:
             dialect = await self.require_dialect()
-            routes = self._require().routes(dialect)
-            request = dialect.build_checkin(routes.checkin, self.identity, first_checkin, LAST_STATE)
+            place = self._require().routes(dialect).checkin
+            request = dialect.build_checkin(place, self.identity, first_checkin, LAST_STATE)
             reply = dialect.parse_checkin(await self._exchange(request))
         except _Overtaken:  # it was not given its time, so its turn comes again at once where the other one fails
             raise
@@ -191,9 +203,9 @@ class Contact:
             self._turn.failed()
             raise
         except ServerRefused as error:
-            if error.status == 404:  # any web server's word for what it does not know; other refusals are a server's
+            if error.status in (401, 404):  # any web server's word for what it does not know; others are a server's
                 self._turn.failed()
-            raise
+            raise _at(place, error) from None
         self._turn.answered()
         self._told.intersection_update(self._problems)  # what comes again after this is news
         return reply
@@ -202,9 +214,11 @@ class Contact:
         """Register these facts. Raises Unreachable, ServerRefused or BadAnswer."""
         dialect = await self.require_dialect()
         routes = self._require().routes(dialect)
-        return dialect.parse_registration(
-            await self._exchange(dialect.build_registration(routes.register, self.identity, facts, LAST_STATE))
-        )
+        answer = await self._exchange(dialect.build_registration(routes.register, self.identity, facts, LAST_STATE))
+        try:
+            return dialect.parse_registration(answer)
+        except ServerRefused as error:
+            raise _at(routes.register, error) from None
 
     async def ask_time(self) -> None:
         """Leave the server's time for mk-clock. Raises Unreachable, BadAnswer or OSError."""

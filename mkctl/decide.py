@@ -28,6 +28,8 @@ from mkctl.plan import Decision, Outcome, Settings, Situation, State, Verdict
 RETRY_BASE_S = 2.0
 NEXT_SERVER_S = 0.5  # for the next of several servers that the network names: it is not the one that failed
 PROBATION_RETRY_S = 15.0  # apart at least: a server's short restart must not cost a good configuration
+REASON_LIMIT = 600
+"""Characters of a reason in the unit's status and on the console, where a network may say as much as it likes."""
 POWER_ORDERS = ("reboot", "poweroff")
 
 
@@ -44,7 +46,9 @@ def _no_server(draft: Draft, outcome: plan.NoServer) -> None:
         draft.report(events.WAITING, f"no server known: {outcome.reason}; looking again until one is found")
     draft.remember(failures=failures, last_failure=outcome.reason, in_contact=False)
     judge(draft)
-    draft.wait(draft.now.now_s + draft.backoff_s(failures, Unreachable(""), RETRY_BASE_S), "waiting for a server")
+    reason = outcome.reason if len(outcome.reason) <= REASON_LIMIT else f"{outcome.reason[: REASON_LIMIT - 3]}..."
+    delay_s = draft.backoff_s(failures, Unreachable(""), RETRY_BASE_S)
+    draft.wait(draft.now.now_s + delay_s, f"waiting for a server: {reason}")
 
 
 def _checkin_failed(draft: Draft, outcome: plan.CheckinFailed) -> None:

@@ -18,15 +18,17 @@ from dataclasses import replace
 from typing import Optional
 
 from mkcore.errors import BadInput
+from mkcore.site import SERVER_PORT
 from mkctl.addresses import build_address, build_name, parse_base, parse_uri
-from mkctl.candidate import Candidate, Configured, Found, Kind, Problem
+from mkctl.candidate import WRITTEN, Candidate, Configured, Found, Kind, Problem
 from mkctl.cmdline import Token, last_value, only_value
 from mkctl.dialects import DIALECTS, HANLON, RAZOR, Dialect, dialect_of_path
 from mkctl.hints import Hints, Lease, usable_address
 
-DEFAULT_PORT = 8026
 NO_HINTS = Hints()
 KEYS = ("ip", "server", "port", "base_uri", "uri")
+OTHER_WORDS = ("next_server", "fingerprint", "root", "sshkey")
+"""What else may stand behind `mk.` on the kernel line; whoever reads them is elsewhere."""
 
 # Source of the address -> dialect: the prefix on the kernel line, the name in the DNS. What is neutral says nothing,
 # nor do DHCP and next-server, which both kinds of server use: a base path, option 226, tells by itself.
@@ -102,7 +104,7 @@ def _add_uri(candidates: list[Candidate], problems: list[Problem], text: str, ki
     try:
         uri, base_path = parse_uri(text)
     except BadInput as error:
-        problems.append(Problem(f"{source}: {error}: not used"))
+        problems.append(Problem(f"{source}: {error}: not used", written=kind in WRITTEN))
         return
     candidates.append(Candidate(uri, source, base_path=base_path, kind=kind))
 
@@ -137,7 +139,7 @@ def _ports(hints: Hints) -> Lease:
 
 
 def _uri(host: str, lease: Lease) -> str:
-    return f"http://{host}:{lease.port or DEFAULT_PORT}"
+    return f"http://{host}:{lease.port or SERVER_PORT}"
 
 
 def _add_next_server(candidates: list[Candidate], problems: list[Problem], text: str, hints: Hints) -> None:
@@ -156,7 +158,8 @@ def _add_kernel_line(
     candidates: list[Candidate], problems: list[Problem], tokens: Sequence[Token], hints: Hints
 ) -> None:
     if any(token.name.lower() == "razor.register" for token in tokens):
-        problems.append(Problem(NOT_SUPPORTED, unsupported=True))
+        problems.append(Problem(NOT_SUPPORTED, unsupported=True, written=True))
+    refused = list(_unknown_words(tokens))
     for prefix in ("mk", "hanlon", "razor"):
         given: dict[str, str] = {}
         for key in KEYS:
@@ -164,14 +167,34 @@ def _add_kernel_line(
             # An address counts only when it is given exactly once (protocol 1.2); for the rest the rightmost wins.
             value, reason = only_value(tokens, name) if key == "ip" else (last_value(tokens, name), "")
             if reason:
-                problems.append(Problem(reason))
+                refused.append(reason)
             elif value:
                 given[key] = value
             elif any(token.name == name for token in tokens):
-                problems.append(Problem(f"kernel line: {name}= is empty: not used"))
+                refused.append(f"kernel line: {name}= is empty: not used")
         if prefix == "hanlon" and ("ip" in given or "server" in given):
             _borrow(given, _ports(hints))
-        _add_prefix(candidates, problems, prefix, given)
+        try:
+            candidates += _of_prefix(prefix, given)
+        except BadInput as error:
+            refused.append(f"kernel line: {error}: not used")
+    problems += (Problem(text, written=True) for text in refused)
+
+
+def _unknown_words(tokens: Sequence[Token]) -> Iterator[str]:
+    """Name what begins like a word of ours and is none: `mk.url=`, `MK.IP=`, `Razor.ip=`. What other servers' lines
+    say beside an address (razor.extend=) is theirs."""
+    for name in dict.fromkeys(token.name for token in tokens):
+        prefix, dot, key = name.partition(".")
+        own = prefix.lower()
+        if not dot or own not in DIALECT_OF_PREFIX:
+            continue
+        words = (*KEYS, *OTHER_WORDS) if own == "mk" else KEYS
+        if (prefix, key) != (own, key.lower()) and key.lower() in words:
+            yield f"kernel line: {name[:40]}= is not read, {own}.{key.lower()}= would be: not used"
+        elif own == "mk" and key not in words:
+            known = ", ".join(f"mk.{each}=" for each in words)
+            yield f"kernel line: {name[:40]}= is not known here ({known} are): not used"
 
 
 def _borrow(given: dict[str, str], lease: Lease) -> None:
@@ -182,33 +205,47 @@ def _borrow(given: dict[str, str], lease: Lease) -> None:
         given.setdefault("base_uri", lease.base_uri)
 
 
-def _add_prefix(candidates: list[Candidate], problems: list[Problem], prefix: str, given: dict[str, str]) -> None:
+def _of_prefix(prefix: str, given: dict[str, str]) -> Iterator[Candidate]:
+    """The server that the words of one prefix name, if they name one. Raises BadInput, naming the word."""
     source = next((f"{prefix}.{key}" for key in ("uri", "ip", "server") if key in given), "")
-    if not source:
-        if given:
-            names = ", ".join(f"{prefix}.{key}=" for key in given)
-            problems.append(Problem(f"kernel line: {names} without {prefix}.ip= or {prefix}.server=: not used"))
-        return
-    try:
+    if source:
         uri, base_path = _address_of(prefix, given)
-    except BadInput as error:
-        problems.append(Problem(f"kernel line: {error}: not used"))
-        return
-    candidates.append(
-        Candidate(uri, f"kernel line ({source}=)", DIALECT_OF_PREFIX[prefix], base_path, Kind.KERNEL_LINE)
-    )
+        yield Candidate(uri, f"kernel line ({source}=)", DIALECT_OF_PREFIX[prefix], base_path, Kind.KERNEL_LINE)
+    elif given:
+        names = ", ".join(f"{prefix}.{key}=" for key in given)
+        raise BadInput(f"{names} without {prefix}.ip= or {prefix}.server=")
 
 
 def _address_of(prefix: str, given: dict[str, str]) -> tuple[str, str]:
-    if "uri" in given:
-        uri, base_path = parse_uri(given["uri"])
-    else:
-        host = build_address(given["ip"]) if "ip" in given else build_name(given["server"])
-        port = given.get("port", str(DEFAULT_PORT))
-        if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-            raise BadInput(f"{prefix}.port={port[:20]} is no port (1 to 65535)")
-        uri, base_path = f"http://{host}:{int(port)}", ""
-    return uri, parse_base(given["base_uri"]) if "base_uri" in given else base_path
+    """Return (scheme, host and port; base path) of what is given. Raises BadInput, naming the word that is wrong."""
+    key = next(each for each in ("uri", "ip", "server") if each in given)
+    text = given[key]
+    try:
+        if key == "uri":
+            uri, base_path = parse_uri(text)
+        else:
+            host, base_path = build_address(text) if key == "ip" else build_name(text), ""
+            uri = f"http://{host}:{_port(prefix, given)}"
+    except BadInput as error:
+        other = ""
+        if key != "uri" and "://" in text:
+            other = f" ({prefix}.uri= takes such)"
+        elif key != "uri" and re.search(r"[^:]:[0-9]+$", text):
+            other = f" (its port belongs in {prefix}.port=)"
+        raise BadInput(f"{prefix}.{key}=: {error}{other}") from None
+    if "base_uri" not in given:
+        return uri, base_path
+    try:
+        return uri, parse_base(given["base_uri"])
+    except BadInput as error:
+        raise BadInput(f"{prefix}.base_uri=: {error}") from None
+
+
+def _port(prefix: str, given: dict[str, str]) -> int:
+    port = given.get("port", str(SERVER_PORT))
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise BadInput(f"{prefix}.port={port[:20]} is no port (1 to 65535)")
+    return int(port)
 
 
 def _complete(found: Candidate, configured: Configured, says_hanlon: Optional[Dialect]) -> Candidate:

@@ -85,23 +85,26 @@ class Hints:
     unasked: bool = False
 
     @property
+    def is_being_asked(self) -> bool:
+        """Whether it is too early to say that a source names no server."""
+        return bool(self.awaits) or (self.unasked and not self.described)
+
+    @property
     def missing(self) -> tuple[str, ...]:
-        """What is awaited, a phrase for each NIC and one for the sources: `no carrier on eno1`."""
-        if self.awaits:
-            return (self.awaits,)
-        if self.unasked and not self.described:
-            return ("asking the network",)
+        """What is awaited where nobody wrote a server down, a phrase for each NIC and for the sources: `no carrier on
+        eno1`."""
+        if self.is_being_asked:
+            return (self.awaits or "asking the network",)
         dns = "the DNS does not answer" if self.silent_dns else "the DNS names no server"
         if not self.described:
-            named = f"systemd-networkd does not answer, so DHCP options are not known, and {dns}"
-            return ("nobody wrote a server down", named)
+            return (f"systemd-networkd does not answer, so DHCP options are not known, and {dns}",)
         waits = [f"{_AWAITED[state]} on {name}" for name, state in self.links if state in _AWAITED]
         ready = ", ".join(name for name, state in self.links if state not in _AWAITED)
         if not self.is_up:
-            return ("nobody wrote a server down", *waits, "no NIC is up")
+            return (*waits, "no NIC is up")
         options = f"DHCP{' on ' if ready else ''}{ready} names no server"
         asked = f"systemd {self.too_old} tells no DHCP options" if self.too_old else options
-        return ("nobody wrote a server down", *waits, asked, dns)
+        return (*waits, asked, dns)
 
     @property
     def domains(self) -> tuple[str, ...]:

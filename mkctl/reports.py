@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import deque
 
 from mkcore import events
 from mkcore.events import Event
@@ -21,6 +22,8 @@ ENDS = {
     events.CONFIG_STORED.name: (events.CONFIG_REFUSED,),
 }
 """Which event ends the trouble that others told of."""
+KEPT = 8
+"""Reasons of one trouble that are remembered: several servers that fail in turn are no news each time."""
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +33,7 @@ class Reporter:
 
     def __init__(self) -> None:
         self.node = ""
-        self._said: dict[str, str] = {}
+        self._said: dict[str, deque[str]] = {}
 
     def report(self, event: Event, message: str, **fields: object) -> None:
         """Write one event, or a line at DEBUG when it repeats the last one of its kind."""
@@ -38,8 +41,10 @@ class Reporter:
             self._said.pop(ended.name, None)
         # The server is lost once, whatever the later attempts die of; those go to the diagnostics.
         key = "" if event is events.SERVER_LOST else NUMBERS.sub("#", message)
-        if event.priority <= events.WARNING and self._said.get(event.name) == key:
+        ends = any(event in ended for ended in ENDS.values())
+        said = self._said.setdefault(event.name, deque(maxlen=KEPT if ends else 1))
+        if event.priority <= events.WARNING and key in said:
             log.debug("again: %s", message)
             return
-        self._said[event.name] = key
+        said.append(key)
         log_event(log, event, message, node=self.node, **fields)

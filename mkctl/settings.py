@@ -16,6 +16,7 @@ from mkcore.config import Effective, Site, Source
 from mkcore.errors import BadInput
 from mkcore.files import read_object
 from mkcore.jsonfields import Json
+from mkcore.keys import BY_NAME, parse_value
 from mkcore.paths import Paths
 from mkcore.trust import Trust
 from mkctl.candidate import Configured
@@ -91,15 +92,13 @@ def server_trust(loaded: Loaded, paths: Paths, tokens: Sequence[Token]) -> Trust
     """By what an https:// server is known and what is shown to it: kernel line (`mk.fingerprint=`), credentials,
     configuration.
 
-    A fingerprint on the kernel line is not looked at here: one that is mistyped is that of no certificate. One that is
-    empty, and what was refused in a file, makes the whole unusable.
+    What was refused, and a fingerprint that is empty, makes the whole unusable.
     """
     site = loaded.site.values
-    pinned = last_value(tokens, "mk.fingerprint").replace(":", "").lower()
-    fingerprint = pinned or str(site.get("server.fingerprint", ""))
-    unusable = "" if pinned else loaded.site.unusable.get("server.fingerprint", "")
-    if not pinned and any(token.name == "mk.fingerprint" for token in tokens):
-        unusable = "kernel line: mk.fingerprint= is empty"
+    fingerprint = str(site.get("server.fingerprint", ""))
+    unusable = loaded.site.unusable.get("server.fingerprint", "")
+    if any(token.name == "mk.fingerprint" for token in tokens):
+        fingerprint, unusable = _pinned(last_value(tokens, "mk.fingerprint"))
 
     def file(credential: str, key: str) -> str:
         """Return the path of a credential that there is, else what the configuration names, "" for neither."""
@@ -116,6 +115,31 @@ def server_trust(loaded: Loaded, paths: Paths, tokens: Sequence[Token]) -> Trust
         key=file("mk.key", "server.client_key"),
         unusable=unusable,
     )
+
+
+def _pinned(text: str) -> tuple[str, str]:
+    """Return (fingerprint, "") of what the kernel line says, or ("", why it is none)."""
+    if not text.strip():
+        return "", "kernel line: mk.fingerprint= is empty"
+    try:
+        return str(parse_value(BY_NAME["server.fingerprint"], text)), ""
+    except BadInput as error:
+        return "", f"kernel line: mk.fingerprint=: {error}"
+
+
+def without_effect(trust: Trust, uri: str) -> str:
+    """Say what of the site's trust counts for nothing with this server, "" where all of it does."""
+    said = [
+        ("a CA", trust.ca),
+        ("a fingerprint", trust.fingerprint or trust.unusable),
+        ("a client certificate", trust.certificate or trust.key),
+    ]
+    named = " and ".join(name for name, value in said if value)
+    if named and uri.startswith("http://"):
+        return f"{uri}: {named} of the site counts for https:// alone: this server is not verified"
+    if trust.key and not trust.certificate and uri.startswith("https://"):
+        return f"{uri}: a client key without its certificate (server.client_certificate) is not shown to the server"
+    return ""
 
 
 def decision_settings(effective: Effective) -> Settings:

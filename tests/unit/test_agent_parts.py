@@ -13,6 +13,7 @@ import pytest
 
 from mkcore import events, systemd1
 from mkcore.errors import BadInput, BusFailed, NotAuthorized, NotReady, Unreachable
+from mkcore.events import Event
 from mkcore.http import Answer
 from mkcore.keys import VOLATILE
 from mkctl import hostname
@@ -299,3 +300,19 @@ def test_volatile_patterns_do_not_get_in_each_other_s_way() -> None:
     for name in ("bcx", "dd", "ee", f"{'x' * 200}99"):
         assert is_volatile(name), name
     assert not is_volatile("de")
+
+
+def test_servers_that_fail_in_turn_are_no_news_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    """Each reason is said once, until a server answers."""
+    reporter = Reporter()
+
+    def said(event: Event, *names: str) -> list[str]:
+        caplog.clear()
+        for name in names:
+            reporter.report(event, name)
+        return [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+
+    assert said(events.CHECKIN_REFUSED, "a", "b", "a", "b") == ["a", "b"]
+    assert said(events.IDENTITY_WEAK, "a", "b", "a") == ["a", "b", "a"], "what ends by itself is news again"
+    said(events.SERVER_FOUND, "found")
+    assert said(events.CHECKIN_REFUSED, "a") == ["a"]

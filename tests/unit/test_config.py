@@ -383,14 +383,32 @@ def test_a_bad_key_is_left_out_alone_with_its_line(tmp_path: Path) -> None:
 
 def test_sections_of_wrong_type_bad_credentials_and_directories_are_problems(tmp_path: Path) -> None:
     paths = make_tree(
-        tmp_path, {"etc/mk/mk.toml": "log = 3\n", "run/credentials/mk.server": "razor\n", "usr/lib/mk/mk.toml/x": ""}
+        tmp_path,
+        {"etc/mk/mk.toml": "log = 3\n", "run/credentials/mk.server": "ftp://razor\n", "usr/lib/mk/mk.toml/x": ""},
     )
     problems = [problem.replace(str(tmp_path), "") for problem in read_site(paths).problems]
     assert problems == [
         "/usr/lib/mk/mk.toml: Is a directory",
         "/etc/mk/mk.toml: line 1: there is no section [log]",
-        'credential mk.server: "razor" is not a http:// or https:// URI',
+        'credential mk.server: "ftp://razor" is not a http:// or https:// URI',
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "uri"),
+    [
+        ("192.0.2.1\n", "http://192.0.2.1:8026"),
+        ("mk.example", "http://mk.example:8026"),
+        ("mk.example:8080", "http://mk.example:8080"),
+        ("192.0.2.1/hanlon/api/v1", "http://192.0.2.1/hanlon/api/v1"),
+        ("[2001:db8::1]", "http://[2001:db8::1]:8026"),
+        ("[2001:db8::1]:80", "http://[2001:db8::1]"),
+        ("https://192.0.2.1", "https://192.0.2.1"),
+    ],
+)
+def test_the_server_s_credential_takes_a_bare_address(tmp_path: Path, text: str, uri: str) -> None:
+    site = read_site(make_tree(tmp_path, {"run/credentials/mk.server": text}))
+    assert (site.values, site.problems) == ({"server.uri": uri}, [])
 
 
 # the documents

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mkcore.errors import Unreachable
+from mkcore.errors import ServerRefused, Unreachable
 from mkcore.paths import paths_under
 from mkctl.cmdline import parse_cmdline
 from mkctl.contact import Contact
@@ -69,6 +69,49 @@ def test_a_name_that_leads_to_this_machine_is_not_talked_to(tmp_path: Path) -> N
             asyncio.run(contact.check_in(True))
         assert look(contact, hints) == "" and contact.server == "http://next.example:8026"
         assert server.requests == []
+
+
+@pytest.mark.parametrize(("status", "hint"), [(401, True), (404, True), (503, False)])
+def test_who_refuses_is_named(tmp_path: Path, status: int, hint: bool) -> None:
+    """Any web server says 404, and one with a password 401, to what it does not know."""
+    with WireServer(json_answer(b"<html>", f"{status} No")) as server:
+        contact = make(tmp_path, f"mk.uri={server.uri}/wrong")
+        assert look(contact, Hints()) == ""
+        with pytest.raises(ServerRefused) as caught:
+            asyncio.run(contact.check_in(True))
+    asked = "; is this the server's address and path?" if hint else ""
+    place = f"{server.uri}/wrong/node/checkin"
+    assert str(caught.value) == f"{place}: checkin refused: no reason given (HTTP {status}){asked}"
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("line", "site", "said"),
+    [
+        ("quiet", "", "nobody wrote a server down; no NIC is up"),
+        (
+            "mk.ip=192.0.2.1:80",
+            "",
+            "kernel line: mk.ip=: '192.0.2.1:80' is no IP address (its port belongs in mk.port=): not used; "
+            "no server that was written down can be used; no NIC is up",
+        ),
+        ("", 'server.uri = "192.0.2.1"\n', "no server that was written down can be used; no NIC is up"),
+    ],
+)
+def test_why_there_is_no_server(tmp_path: Path, line: str, site: str, said: str) -> None:
+    reason = look(make(tmp_path, line, site), Hints(described=True, is_up=False))
+    assert reason.endswith(said)
+    assert ("server.uri: " in reason) == ("server.uri" in site)
+
+
+def test_a_fingerprint_that_counts_for_nothing_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    contact = make(tmp_path, f"mk.ip=192.0.2.1 mk.fingerprint={'0a' * 32}")
+    for _ in range(2):
+        assert look(contact, Hints()) == ""
+    said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert said[1:] == [  # behind that a machine without cards has no identity
+        "http://192.0.2.1:8026: a fingerprint of the site counts for https:// alone: this server is not verified"
+    ]
 
 
 def test_one_of_several_servers_with_a_route_is_enough(tmp_path: Path) -> None:

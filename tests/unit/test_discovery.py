@@ -77,16 +77,25 @@ def test_kernel_line(line: str, uri: str, dialect: Optional[Dialect], base: str)
         ("hanlon.ip=192.0.2.1 hanlon.base_uri=/a/../b", "is no path"),
         ("hanlon.ip=192.0.2.1 hanlon.base_uri=/a?b", "is no path"),
         ("hanlon.port=80", "hanlon.port= without hanlon.ip= or hanlon.server="),
-        ("mk.uri=ftp://192.0.2.1", "is no http:// address"),
-        ("mk.uri=192.0.2.1:8026", "is no http:// address"),
+        ("mk.uri=ftp://192.0.2.1", "mk.uri=: 'ftp://192.0.2.1' is no address that begins with http:// or https://"),
+        ("mk.uri=192.0.2.1:8026", "is no address that begins with http:// or https://"),
         ("mk.uri=http://", "no host name"),
         ("mk.uri=http://0.0.0.0:80", "0.0.0.0 is not the address"),
         ("mk.uri=http://1234", "'1234' is no IP address"),
         ("mk.uri=http://u:p@192.0.2.1", "only scheme, host, port and path"),
         ("mk.uri=http://192.0.2.1/?a=b", "only scheme, host, port and path"),
-        ("mk.uri=http://192.0.2.1:99999", "ort out of range"),
+        ("mk.uri=http://192.0.2.1:99999", "HOST:PORT with a port of 1 to 65535 is needed"),
         ("mk.uri=http://192.0.2.1:0", "port 0 is out of range"),
-        ("mk.uri=http://[::1", "Invalid IPv6"),
+        ("mk.uri=http://[::1", "HOST or HOST:PORT"),
+        ("mk.uri=http://2001:db8::10:8026", "IPv6 stands in brackets"),
+        ("mk.ip=192.0.2.1:8026", "mk.ip=: '192.0.2.1:8026' is no IP address (its port belongs in mk.port=)"),
+        ("razor.server=boot:8026", "(its port belongs in razor.port=)"),
+        ("mk.server=http://192.0.2.1", "mk.server=: 'http://192.0.2.1' is no host name (mk.uri= takes such)"),
+        ("mk.url=http://192.0.2.1", "mk.url= is not known here (mk.ip=, mk.server=, mk.port=, mk.base_uri=, mk.uri="),
+        ("mk.adress", "mk.adress= is not known here"),
+        ("MK.IP=192.0.2.1", "MK.IP= is not read, mk.ip= would be"),
+        ("mk.Fingerprint=00", "mk.Fingerprint= is not read, mk.fingerprint= would be"),
+        ("Hanlon.ip=192.0.2.1", "Hanlon.ip= is not read, hanlon.ip= would be"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(line: str, problem: str) -> None:
@@ -96,7 +105,15 @@ def test_what_cannot_be_used_is_one_line(line: str, problem: str) -> None:
     assert problem in only.text
     assert "\n" not in only.text
     assert "not used" in only.text or "none of them is used" in only.text
-    assert not only.unsupported
+    assert only.written and not only.unsupported
+
+
+@pytest.mark.parametrize(
+    "line", ["mk.root=http://x mk.sshkey=y mk.fingerprint=z", "razor.extend=x hanlon.more=y z.mk.a mk quiet"]
+)
+def test_what_others_read_is_no_problem(line: str) -> None:
+    """Words of ours that count elsewhere, and what other servers' lines say beside an address."""
+    assert look(line) == Found()
 
 
 def test_b04_only_whole_names_count() -> None:

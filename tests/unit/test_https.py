@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -21,7 +22,7 @@ from mkctl.cmdline import parse_cmdline
 from mkctl.contact import Contact
 from mkctl.hints import Hints
 from mkctl.reports import Reporter
-from mkctl.settings import load, server_trust
+from mkctl.settings import load, server_trust, without_effect
 from mkctl.state import Saved
 from tests.fakes import WireServer
 from tests.unit.tls_server import Authority, TlsServer, run
@@ -168,6 +169,15 @@ def test_a_server_without_tls_is_said(ca: Authority) -> None:
     assert str(caught.value).startswith(f"https://127.0.0.1:{server.port}/: ")
 
 
+def test_a_server_that_waits_for_http_where_tls_begins_is_said() -> None:
+    """As mkserver and nginx do, for which a greeting of TLS is no whole request."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        uri = f"https://127.0.0.1:{listening.getsockname()[1]}/"
+        with pytest.raises(Unreachable) as caught:
+            exchange("GET", uri, deadline_s=1.0)
+    assert str(caught.value) == f"{uri}: timed out while TLS began (is it a port for http://?)"
+
+
 @pytest.mark.parametrize("name", sorted(NEVER_PUSHED))
 def test_by_what_the_server_is_known_is_never_pushed(name: str) -> None:
     with pytest.raises(BadInput) as caught:
@@ -183,9 +193,36 @@ def test_credentials_beat_the_configuration_and_the_kernel_line_pins(tmp_path: P
     paths.credentials.mkdir(parents=True)
     for name in ("mk.ca", "mk.certificate", "mk.key"):
         (paths.credentials / name).write_text("PEM")
-    trust = server_trust(load(paths), paths, parse_cmdline("mk.fingerprint=AB:CD"))
+    trust = server_trust(load(paths), paths, parse_cmdline(f"mk.fingerprint={':'.join(['AB'] * 32)}"))
     folder = paths.credentials
-    assert trust == Trust(str(folder / "mk.ca"), "abcd", str(folder / "mk.certificate"), str(folder / "mk.key"))
+    assert trust == Trust(str(folder / "mk.ca"), "ab" * 32, str(folder / "mk.certificate"), str(folder / "mk.key"))
+
+
+@pytest.mark.parametrize("before", ["", "sha256 Fingerprint=", "SHA256 Fingerprint=", "Fingerprint="])
+def test_a_fingerprint_may_be_what_openssl_prints(tmp_path: Path, before: str) -> None:
+    said = before + ":".join(["0A"] * 32)
+    paths = paths_under(str(tmp_path))
+    assert server_trust(load(paths), paths, parse_cmdline(f'"mk.fingerprint={said}"')).fingerprint == "0a" * 32
+    paths.etc.mkdir(parents=True)
+    (paths.etc / "mk.toml").write_text(f'server.fingerprint = "{said}"\n')
+    assert server_trust(load(paths), paths, ()).fingerprint == "0a" * 32
+
+
+@pytest.mark.parametrize(
+    ("trust", "uri", "said"),
+    [
+        (Trust(ca="/ca"), "http://s", "http://s: a CA of the site counts for https:// alone: this server is not v"),
+        (Trust(fingerprint="0a"), "http://s", "a fingerprint of the site counts"),
+        (Trust(unusable="mistyped"), "http://s", "a fingerprint of the site counts"),
+        (Trust(ca="/ca", certificate="/c", key="/k"), "http://s", "a CA and a client certificate of the site"),
+        (Trust(key="/k"), "https://s", "a client key without its certificate (server.client_certificate) is not shown"),
+        (Trust(), "http://s", ""),
+        (Trust(ca="/ca", certificate="/c"), "https://s", ""),
+    ],
+)
+def test_trust_without_effect_is_said(trust: Trust, uri: str, said: str) -> None:
+    found = without_effect(trust, uri)
+    assert said in found and bool(said) == bool(found)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +231,7 @@ def test_credentials_beat_the_configuration_and_the_kernel_line_pins(tmp_path: P
         ('server.fingerprint = "00:11"', "", "server.fingerprint: "),
         ('server.ca = "site.pem"', "", "server.ca: "),
         ("", "mk.fingerprint=", "mk.fingerprint= is empty"),
+        ("", "mk.fingerprint=AB:CD", "mk.fingerprint=: .AB:CD. is not a SHA-256 of 64 hexadecimal digits"),
     ],
 )
 def test_trust_that_cannot_be_used_is_not_the_system_s(

@@ -77,7 +77,7 @@ def test_razor_server_is_named_as_not_supported_yet(debug: str) -> None:
         f"razor.extend={base}/svc/mk/extension.zip console=ttyS0"
     )
     found = discover(parse_cmdline(line), "", "", Configured())
-    assert found.candidates == () and found.problems == (Problem(NOT_SUPPORTED, unsupported=True),)
+    assert found.candidates == () and found.problems == (Problem(NOT_SUPPORTED, unsupported=True, written=True),)
     other = discover(parse_cmdline(line), "", "", Configured(), OPTIONS)  # who is there is spoken to all the same
     assert [each.uri for each in other.in_turn] == [SERVER]
 

@@ -6,6 +6,7 @@ The files that the generator of systemd 257 leaves for each line were taken from
 from __future__ import annotations
 
 import configparser
+import os
 import subprocess
 import threading
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ class Line:
         done = subprocess.run(
             [
                 *("sh", str(SCRIPT), str(folder / "cmdline"), str(self.folder), str(OWN)),
-                *(str(folder / "net"), str(patience_s), str(folder / "site")),
+                *(str(folder / "net"), str(patience_s), str(folder / "site"), str(folder / "screens")),
             ],
             capture_output=True,
             text=True,
@@ -73,6 +74,7 @@ class Line:
         )
         assert done.returncode == 0, done.stderr
         self.said = done.stderr
+        self.shown = (folder / "screens").read_text() if (folder / "screens").exists() else ""
         files = [path for path in self.folder.rglob("*") if path.is_file()]
         self.made = {str(path.relative_to(self.folder)) for path in files} - set(generated)
 
@@ -199,6 +201,21 @@ def test_a_card_that_comes_late_is_waited_for_and_one_that_does_not_come_is_not_
     line = Line(never, "bond=bond0:eth0,eth1", BOND, {}, patience_s=1)
     assert line.read("70-bond0.netdev.d/50-mk.conf")["NetDev"]["MACAddress"] == "none"
     assert line.said == "kernel line: bond=: eth0 is not there: bond0 gets the address of the card that joins first\n"
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_what_is_wrong_with_the_line_is_for_the_screens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failed: bool
+) -> None:
+    """Nobody reads the journal of a machine that is not found. The first counts: there is one line for it."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/systemctl").write_text(f"#!/bin/sh\nexit {0 if failed else 1}\n")
+    (tmp_path / "bin/systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=os.pathsep)
+    line = Line(tmp_path, "BOOTIF=x bond=bond0:eth0:odd=1", BOND)
+    first = "kernel line: " + ("ip=, vlan=, bond= or another word is" if failed else "bond=: the option odd is")
+    assert line.shown.startswith(first) and line.shown.count("\n") == 1
+    assert line.said.startswith(first) and "BOOTIF=x is no address of a card" in line.said
 
 
 def test_a_line_that_the_generator_refused_leaves_dhcp_on_all_cards(tmp_path: Path) -> None:
