@@ -6,6 +6,7 @@ The JSON API and the page are two faces of this; both hand out what `as_json` me
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -123,13 +124,20 @@ class Desk:
             return Listing(found, int(connection.execute(counting).scalar() or 0), counts)
 
     def find(self, connection: Connection, name: str) -> Node:
-        """The node that a person means: id, hardware id (UUID or MAC, any case), or a host name that one node has.
+        """The node that a person means: id, hardware id (UUID or MAC, any case), the MAC of the card that it last booted
+        from (all that somebody has of a machine which never registered), or a host name that one node has.
 
         Raises NoSuchNode.
         """
         node = read_node(connection, name)
         plain = name.replace(":", "")
         node = node or find_by_hw_ids(connection, {name, name.upper(), plain, plain.upper()})
+        mac = re.sub("[:-]", "", name).upper()
+        if node is None and re.fullmatch("[0-9A-F]{12}", mac):
+            card = f"01-{'-'.join(re.findall('..', mac))}"  # as iPXE writes it
+            lately = select_nodes().where(sa.func.upper(nodes.c.dhcp_mac) == card).order_by(None)
+            found = read_nodes(connection, lately.order_by(nodes.c.seen_ms.desc()).limit(1))
+            node = found[0] if found else None
         if node is None and name:
             close = select_nodes().where(nodes.c.search.contains(name.lower(), autoescape=True)).limit(200)
             named = [n for n in read_nodes(connection, close) if _is_called(n, name)]

@@ -8,6 +8,7 @@ Source of the lines: protocol 1.1, 1.2.
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -77,6 +78,8 @@ def site(uri: str, more: str = "") -> dict[str, str]:
 
 NAMES = {name: f"--host-record={name}.lab.test" for name in ("hanlon", "razor")}
 ORIGINALS = {"mk.toml": 'discovery.order = "originals"\n'}
+# As a person at a boot loader's prompt gives a file to a machine.
+BY_LINE = base64.b64encode(f'[server]\nuri = "http://{RIGHT}:{PORT}"\n'.encode()).decode()
 CASES: Mapping[str, Case] = {
     "razor-line-against-dhcp": Case(
         "kernel line (razor.ip=)", line=f"maxcpus=1 quiet console=ttyS0 razor.ip={RIGHT}", dhcp=said(WRONG)
@@ -91,6 +94,9 @@ CASES: Mapping[str, Case] = {
         "credential mk.server", dhcp=said(WRONG), site={"mk.server": f"http://{RIGHT}:{PORT}"}
     ),
     "file-against-dhcp": Case("credential mk.toml", dhcp=said(WRONG), site=site(f"http://{RIGHT}:{PORT}")),
+    "file-on-the-kernel-line-against-dhcp": Case(
+        "credential mk.toml", line=f"quiet systemd.set_credential_binary=mk.toml:{BY_LINE}", dhcp=said(WRONG)
+    ),
     "dhcp-against-name": Case("DHCP option 224", dhcp=(*DNS, f"{NAMES['hanlon']},{WRONG}", *said(RIGHT))),
     "service-against-name-and-next-server": Case(
         "DNS, _mk._tcp",

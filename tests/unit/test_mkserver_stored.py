@@ -186,6 +186,21 @@ def test_kernel_arguments_come_from_command_line_server_and_node(tmp_path: Path)
         assert "echo ERROR, will reboot in 10\nsleep 10\n" in text
 
 
+@pytest.mark.parametrize("name", ["52:54:00:AB:CD:01", "525400abcd01", "52-54-00-ab-cd-01"])
+def test_a_machine_that_never_registered_is_named_by_the_card_that_it_booted_from(tmp_path: Path, name: str) -> None:
+    """Nobody knows the UUID of the one that needs a word on its kernel line before it can register."""
+    with _live(tmp_path) as live:
+        boot = "/hanlon/api/v1/boot?uuid=564d0c5d-0000-0000-0000-0000000000{}&dhcp_mac=01-52-54-00-ab-cd-{}"
+        for number in ("01", "02"):
+            live.get(boot.format(number, number))
+        answer = live.send("PATCH", "/api/config", {"node": name, "set": {"boot_kernel_args": "console=ttyS0"}})
+        assert answer.status == 200
+        told = [" console=ttyS0 " in live.get(boot.format(number, number)).text for number in ("01", "02")]
+        assert told == [True, False]
+        missing = live.send("PATCH", "/api/config", {"node": "52:54:00:ab:cd:03", "set": {"boot_kernel_args": "x"}})
+        assert missing.status == 404
+
+
 @pytest.mark.parametrize("forced", ["soon", 0, -5, 60.5, True, None, [10]])
 def test_a_forced_interval_leaves_the_boot_script_whole(tmp_path: Path, forced: object) -> None:
     with _live(tmp_path) as live:
