@@ -125,7 +125,7 @@ class Desk:
 
     def find(self, connection: Connection, name: str) -> Node:
         """The node that a person means: id, hardware id (UUID or MAC, any case), the MAC of the card that it last booted
-        from (all that somebody has of a machine which never registered), or a host name that one node has.
+        from (all that is known of a machine which never registered), or a host name that one node has.
 
         Raises NoSuchNode.
         """
