@@ -140,6 +140,7 @@ class Contact:
             return "; ".join([*wrong, *(() if hints.is_being_asked else (nobody,)), *hints.missing])
         if candidate != before:
             log.info("server %s, from %s", candidate.uri, candidate.source)
+        if before is None or candidate.mark != before.mark:
             self.dialect = candidate.dialect or dialects.DIALECTS.get(saved.dialects.get(candidate.uri, ""))
         return ""
 

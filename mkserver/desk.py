@@ -124,8 +124,8 @@ class Desk:
             return Listing(found, int(connection.execute(counting).scalar() or 0), counts)
 
     def find(self, connection: Connection, name: str) -> Node:
-        """The node that a person means: id, hardware id (UUID or MAC, any case), the MAC of the card that it last booted
-        from (all that is known of a machine which never registered), or a host name that one node has.
+        """The node that a person means: id, hardware id (UUID or MAC, any case), the MAC of the card that it booted
+        from last (all that is known of a machine which never registered), or a host name that one node has.
 
         Raises NoSuchNode.
         """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -173,3 +174,29 @@ def test_the_right_one_is_found(lab: Lab, servers: tuple[Server, Server], cloud:
         assert wrong.nodes() == []
         not_supported = node.channel.run("journalctl", "-u", "mkctl", "-o", "cat", "--grep=razor-server", check=False)
         assert ("not supported yet" in not_supported.stdout) == ("razor.register" in case.line)
+
+
+def test_the_screen_says_why_no_server_is_found(lab: Lab, image: dict[str, str]) -> None:
+    """All that somebody has who stands before the machine: words that nobody reads, and a network line that is none."""
+    lab.serve()
+    line = f"mk.url=http://{RIGHT} razor.ip={RIGHT}:{PORT} ip=192.0.2.7::192.0.2.1:nomask::ens3:none"
+    machine = Machine(
+        uuid=UUID.format(number=255),
+        nics=(Nic("52:54:00:4d:4d:ff", lab.add_tap()),),
+        accel=choose_accel(),
+        kernel=IMAGE / "vmlinuz",
+        initrd=IMAGE / "initrd",
+        cmdline=f"console=ttyS0 quiet {line}",
+    )
+    wanted = (
+        "kernel line: mk.url= is not known here (mk.ip=, mk.server=, ",
+        f"kernel line: razor.ip=: '{RIGHT}:{PORT}' is no IP address (its port belongs in razor.port=): not used",
+        "no server that was written down can be used; DHCP on ",
+        "names no server",
+        "Network kernel line: ip=, vlan=, bond= or another word is not as dracut.cmdline(7) has it",
+    )
+    with VirtualMachine(machine, FOLDER / "screen", prefix=lab.prefix) as vm:
+        until_s = time.monotonic() + DEADLINE_S
+        while missing := [each for each in wanted if each not in " ".join(vm.console().split())]:
+            assert time.monotonic() < until_s, (missing, vm.console()[-3000:])
+            time.sleep(0.5)

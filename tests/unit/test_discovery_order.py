@@ -196,3 +196,19 @@ def test_both_words_for_next_server_count() -> None:
     assert [each.uri for each in found.candidates] == ["http://192.0.2.1:8026", "http://192.0.2.77:8026"]
     found = discover(parse_cmdline("mk.next_server=127.0.0.1"), "", "", Configured(), hints)
     assert [each.uri for each in found.candidates] == ["http://192.0.2.77:8026"] and len(found.problems) == 1
+
+
+def test_a_server_stays_the_same_whatever_names_it() -> None:
+    """A lease that moves to another card, and a file that is written later, cost it neither trust nor patience."""
+    turn = Turn()
+    turn.choose([A, B])
+    turn.failed()
+    assert turn.choose([replace(A, source="another card"), B]) == B, "it has failed under another name"
+    turn.answered()
+    turn.failed()
+    other = replace(B, source="another card")
+    assert turn.choose([C, other]) == other and turn.settled
+    turn.failed()
+    assert turn.choose([C, other]) == other, "the patience goes on"
+    turn.failed()
+    assert turn.choose([C, other]) == C
