@@ -178,7 +178,7 @@ def test_the_right_one_is_found(lab: Lab, servers: tuple[Server, Server], cloud:
 
 def test_the_screen_says_why_no_server_is_found(lab: Lab, image: dict[str, str]) -> None:
     """All that somebody has who stands before the machine: words that nobody reads, and a network line that is none."""
-    lab.serve()
+    lab.serve("--dhcp-boot=x,,127.0.0.9")
     line = f"mk.url=http://{RIGHT} razor.ip={RIGHT}:{PORT} ip=192.0.2.7::192.0.2.1:nomask::ens3:none"
     machine = Machine(
         uuid=UUID.format(number=255),
@@ -191,6 +191,7 @@ def test_the_screen_says_why_no_server_is_found(lab: Lab, image: dict[str, str])
     wanted = (
         "kernel line: mk.url= is not known here (mk.ip=, mk.server=, ",
         f"kernel line: razor.ip=: '{RIGHT}:{PORT}' is no IP address (its port belongs in razor.port=): not used",
+        "next-server of interface 2's lease: 127.0.0.9 is not the address of a server: not used; ",
         "no server that was written down can be used; DHCP on ",
         "names no server",
         "Network kernel line: ip=, vlan=, bond= or another word is not as dracut.cmdline(7) has it",
