@@ -6,6 +6,7 @@ Each registers by itself, at the server that DHCP names there where the line nam
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Iterator
@@ -144,6 +145,18 @@ def test_a_vlan_by_credential(image: dict[str, str], lab: Lab) -> None:
         switch_on(lab, "vlan-by-credential", "", trunk.netdev, firmware=firmware) as node,
     ):
         assert node.property("ServerSource") == "DHCP option 224, vlan7"
+
+
+def test_an_address_by_a_credential_of_the_kernel_line(image: dict[str, str], lab: Lab) -> None:
+    """README's example: a file of networkd's for one card, where the boot loader's line is all that can be changed."""
+    address = f"{lab.address.rpartition('.')[0]}.66"
+    match = f"[Match]\nType=ether\nKind=!*\nMACAddress={FIRST}\n"
+    text = f"{match}\n[Network]\nAddress={address}/24\nGateway={lab.address}\nDNS={lab.address}\n"
+    file = base64.b64encode(text.encode()).decode()
+    line = f"systemd.set_credential_binary=network.network.50-site:{file} mk.ip={lab.address}"
+    with switch_on(lab, "address-by-line", line, lab.add_tap()) as node:
+        shown = node.channel.run("ip", "-4", "-brief", "address", "show", "scope", "global").stdout
+        assert [each for each in shown.split() if "/" in each] == [f"{address}/24"], "and none by DHCP"
 
 
 def test_a_server_with_a_name_a_port_and_a_path(image: dict[str, str], lab: Lab) -> None:

@@ -203,7 +203,7 @@ BAD: Mapping[str, Cell] = {
     "name-that-is-a-web-server": Cell(
         "next-server",
         network=(*DNS, name("razor", STRANGER), next_server(RIGHT)),
-        once=(r"checkin refused: .*\(HTTP 404\)",),
+        once=(r"http://razor:8026/razor/api/node/checkin.*: checkin refused: .*\(HTTP 404\)",),
     ),
     "next-server-that-is-a-web-server": Cell(
         SHIPPED_AS,
