@@ -181,10 +181,10 @@ class Exchange:
         threading.Thread(target=self.run, name="http-exchange", daemon=True).start()
         started = self.answering.wait(self.silence_s)
         if not started or not self.done.wait(max(0.0, self.deadline - time.monotonic())):
-            greeted = self._connection is not None and not self.secured and self.place.startswith("https:")
+            begun = self._connection is not None and not self.proxy and self.place.startswith("https:")
             self.abandon()
             limit_s = self.deadline_s if started else self.silence_s
-            if greeted:
+            if begun and not self.secured:
                 raise Unreachable(f"{self.place}: {NO_TLS_YET}")
             raise Unreachable(f"{self.place}: no complete answer within {limit_s:g} s")
         if self.failure is not None:

@@ -128,7 +128,8 @@ def _take_server_credential(site: Site, path: Path) -> None:
     text = _read(site, path).strip()
     if not text:
         return
-    if "://" not in text:  # `192.0.2.1`, `mk.example:8080`
+    if "://" not in text:  # `192.0.2.1`, `mk.example:8080`, `2001:db8::1`
+        text = f"[{text}]" if text.count(":") > 1 and "[" not in text else text
         text = f"http://{text}" if re.search(r"[^:]:[0-9]+$|/", text) else f"http://{text}:{SERVER_PORT}"
     try:
         value = parse_value(BY_NAME["server.uri"], text)

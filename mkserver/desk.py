@@ -124,20 +124,15 @@ class Desk:
             return Listing(found, int(connection.execute(counting).scalar() or 0), counts)
 
     def find(self, connection: Connection, name: str) -> Node:
-        """The node that a person means: id, hardware id (UUID or MAC, any case), the MAC of the card that it booted
-        from last (all that is known of a machine which never registered), or a host name that one node has.
+        """The node that a person means: id, hardware id (UUID or MAC, any case), the MAC of a card that it registered
+        or booted from (all that is known of one which never registered), or a host name that one node has.
 
         Raises NoSuchNode.
         """
         node = read_node(connection, name)
         plain = name.replace(":", "")
         node = node or find_by_hw_ids(connection, {name, name.upper(), plain, plain.upper()})
-        mac = re.sub("[:-]", "", name).upper()
-        if node is None and re.fullmatch("[0-9A-F]{12}", mac):
-            card = f"01-{'-'.join(re.findall('..', mac))}"  # as iPXE writes it
-            lately = select_nodes().where(sa.func.upper(nodes.c.dhcp_mac) == card).order_by(None)
-            found = read_nodes(connection, lately.order_by(nodes.c.seen_ms.desc()).limit(1))
-            node = found[0] if found else None
+        node = node or _find_by_card(connection, name)
         if node is None and name:
             close = select_nodes().where(nodes.c.search.contains(name.lower(), autoescape=True)).limit(200)
             named = [n for n in read_nodes(connection, close) if _is_called(n, name)]
@@ -266,6 +261,24 @@ class Desk:
         self, connection: Connection, node: Node, now_ms: int, kind: str, text: str, detail: Detail = history.NONE
     ) -> None:
         history.record(connection, node.id, now_ms, kind, text, detail, limits=self._registry.limits)
+
+
+def _find_by_card(connection: Connection, name: str) -> Optional[Node]:
+    """The node that was seen last with this card, whose address is written with colons, dashes or neither."""
+    mac = re.sub("[:-]", "", name).lower()
+    if not re.fullmatch("[0-9a-f]{12}", mac):
+        return None
+    booted = f"01-{'-'.join(re.findall('..', mac))}"  # as iPXE says it
+    may_be = sa.or_(sa.func.lower(nodes.c.dhcp_mac) == booted, nodes.c.search.contains(mac, autoescape=True))
+    statement = select_nodes().where(may_be).order_by(None).order_by(nodes.c.seen_ms.desc(), nodes.c.id).limit(50)
+    has = (n for n in read_nodes(connection, statement) if (n.dhcp_mac or "").lower() == booted or _has_card(n, mac))
+    return next(has, None)
+
+
+def _has_card(node: Node, mac: str) -> bool:
+    cards = node.inventory.get("nics")
+    known = [each.get("mac") for each in cards if isinstance(each, dict)] if isinstance(cards, list) else []
+    return mac in [each.replace(":", "").lower() for each in known if isinstance(each, str)]
 
 
 def _is_called(node: Node, name: str) -> bool:

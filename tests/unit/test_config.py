@@ -402,6 +402,7 @@ def test_sections_of_wrong_type_bad_credentials_and_directories_are_problems(tmp
         ("mk.example:8080", "http://mk.example:8080"),
         ("192.0.2.1/hanlon/api/v1", "http://192.0.2.1/hanlon/api/v1"),
         ("[2001:db8::1]", "http://[2001:db8::1]:8026"),
+        ("2001:db8::1", "http://[2001:db8::1]:8026"),
         ("[2001:db8::1]:80", "http://[2001:db8::1]"),
         ("https://192.0.2.1", "https://192.0.2.1"),
     ],

@@ -199,6 +199,10 @@ def test_a_machine_that_never_registered_is_named_by_the_card_that_it_booted_fro
         assert told == [True, False]
         missing = live.send("PATCH", "/api/config", {"node": "52:54:00:ab:cd:03", "set": {"boot_kernel_args": "x"}})
         assert missing.status == 404
+        facts = {"mk_hw_nic_count": "1", "mk_hw_nic0_logical_name": "eno1", "mk_hw_nic0_serial": "52:54:00:ab:cd:01"}
+        live.register("564d0c5d-0000-0000-0000-000000000001", facts)
+        said = live.send("PATCH", "/api/config", {"node": name, "set": {"boot_kernel_args": "quiet"}})
+        assert said.status == 200, "the card's address is among the facts alone, until it boots again"
 
 
 @pytest.mark.parametrize("forced", ["soon", 0, -5, 60.5, True, None, [10]])
