@@ -24,20 +24,28 @@ class Wakeup:
     """Something happened: whoever waits looks again. Set from signals and calls, cleared by the one who waits."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        self._is_set = False
+        self._waiting: set[asyncio.Event] = set()
 
     def set(self) -> None:
         """Wake who waits now, or the next one who does."""
-        self._event.set()
+        self._is_set = True
+        for each in self._waiting:
+            each.set()
 
     async def wait(self, timeout_s: float) -> bool:
         """Wait until set or for `timeout_s`; True when it was set. It is clear afterwards."""
+        event = asyncio.Event()  # made here, as before Python 3.10 it belongs to the loop that it is made in
+        self._waiting.add(event)
         try:
-            await asyncio.wait_for(self._event.wait(), max(0.0, timeout_s))
+            if not self._is_set:
+                await asyncio.wait_for(event.wait(), max(0.0, timeout_s))
         except asyncio.TimeoutError:
-            return False
-        self._event.clear()
-        return True
+            pass
+        finally:
+            self._waiting.discard(event)
+        was_set, self._is_set = self._is_set or event.is_set(), False
+        return was_set
 
 
 class Schedule:
