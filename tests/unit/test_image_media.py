@@ -76,6 +76,7 @@ def test_a_form_that_is_too_large_is_refused(tmp_path: Path) -> None:
         common.check_size(tmp_path / "mk.iso", 10)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="these scripts run on the Python of a Debian host")
 def test_a_large_image_is_refused_whenever_it_is_looked_at() -> None:
     """The same check serves a fresh image and one that is there; a site's extensions are its own business."""
     build = load_build()

@@ -210,6 +210,7 @@ def test_what_mk_fetch_refused_is_remembered(node: Node) -> None:
         (json.dumps({"version": 1, "requests": [{"name": "../x.raw", "by": "push", "items": []}]}), "items"),
         (" " * (5 << 20), "larger than"),
     ],
+    ids=["half", "without a version", "a bad name", "large"],
 )
 def test_a_document_that_mk_fetch_did_not_write(node: Node, document: str, reason: str) -> None:
     """One line, the document is gone, what is installed stays."""
