@@ -24,7 +24,7 @@ from mkctl.cmdline import Token, values
 DATASOURCES = "rancher.cloud_init.datasources"
 LIMIT_BYTES = 256_000
 _SOURCE = re.compile(r"url:(https?://[^'\"\s,\]]+)")
-_SETTING = re.compile(r"(?P<key>[A-Za-z_][\w.-]*):(?:[ ]+(?P<value>.*?))?[ ]*")
+_SETTING = re.compile(r"(?P<key>[A-Za-z_][\w.-]*):(?:[ ]+(?P<value>.*))?")  # matches one way alone: time is linear
 _BLOCK = re.compile(r"\|[+-]?")
 
 
@@ -102,7 +102,7 @@ def _entries(lines: Sequence[str], section: Iterable[int]) -> Iterator[Mapping[s
             if entry:
                 yield entry
             entry = {}
-        value = setting["value"] or ""
+        value = (setting["value"] or "").rstrip(" ")
         if _BLOCK.fullmatch(value):
             value, block_end = _block(lines, number + 1, len(item[1]) + len(item[2] or ""))
         entry[setting["key"]] = value if block_end > number else _scalar(value, f"line {number + 1}")
@@ -136,7 +136,7 @@ def _parse_settings(text: str, where: str) -> dict[str, str]:
         setting = _SETTING.fullmatch(line)
         if setting is None:
             raise BadInput(f"line {number}: {line.strip()[:40]!r} is no setting", where)
-        found[setting["key"]] = _scalar(setting["value"] or "", f"{where}: line {number}")
+        found[setting["key"]] = _scalar((setting["value"] or "").rstrip(" "), f"{where}: line {number}")
     return found
 
 

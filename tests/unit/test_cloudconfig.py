@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any, Optional
 
@@ -12,7 +13,7 @@ from mkcore.errors import BadInput, BusFailed
 from mkcore.paths import paths_under
 from mkcore.trust import Trust
 from mkctl.candidate import Configured
-from mkctl.cloudconfig import CloudConfig, find_sources, parse_cloud_config
+from mkctl.cloudconfig import LIMIT_BYTES, CloudConfig, find_sources, parse_cloud_config
 from mkctl.cmdline import parse_cmdline
 from mkctl.dialects import HANLON
 from mkctl.discovery import discover
@@ -179,3 +180,17 @@ def test_one_behind_tls_is_known_as_the_server_is(tmp_path: Path) -> None:
         assert look(tmp_path, line, Trust(ca=str(ca.root))).cloud == SAID
         hints = look(tmp_path, line)
         assert hints.cloud is None and "unable to get local issuer certificate" in hints.problems[0]
+
+
+def test_blanks_cost_no_more_than_their_length() -> None:
+    """A quarter of a megabyte of blanks once held mkctl's whole loop for longer than its watchdog waits."""
+    blanks = " " * (LIMIT_BYTES // 2)
+    text = (
+        f"#cloud-config\nwrite_files:\n  - path: /mk_conf.yaml{blanks}\n"
+        f"    content: |\n      mk_uri: http://192.0.2.1{blanks}\n"
+    )
+    began = time.process_time()
+    assert parse_cloud_config(text).uri == "http://192.0.2.1"
+    with pytest.raises(BadInput):
+        parse_cloud_config(text.replace(blanks + "\n    c", blanks + "x: [\n    c"))
+    assert time.process_time() - began < 10, "minutes, where it costs the square"
