@@ -264,15 +264,20 @@ class Desk:
 
 
 def _find_by_card(connection: Connection, name: str) -> Optional[Node]:
-    """The node that was seen last with this card, whose address is written with colons, dashes or neither."""
+    """The node that booted from this card, else the one that has it; the address has colons, dashes or neither.
+
+    The USB cards of BMCs have one address in many machines: raises NoSuchNode where several nodes could be meant.
+    """
     mac = re.sub("[:-]", "", name).lower()
     if not re.fullmatch("[0-9a-f]{12}", mac):
         return None
     booted = f"01-{'-'.join(re.findall('..', mac))}"  # as iPXE says it
     may_be = sa.or_(sa.func.lower(nodes.c.dhcp_mac) == booted, nodes.c.search.contains(mac, autoescape=True))
-    statement = select_nodes().where(may_be).order_by(None).order_by(nodes.c.seen_ms.desc(), nodes.c.id).limit(50)
-    has = (n for n in read_nodes(connection, statement) if (n.dhcp_mac or "").lower() == booted or _has_card(n, mac))
-    return next(has, None)
+    found = read_nodes(connection, select_nodes().where(may_be).limit(200))
+    meant = [n for n in found if (n.dhcp_mac or "").lower() == booted] or [n for n in found if _has_card(n, mac)]
+    if len(meant) > 1:
+        raise NoSuchNode(f"{name}: {len(meant)} nodes have this card; use an id")
+    return meant[0] if meant else None
 
 
 def _has_card(node: Node, mac: str) -> bool:

@@ -205,6 +205,22 @@ def test_a_machine_that_never_registered_is_named_by_the_card_that_it_booted_fro
         assert said.status == 200, "the card's address is among the facts alone, until it boots again"
 
 
+def test_a_card_that_several_machines_have_names_none_of_them(tmp_path: Path) -> None:
+    """The USB cards of BMCs are called alike in many machines: an order must not reach whichever was seen last."""
+    shared = "02:a0:98:00:00:01"
+    with _live(tmp_path) as live:
+        for number in ("1", "2"):
+            cards = {f"mk_hw_nic{n}_logical_name": f"eno{n}" for n in (0, 1)}
+            macs = {"mk_hw_nic0_serial": f"52:54:00:ab:cd:0{number}", "mk_hw_nic1_serial": shared}
+            live.register(f"564d0c5d-0000-0000-0000-00000000000{number}", {"mk_hw_nic_count": "2", **cards, **macs})
+        answer = live.send("POST", f"/api/nodes/{shared}/orders", {"order": "poweroff"})
+        assert answer.status == 404 and "2 nodes have this card; use an id" in answer.text
+        assert live.send("POST", "/api/nodes/52:54:00:ab:cd:01/orders", {"order": "poweroff"}).status == 202
+        live.get("/hanlon/api/v1/boot?uuid=564d0c5d-0000-0000-0000-000000000002&dhcp_mac=01-02-a0-98-00-00-01")
+        said = live.send("PATCH", "/api/config", {"node": shared, "set": {"boot_kernel_args": "quiet"}})
+        assert said.status == 200, "one of them boots from it"
+
+
 @pytest.mark.parametrize("forced", ["soon", 0, -5, 60.5, True, None, [10]])
 def test_a_forced_interval_leaves_the_boot_script_whole(tmp_path: Path, forced: object) -> None:
     with _live(tmp_path) as live:
