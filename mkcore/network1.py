@@ -49,7 +49,15 @@ async def resolve_service(bus: Bus, service: str, domain: str) -> list[tuple[int
     return [(int(each[0]), int(each[1]), int(each[2]), str(each[3])) for each in reply.body[0]]
 
 
-async def resolve_services(bus: Bus, service: str, domains: tuple[str, ...]) -> list[tuple[int, int, int, str]]:
-    """Ask for a service in several domains side by side. Raises BusFailed where one of them could not be asked."""
-    found = await asyncio.gather(*(resolve_service(bus, service, domain) for domain in domains))
-    return [answer for each in found for answer in each]
+async def resolve_services(
+    bus: Bus, service: str, domains: tuple[str, ...]
+) -> dict[str, list[tuple[int, int, int, str]]]:
+    """Ask for a service in several domains side by side: the answers of each domain that could be asked."""
+    found = await asyncio.gather(*(resolve_service(bus, service, each) for each in domains), return_exceptions=True)
+    answers: dict[str, list[tuple[int, int, int, str]]] = {}
+    for domain, each in zip(domains, found):
+        if not isinstance(each, BaseException):
+            answers[domain] = each
+        elif not isinstance(each, BusFailed):
+            raise each
+    return answers

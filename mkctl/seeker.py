@@ -110,6 +110,7 @@ class Seeker:
         self._version: Optional[int] = None
         self._said = ""
         self._leases = Hints()
+        self._answers: dict[str, list[tuple[int, int, int, str]]] = {}
         self._services: tuple[tuple[Service, ...], tuple[str, ...]] = ((), ())
         self._names: set[str] = set()
         self._refused: dict[str, str] = {}
@@ -245,11 +246,13 @@ class Seeker:
             log.info("%s", line)
 
     async def _ask_services(self, domains: tuple[str, ...]) -> None:
+        """Note what each domain says; of one that cannot be asked now its last word counts."""
         try:
-            answers = await resolve_services(self._bus(), SERVICE, domains) if domains else []
+            found = await resolve_services(self._bus(), SERVICE, domains) if domains else {}
         except BusFailed:
             return
-        self._services = parse_services(answers)
+        self._answers = {each: found.get(each, self._answers.get(each, [])) for each in domains}
+        self._services = parse_services([answer for each in self._answers.values() for answer in each])
 
     async def _ask_name(self, name: str) -> None:
         """Note whether a name has an address that a server can have."""
