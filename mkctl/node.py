@@ -87,7 +87,9 @@ class Node:
         self.progress = Progress(notifier.watchdog, notifier.watchdog_interval_s, time.monotonic)
         self.seeker = self._make_seeker()
         self.hold = Hold(self._jobs, float(self.effective.config.extensions_builtin_wait_s), boottime_s)
-        self._correction = Correction(self.contact.ask_time, self.presence.require, self.reporter)
+        self._correction = Correction(
+            self.contact.ask_time, lambda: self.contact.server, self.presence.require, self.reporter
+        )
         self._dialect: str = ""
         self._store_problem: str = ""
 
