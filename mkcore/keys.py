@@ -226,7 +226,7 @@ def parse_value(key: Key, raw: object, *, pushed: bool = False) -> Value:
 
 
 def _wrong(key: Key, raw: object) -> BadInput:
-    if key.kind is Kind.PROXY and "@" in str(raw):  # not shown: what stands before the @ is somebody's password
+    if "://" in str(raw) and "@" in str(raw):  # not shown: what stands before the @ is somebody's password
         return BadInput(f"what is written there is not {key.range}")
     return BadInput(f"{show(raw)} is not {'in ' if key.kind is Kind.INTEGER else ''}{key.range}")
 

@@ -34,15 +34,20 @@ def parse_uri(text: str) -> tuple[str, str]:
             if bare
             else "HOST or HOST:PORT with a port of 1 to 65535 is needed"
         )
-        raise BadInput(f"{text[:80]!r}: {wrong}") from None
+        raise BadInput(f"{_shown(text)}: {wrong}") from None
     if parts.scheme not in ("http", "https") or any(c.isspace() or not c.isprintable() for c in text):
-        raise BadInput(f"{text[:80]!r} is no address that begins with http:// or https://")
+        raise BadInput(f"{_shown(text)} is no address that begins with http:// or https://")
     if "@" in parts.netloc or parts.query or parts.fragment:
-        raise BadInput(f"{text[:80]!r}: only scheme, host, port and path are allowed")
+        raise BadInput(f"{_shown(text)}: only scheme, host, port and path are allowed")
     literal = build_address(host) if "[" in parts.netloc or NUMERIC.fullmatch(host) else build_name(host)
     if port == 0:
-        raise BadInput(f"{text[:80]!r}: port 0 is out of range (1 to 65535)")
+        raise BadInput(f"{_shown(text)}: port 0 is out of range (1 to 65535)")
     return f"{parts.scheme}://{literal}" + (f":{port}" if port else ""), parse_base(parts.path)
+
+
+def _shown(text: str) -> str:
+    """The address for a message, without what stands before an @: somebody's password."""
+    return repr(re.sub(r"(?s)(?<=//).*@", "***@", text)[:80])
 
 
 def build_address(text: str) -> str:
