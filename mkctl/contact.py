@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from mkcore.journal import log_event
 from mkcore.jsonfields import Json
 from mkcore.paths import Paths
 from mkcore.proxy import host_of, proxy_to
+from mkcore.rate import RateLimit
 from mkcore.trust import Trust
 from mkctl import dialects, network
 from mkctl.candidate import WRITTEN, Candidate, Found, Kind, Problem
@@ -41,6 +43,8 @@ SHORT_DEADLINE_S = 5.0
 """For a server that never answered, while others are named, too."""
 LIMIT_BYTES = 1_000_000
 REMEMBERED = 200
+"""Problems, until a server answers; and their lines in an hour, for a network that says something else each time."""
+HOUR_S = 3600.0
 LAST_STATE = "idle"
 """What every original said of itself, whatever it was doing (protocol 3.2)."""
 
@@ -69,6 +73,7 @@ class Contact:
         self._cloud_named = bool(find_sources(tokens))
         self._reporter = reporter
         self._told: set[Problem] = set()
+        self._lines = RateLimit(REMEMBERED / HOUR_S, REMEMBERED, time.monotonic)
         self._problems: tuple[Problem, ...] = ()
         self._turn = Turn()
         self._trust = Trust()
@@ -162,7 +167,7 @@ class Contact:
         """Say what is not used, once until a server has answered: this is looked at before each checkin."""
         self._problems = problems
         for problem in problems:
-            if problem in self._told or len(self._told) >= REMEMBERED:
+            if problem in self._told or len(self._told) >= REMEMBERED or self._lines.wait_s(""):
                 continue  # a network that says something else each time fills neither the memory nor the journal
             self._told.add(problem)
             if problem.unsupported:

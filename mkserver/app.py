@@ -10,6 +10,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, NotFound
 
 from mkcore.errors import MkError
+from mkcore.rate import RateLimit
 
 from . import api, download, mirror, page
 from .auth import Gate
@@ -18,7 +19,6 @@ from .desk import Desk
 from .dialects import hanlon, razor
 from .guard import add_security_headers, guard
 from .pushed import DEFAULTS
-from .rate import RateLimit
 from .registry import Registry
 from .schema import Database
 from .services import Services, request_base

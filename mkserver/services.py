@@ -10,10 +10,10 @@ from urllib.parse import parse_qsl
 from flask import current_app, request
 
 from mkcore.errors import BadInput
+from mkcore.rate import RateLimit
 
 from .auth import Gate
 from .desk import Desk
-from .rate import RateLimit
 from .registry import Caller, Registry
 from .settings import Settings
 

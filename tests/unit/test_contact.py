@@ -11,7 +11,7 @@ import pytest
 from mkcore.errors import ServerRefused, Unreachable
 from mkcore.paths import paths_under
 from mkctl.cmdline import parse_cmdline
-from mkctl.contact import Contact
+from mkctl.contact import REMEMBERED, Contact
 from mkctl.hints import Hints, Lease, Service
 from mkctl.reports import Reporter
 from mkctl.settings import load
@@ -57,6 +57,30 @@ def test_a_problem_is_said_once_whatever_comes_and_goes_beside_it(
         assert asyncio.run(contact.check_in(True)).command == "acknowledge"
         assert say("b") == []
         assert say("a", "b") == ["a"]
+
+
+def test_a_network_that_says_something_else_each_time_does_not_fill_the_journal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even while a server answers, with which what is said begins anew."""
+    with WireServer(json_answer(ANSWER)) as server:
+        contact = make(tmp_path)
+        hints = Hints(leases=(Lease("eno1", server="127.0.0.1", port=server.port),))
+        for number in range(20):
+            lies = tuple(f"lie {number}-{each}" for each in range(30))
+            assert look(contact, replace(hints, problems=lies)) == ""
+            assert asyncio.run(contact.check_in(True)).command == "acknowledge"
+    said = [each for each in caplog.records if "lie " in each.getMessage()]
+    assert REMEMBERED - 1 <= len(said) <= REMEMBERED + 1, "an hour's lines"
+
+
+def test_the_server_in_use_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    contact = make(tmp_path, "mk.ip=192.0.2.1")
+    for _ in range(3):
+        assert look(contact, Hints()) == ""
+    said = [each.getMessage() for each in caplog.records if each.levelname == "INFO"]
+    assert said == ["server http://192.0.2.1:8026, from kernel line (mk.ip=)"]
 
 
 def test_a_name_that_leads_to_this_machine_is_not_talked_to(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Optional
 import pytest
 from mkserver_live import Live
 
-from mkserver.rate import RateLimit
+from mkcore.rate import RateLimit
 from mkserver.settings import Limits
 
 REGISTER = "/hanlon/api/v1/node/register"

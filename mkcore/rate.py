@@ -1,4 +1,4 @@
-"""How often one address may call the node routes: a token bucket for each, and a bound on how many are remembered."""
+"""How often something may happen: a token bucket for each address that asks, and a bound on how many are remembered."""
 
 from __future__ import annotations
 
