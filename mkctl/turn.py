@@ -47,6 +47,7 @@ class Turn:
     def offer(self, candidates: Sequence[Candidate]) -> None:
         """Take note of the candidates, of which the next choice is made; the best come first."""
         self._candidates = tuple(candidates)
+        self._failed &= {_mark(self.current), *(each.mark for each in candidates)}  # names may change at each look
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
