@@ -53,6 +53,7 @@ class Correction:
         A server that does not say the time, or a systemd that does not answer, is asked again at the next failure; the
         reason is said once.
         """
+        server = self._server()
         try:
             await self._ask()
             bus = self._bus()
@@ -68,5 +69,5 @@ class Correction:
         else:
             self._done = result is systemd1.JobResult.DONE
             if not self._done:
-                self._not_taken = [*self._not_taken, self._server()][-_REMEMBERED:]
+                self._not_taken = [*self._not_taken, server][-_REMEMBERED:]
             log.info("%s %s", clock.UNIT, await systemd1.describe_end(bus, clock.UNIT, result))

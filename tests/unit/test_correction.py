@@ -1,4 +1,7 @@
-"""When the server's time is asked for again, and when not: systemd is a stand-in here, the real one is in tests/bus."""
+"""When the server's time is asked for again, and when not: systemd is a stand-in here.
+
+The real one steps a real clock in tests/image/test_clock_behind.py.
+"""
 
 from __future__ import annotations
 
