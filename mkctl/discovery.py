@@ -172,6 +172,9 @@ def _add_kernel_line(
                 given[key] = value
             elif any(token.name == name for token in tokens):
                 refused.append(f"kernel line: {name}= is empty: not used")
+        if "uri" in given:  # which has them all
+            idle = ", ".join(f"{prefix}.{key}=" for key in ("ip", "server", "port") if key in given)
+            refused += [f"kernel line: {idle} beside {prefix}.uri=: not used"] if idle else []
         if prefix == "hanlon" and ("ip" in given or "server" in given):
             _borrow(given, _ports(hints))
         try:

@@ -148,7 +148,12 @@ def test_order_of_the_sources() -> None:
 
 
 def test_within_a_prefix_uri_beats_ip_beats_name() -> None:
-    assert look("mk.server=name mk.ip=192.0.2.1 mk.uri=http://u").candidates[0].uri == "http://u"
+    found = look("mk.server=name mk.ip=192.0.2.1 mk.uri=http://u mk.port=8080")
+    assert found.candidates[0].uri == "http://u"
+    assert [each.text for each in found.problems] == [
+        "kernel line: mk.ip=, mk.server=, mk.port= beside mk.uri=: not used"
+    ]
+    assert look("mk.uri=http://u mk.base_uri=/b").problems == ()
     assert look("mk.server=name mk.ip=192.0.2.1").candidates[0].uri == "http://192.0.2.1:8026"
 
 
@@ -210,6 +215,12 @@ def test_routes(configured: Configured, line: str, dialect: Dialect, checkin: st
 )
 def test_dialect_of_a_configured_address(configured: Configured, dialect: Optional[Dialect]) -> None:
     assert look("", configured=configured).candidates[0].dialect == dialect
+
+
+def test_the_configured_dialect_beats_what_hanlon_s_word_betrays() -> None:
+    found = look("smbios_uuid=4C4C4544 mk.ip=192.0.2.1", configured=Configured(dialect="razor"))
+    assert found.candidates[0].dialect is RAZOR
+    assert look("smbios_uuid=4C4C4544 mk.ip=192.0.2.1").candidates[0].dialect is HANLON
 
 
 def test_the_kernel_lines_prefix_beats_the_configured_dialect() -> None:
