@@ -131,7 +131,8 @@ def without_effect(trust: Trust, uri: str) -> str:
     """Say what of the site's trust counts for nothing with this server, "" where all of it does."""
     said = [
         ("a CA", trust.ca),
-        ("a fingerprint", trust.fingerprint or trust.unusable),
+        ("a fingerprint", trust.fingerprint),
+        ("a CA or fingerprint that cannot be used", trust.unusable),
         ("a client certificate", trust.certificate or trust.key),
     ]
     named = " and ".join(name for name, value in said if value)

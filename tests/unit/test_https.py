@@ -7,6 +7,7 @@ import hashlib
 import socket
 import ssl
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,25 @@ def test_a_server_that_waits_for_http_where_tls_begins_is_said() -> None:
     assert str(caught.value) == f"{uri}: timed out while TLS began (is it a port for http://?)"
 
 
+def test_a_server_that_hangs_behind_tls_is_no_port_for_http(ca: Authority) -> None:
+    chain, key = ca.issue("hangs")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    done = threading.Event()
+
+    def greet(listening: socket.socket) -> None:
+        with context.wrap_socket(listening.accept()[0], server_side=True):
+            done.wait(60)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        uri = f"https://127.0.0.1:{listening.getsockname()[1]}/"
+        threading.Thread(target=greet, args=(listening,), daemon=True).start()
+        with pytest.raises(Unreachable) as caught:
+            exchange("GET", uri, deadline_s=3.0, trust=Trust(ca=str(ca.root)))
+        done.set()
+    assert str(caught.value) == f"{uri}: no complete answer within 3 s"
+
+
 @pytest.mark.parametrize("name", sorted(NEVER_PUSHED))
 def test_by_what_the_server_is_known_is_never_pushed(name: str) -> None:
     with pytest.raises(BadInput) as caught:
@@ -213,7 +233,7 @@ def test_a_fingerprint_may_be_what_openssl_prints(tmp_path: Path, before: str) -
     [
         (Trust(ca="/ca"), "http://s", "http://s: a CA of the site counts for https:// alone: this server is not v"),
         (Trust(fingerprint="0a"), "http://s", "a fingerprint of the site counts"),
-        (Trust(unusable="mistyped"), "http://s", "a fingerprint of the site counts"),
+        (Trust(unusable="mistyped"), "http://s", "a CA or fingerprint that cannot be used of the site counts"),
         (Trust(ca="/ca", certificate="/c", key="/k"), "http://s", "a CA and a client certificate of the site"),
         (Trust(key="/k"), "https://s", "a client key without its certificate (server.client_certificate) is not shown"),
         (Trust(), "http://s", ""),
