@@ -46,8 +46,12 @@ def parse_uri(text: str) -> tuple[str, str]:
 
 
 def _shown(text: str) -> str:
-    """The address for a message, without what stands before an @: somebody's password."""
-    return repr(re.sub(r"(?s)(?<=//).*@", "***@", text)[:80])
+    return repr(hide_password(text)[:80])
+
+
+def hide_password(text: str) -> str:
+    """Return an address for a message: `http://***@mk.example`, as what stands before an @ is somebody's password."""
+    return re.sub(r"(?s)(?<=//).*@", "***@", text)
 
 
 def build_address(text: str) -> str:

@@ -14,6 +14,7 @@ from mkcore.errors import BadAnswer, BadInput, MkError
 from mkcore.http import exchange
 from mkcore.proxy import proxy_to
 from mkcore.trust import Trust
+from mkctl.addresses import hide_password
 from mkctl.cloudconfig import LIMIT_BYTES, CloudConfig, parse_cloud_config
 from mkctl.worker import in_thread
 
@@ -44,7 +45,8 @@ class CloudSource:
             try:
                 found = await in_thread(partial(fetch, uri, self._trust(), proxy_to(uri, self._proxy)), "cloud-config")
             except MkError as error:
-                problems.append(f"cloud-config: {error}: not used")
+                said = str(error).replace(uri, hide_password(uri))
+                problems.append(f"cloud-config: {said}: not used")
                 continue
             version = f", of image {found.version}" if found.version else ""
             self._say(f"cloud-config: the server is {found.uri}{version}")

@@ -182,6 +182,13 @@ def test_one_behind_tls_is_known_as_the_server_is(tmp_path: Path) -> None:
         assert hints.cloud is None and "unable to get local issuer certificate" in hints.problems[0]
 
 
+def test_the_password_of_one_is_not_shown(tmp_path: Path) -> None:
+    with WireServer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as server:
+        line = f"rancher.cloud_init.datasources=['url:http://me:geheim@127.0.0.1:{server.port}/cloud-config']"
+        (problem,) = look(tmp_path, line).problems
+    assert problem == f"cloud-config: http://***@127.0.0.1:{server.port}/cloud-config: status 403: not used"
+
+
 def test_blanks_cost_no_more_than_their_length() -> None:
     """A quarter of a megabyte of blanks once held mkctl's whole loop for longer than its watchdog waits."""
     blanks = " " * (LIMIT_BYTES // 2)
