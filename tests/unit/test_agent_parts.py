@@ -109,6 +109,19 @@ def test_a_blocked_thread_does_not_hold_the_end() -> None:
     assert time.monotonic() - began < 20
 
 
+def test_a_wakeup_reaches_everybody_who_waits() -> None:
+    """The first to run takes the word; the others were woken by it all the same, and the next wait is a new one."""
+
+    async def run() -> tuple[list[bool], bool]:
+        wakeup = Wakeup()
+        waiting = [asyncio.ensure_future(wakeup.wait(60)) for _ in range(2)]
+        await asyncio.sleep(0)
+        wakeup.set()
+        return await asyncio.gather(*waiting), await wakeup.wait(0)
+
+    assert asyncio.run(asyncio.wait_for(run(), 20)) == ([True, True], False)
+
+
 def test_callers_share_work_that_begins_after_their_call() -> None:
     async def run() -> list[object]:
         callers = Callers(Wakeup())
