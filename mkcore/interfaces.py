@@ -20,7 +20,7 @@ from mkcore.jsonfields import Json
 
 ARPHRD_ETHER = 1
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_BOOTIF = r"(?:01-)?([0-9a-f]{2}([-:])[0-9a-f]{2}(?:\2[0-9a-f]{2}){4})"
+_BOOTIF = r"(?:01-)?([0-9a-f][02468ace]([-:])[0-9a-f]{2}(?:\2[0-9a-f]{2}){4})"
 _NO_MAC = "00:00:00:00:00:00"
 _USB_INTERFACE = re.compile(r"[0-9]+-[0-9.]+:[0-9]+\.[0-9]+")
 

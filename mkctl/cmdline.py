@@ -28,9 +28,15 @@ def parse_cmdline(text: str) -> tuple[Token, ...]:
     return tuple(_token(word) for word in _split(text))
 
 
-def read_cmdline(proc_root: Path) -> tuple[Token, ...]:
-    """Read the kernel line's parameters; none where it cannot be read."""
-    return parse_cmdline(read_line(proc_root / "cmdline"))
+def read_cmdline(proc_root: Path, credentials: Path = Path()) -> tuple[Token, ...]:
+    """Read the kernel line's parameters; none where it cannot be read.
+
+    credentials: the service's, an empty path for none. What `mk.bootif` there says stands before them as a BOOTIF=, so
+    one on the line itself counts more.
+    """
+    tokens = parse_cmdline(read_line(proc_root / "cmdline"))
+    card = read_line(credentials / "mk.bootif") if credentials != Path() else ""
+    return (Token("BOOTIF", card, True), *tokens) if card else tokens
 
 
 def _split(text: str) -> list[str]:

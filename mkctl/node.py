@@ -61,7 +61,7 @@ class Node:
     loop found."""
 
     def __init__(self, paths: Paths, notifier: Notifier, controller: Controller, mkweb_uri: str) -> None:
-        tokens = read_cmdline(paths.proc)
+        tokens = read_cmdline(paths.proc, paths.credentials)
         self.paths = paths
         self.mkweb_uri = mkweb_uri
         self.reporter = Reporter()

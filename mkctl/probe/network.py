@@ -36,7 +36,7 @@ def collect_network(paths: Paths, top: Path, only_files: bool = False) -> Collec
         interfaces = read_interfaces(paths.sys, proc)
         facts = address_facts(interfaces, proc)
     vlans = read_vlans(proc)
-    boot = choose_boot_nic(interfaces, facts, read_bootif(proc))
+    boot = choose_boot_nic(interfaces, facts, read_bootif(proc, paths.credentials))
     nics = read_nics(str(paths.sys), interfaces, vlans, boot, _no_driver_info if only_files else driver_info)
     facts.update(vlan_facts(vlans))
     facts.update(dhcp_facts(interfaces, top / LEASES, read_text_if_any(f"{proc}/net/route")))
@@ -47,9 +47,11 @@ def _no_driver_info(_: str) -> DriverInfo:
     return DriverInfo()
 
 
-def read_bootif(proc_root: str) -> str:
-    """Return the last value of BOOTIF= on the kernel line, e.g. "01-52-54-00-12-34-56"; "" without one."""
-    found = ""
+def read_bootif(proc_root: str, credentials: Path = Path()) -> str:
+    """Return the last value of BOOTIF= on the kernel line, else the credential `mk.bootif`, e.g.
+    "01-52-54-00-12-34-56"; "" without one.
+    """
+    found = read_line(credentials / "mk.bootif") if credentials != Path() else ""
     for word in read_line(f"{proc_root}/cmdline").split():
         if word.startswith("BOOTIF="):
             found = word[7:].strip('"')

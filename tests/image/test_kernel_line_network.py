@@ -36,10 +36,16 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
-def test_the_card_it_booted_from_is_preferred(image: dict[str, str], lab: Lab) -> None:
-    """BOOTIF= names the second of two cards that both get an address: its routes count most, its address names it."""
-    line = f"BOOTIF=01-{SECOND.replace(':', '-')}"
-    with switch_on(lab, "bootif", line, lab.add_tap(), lab.add_tap()) as node:
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("bootif", f"BOOTIF=01-{SECOND.replace(':', '-')}"),
+        ("bootif-credential", f"systemd.set_credential=mk.bootif:{SECOND}"),
+    ],
+)
+def test_the_card_it_booted_from_is_preferred(image: dict[str, str], lab: Lab, name: str, line: str) -> None:
+    """It is the second of two cards that both get an address: its routes count most, its address names it."""
+    with switch_on(lab, name, line, lab.add_tap(), lab.add_tap()) as node:
         (boot,) = (name for name, link in list_links(node).items() if link["address"] == SECOND)
         routes = json.loads(node.channel.run("ip", "-json", "route", "get", lab.address).stdout)
         assert [route["dev"] for route in routes] == [boot]

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from mkcore.interfaces import parse_bootif
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = ROOT / "packaging/image/mkosi.extra/usr/lib/mk/network"
 OWN = ROOT / "units/networkd/80-mk.network"
@@ -101,10 +103,24 @@ def test_the_boot_card_is_preferred_and_everything_else_is_as_on_the_others(tmp_
         assert dict(boot[section]) == {**own[section], **more}
 
 
-@pytest.mark.parametrize("text", ["eth0", "52-54-00-ab-cd-ef", "01-52-54-00-ab-cd", "01-52-54-00-ab-cd-ef/../x"])
+@pytest.mark.parametrize("text", ["01-52-54-00-ab-cd-ef", "52-54-00-AB-CD-EF", "52:54:00:ab:cd:ef"])
+@pytest.mark.parametrize("by", ["line", "credential"])
+def test_a_boot_card_in_every_form_that_mkctl_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str, text: str
+) -> None:
+    (tmp_path / "mk.bootif").write_text(f"{text}\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    other = "BOOTIF=01-52-54-00-00-00-99"
+    if by == "line":
+        (tmp_path / "mk.bootif").write_text(f"{other}\n")
+    line = Line(tmp_path, f"quiet BOOTIF={text}" if by == "line" else "quiet", {})
+    assert parse_bootif(text) == line.read("71-boot.network")["Match"]["MACAddress"] == CARD
+
+
+@pytest.mark.parametrize("text", ["eth0", "52-54-00-ab-cd-ef-00", "01-52-54-00-ab-cd", "01-52-54-00-ab-cd-ef/../x"])
 def test_a_boot_card_that_is_none_is_said_and_costs_nothing(tmp_path: Path, text: str) -> None:
     line = Line(tmp_path, f"BOOTIF={text}", {})
-    assert line.made == set()
+    assert line.made == set() and parse_bootif(text) == ""
     assert line.said == f"kernel line: BOOTIF={text} is no address of a card: no card is preferred\n"
 
 

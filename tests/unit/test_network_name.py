@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mkcore.jsonfields import Json
-from mkctl.cmdline import parse_cmdline
+from mkctl.cmdline import parse_cmdline, read_cmdline
 from mkctl.hostname import build_name
 from mkctl.probe.model import CollectorState, FactsFile, Status
 from mkctl.registration import choose_facts, rename
 
+CARD = "00:0c:29:c9:52:c4\n"
 MACS = ("00:0c:29:c9:52:ba", "00:0c:29:c9:52:c4")
 
 
@@ -50,3 +53,13 @@ def test_the_name_is_in_what_is_sent_flat_and_structured() -> None:
     assert chosen.flat == {"hostname": "mk0", "fqdn": "mk0", "domain": "lab.test"}
     assert chosen.on_top == {"networking": {"hostname": "mk0", "mtu": 1500}}
     assert choose_facts(content, {"hardware"}, "mk0").flat == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "name"), [("quiet", "mk000C29C952C4"), ("BOOTIF=00-0c-29-c9-52-ba", "mk000C29C952BA")]
+)
+def test_a_credential_names_the_card_where_the_line_names_none(tmp_path: Path, line: str, name: str) -> None:
+    (tmp_path / "cmdline").write_text(line)
+    (tmp_path / "mk.bootif").write_text(CARD)
+    assert build_name(read_cmdline(tmp_path, tmp_path), MACS) == name
+    assert build_name(read_cmdline(tmp_path), ()) == ("" if line == "quiet" else name)

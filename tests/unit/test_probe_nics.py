@@ -283,6 +283,10 @@ def test_routes_and_bootif(tmp_path: Path) -> None:
         make_tree(tmp_path, {"cmdline": line})
         assert read_bootif(str(tmp_path)) == value
     assert read_bootif(str(tmp_path / "nowhere")) == ""
+    make_tree(tmp_path, {"cmdline": "quiet", "credentials/mk.bootif": "52:54:00:12:34:56\n"})
+    assert read_bootif(str(tmp_path), tmp_path / "credentials") == "52:54:00:12:34:56"
+    make_tree(tmp_path, {"cmdline": "BOOTIF=d"})
+    assert read_bootif(str(tmp_path), tmp_path / "credentials") == "d", "the line counts more"
 
 
 @given(st.text(max_size=200))
