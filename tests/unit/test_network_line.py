@@ -108,7 +108,7 @@ def test_the_boot_card_is_preferred_and_everything_else_is_as_on_the_others(tmp_
 def test_a_boot_card_in_every_form_that_mkctl_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str, text: str
 ) -> None:
-    (tmp_path / "mk.bootif").write_text(f"{text}\n")
+    (tmp_path / "mk.bootif").write_text(text)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     other = "BOOTIF=01-52-54-00-00-00-99"
     if by == "line":
